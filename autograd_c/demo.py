@@ -340,8 +340,9 @@ def _parser():
         prog="autograd-c demo",
         description="Learns to read the 1,797 handwritten digits that come with scikit-learn: first by "
         "logistic regression, then by a network with one hidden layer, both by Adam on mini-batches. "
-        "Checks the gradient against finite differences, times it beside NumPy (and HIPS/autograd where installed), and "
-        "draws the loss curves, the first layer's weights and the misread digits. Takes less than a minute.",
+        "Checks the gradient against finite differences, times it beside NumPy (and HIPS/autograd where "
+        "installed), and draws the loss curves, the first layer's weights and the misread digits. "
+        "Takes less than a minute.",
     )
     parser.add_argument(
         "--seed",
