@@ -68,7 +68,8 @@ __all__ = [
 
 class _Wrapper:
     """A callable made of a function: it has its name and documentation, pickles when the
-    function does, and binds as a method when it stands in a class."""
+    function does, and binds as a method when it stands in a class.
+    """
 
     def __init__(self, fun, name, doc):
         if not callable(fun):
@@ -113,7 +114,7 @@ class Derived(_Wrapper):
 
         def fun_of_tuple(chosen):
             full = list(args)
-            for position, value in zip(positions, chosen):
+            for position, value in zip(positions, chosen, strict=True):
                 full[position] = value
             return fun(*full, **kwargs)
 
@@ -130,7 +131,8 @@ class Derived(_Wrapper):
 
 class _Gradient(Derived):
     """`grad` and `value_and_grad` of one argument: the compiled core does it all when the
-    argument is a number or an array."""
+    argument is a number or an array.
+    """
 
     def __init__(self, rule, name, fun, argnum, want_value):
         super().__init__(rule, name, fun, argnum)
@@ -208,7 +210,8 @@ class _OnLeaves:
 
 class _Linear:
     """A linear map between containers: `run` takes leaves and gives leaves, `domain` is a
-    list of leaves that have the shapes and dtypes of its argument."""
+    list of leaves that have the shapes and dtypes of its argument.
+    """
 
     __slots__ = ("title", "what", "run", "domain", "domain_structure", "result_structure")
 
@@ -248,7 +251,7 @@ def _fit(title, what, vector, domain, structure):
     """Leaves of a tangent or a cotangent, checked against and cast to those of its space."""
     try:
         leaves = gather(structure, vector)
-        return [_fit_leaf(leaf, like) for leaf, like in zip(leaves, domain)]
+        return [_fit_leaf(leaf, like) for leaf, like in zip(leaves, domain, strict=True)]
     except (TypeError, ValueError) as error:
         raise type(error)(f"{title}: the {what} does not fit: {error}") from None
 
@@ -779,7 +782,9 @@ def _row(pullback, at, unit, leaves):
         # A cotangent of 1 pulls back the real part, one of -i the imaginary part.
         seeds[at] = -1j * unit
         imaginary = pullback.run(seeds)
-        row = [r if _is_complex(leaf) else r + 1j * i for leaf, r, i in zip(leaves, row, imaginary)]
+        row = [
+            r if _is_complex(leaf) else r + 1j * i for leaf, r, i in zip(leaves, row, imaginary, strict=True)
+        ]
     return row
 
 
@@ -833,7 +838,9 @@ def _column(push, at, unit):
     outs, column = push(at, unit)
     if _is_complex(unit) and not all(map(_is_complex, outs)):
         _, rotated = push(at, 1j * unit)
-        column = [t if _is_complex(out) else t - 1j * r for out, t, r in zip(outs, column, rotated)]
+        column = [
+            t if _is_complex(out) else t - 1j * r for out, t, r in zip(outs, column, rotated, strict=True)
+        ]
     return column
 
 
@@ -1103,7 +1110,7 @@ def _of_boxes(args, argnums):
     call, leaves = args[0], list(args[1:])
 
     def run(boxes):
-        for argnum, box in zip(argnums, boxes):
+        for argnum, box in zip(argnums, boxes, strict=True):
             leaves[argnum - 1] = box
         return [call(leaves)]
 

@@ -178,10 +178,11 @@ class Constant(Structure):
         self.value = value
 
     def build(self, leaves, constants=True):
+        """Return the constant, or None."""
         return self.value if constants else None
 
     def gather(self, tree, leaves, path=""):
-        pass
+        """Pass over whatever is there."""
 
     def __eq__(self, other):
         return type(other) is Constant
@@ -200,21 +201,19 @@ class Sequence(Structure):
         self.children = children
 
     def build(self, leaves, constants=True):
-        items = [
-            next(leaves) if child is LEAF else child.build(leaves, constants) for child in self.children
-        ]
+        """Build a sequence of the same type."""
+        items = [next(leaves) if child is LEAF else child.build(leaves, constants) for child in self.children]
         if self.kind is list:
             return items
         make = getattr(self.kind, "_make", self.kind)
         return make(items)
 
     def gather(self, tree, leaves, path=""):
+        """Append the leaves of a sequence of the same type and length."""
         if type(tree) is not self.kind or len(tree) != len(self.children):
             got = describe(tree) + (f" of {len(tree)}" if isinstance(tree, (list, tuple)) else "")
-            raise ValueError(
-                f"expected a {self.kind.__name__} of {len(self.children)}{_at(path)}, got {got}"
-            )
-        for index, (child, item) in enumerate(zip(self.children, tree)):
+            raise ValueError(f"expected a {self.kind.__name__} of {len(self.children)}{_at(path)}, got {got}")
+        for index, (child, item) in enumerate(zip(self.children, tree, strict=True)):
             child.gather(item, leaves, f"{path}[{index}]")
 
     def __eq__(self, other):
@@ -234,6 +233,7 @@ class Dict(Structure):
         self.children = children
 
     def build(self, leaves, constants=True):
+        """Build a dict of the same type, its keys in the same order."""
         items = {key: child.build(leaves, constants) for key, child in self.children.items()}
         if type(self.empty) is dict:
             return items
@@ -242,6 +242,7 @@ class Dict(Structure):
         return container
 
     def gather(self, tree, leaves, path=""):
+        """Append the leaves of a dict with the same keys, in the order of this one."""
         if not isinstance(tree, dict) or tree.keys() != self.children.keys():
             got = f"the keys {list(tree)}" if isinstance(tree, dict) else describe(tree)
             raise ValueError(f"expected a dict with the keys {list(self.children)}{_at(path)}, got {got}")
@@ -250,9 +251,7 @@ class Dict(Structure):
 
     def __eq__(self, other):
         return (
-            type(other) is Dict
-            and type(self.empty) is type(other.empty)
-            and self.children == other.children
+            type(other) is Dict and type(self.empty) is type(other.empty) and self.children == other.children
         )
 
     def __repr__(self):
