@@ -1,0 +1,29 @@
+"""NumPy's main namespace, differentiable: ``import autograd_c.numpy as np``.
+
+Every public name of NumPy is here. Functions that have a rule are the primitives (or functions made of primitives)
+that `autograd_c.rules` registers for them; everything else is NumPy's own object.
+"""
+
+import numpy as _np
+
+from .._core import registry as _registry
+
+
+def __getattr__(name):
+    """A name that no rule module has asked for yet."""
+    value = getattr(_np, name)
+    found = _registry.get(value) if callable(value) and not isinstance(value, type) else None
+    found = value if found is None else found
+    globals()[name] = found
+    return found
+
+
+def __dir__():
+    return sorted(set(dir(_np)) | set(globals()))
+
+
+from .. import rules as _rules  # noqa: E402, F401  (fills the registry, and uses this module while it does)
+
+for _name in dir(_np):
+    if not _name.startswith("_"):
+        __getattr__(_name)

@@ -1,0 +1,458 @@
+"""What the compiled core asks of Python: everything about a derivative that runs once in a while.
+
+The functions here are entered in the core's table of hooks under their own names.
+"""
+
+import inspect
+import operator
+import sys
+import zlib
+from functools import cache
+
+import numpy as np
+
+import autograd_c.numpy as anp
+
+from .._core import Box, Meta, Primitive, any_box, hooks, is_box, rebind, record, registry, value_of
+
+
+def hook(fun):
+    """Enters a function in the core's table."""
+    hooks[fun.__name__] = fun
+    return fun
+
+
+# --- arguments and results of a trace -------------------------------------------------------------
+
+
+@hook
+def plain_array(x):
+    """An ndarray subclass as an ordinary array, where it means the same."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("masked arrays cannot be differentiated; pass x.filled(...) and a mask for np.where")
+    return np.asarray(x)
+
+
+@hook
+def refuse_dtype(value, meta):
+    """The error for an argument that has no derivative."""
+    kind = meta.dtype.kind
+    if kind in "iub":
+        cure = "pass floats, for instance x.astype(float)" if meta.shape else "pass a float, for instance 3.0"
+        raise TypeError(f"cannot differentiate with respect to a {meta.dtype.name} argument: {cure}")
+    raise TypeError(
+        f"cannot differentiate with respect to an argument of type {type(value).__name__} "
+        f"and dtype {meta.dtype}: pass a float or an array of floats"
+    )
+
+
+@hook
+def zeros(meta):
+    """A zero of that shape and dtype; a scalar for no axes."""
+    return np.zeros(meta.shape, meta.dtype) if meta.shape else meta.dtype.type(0)
+
+
+@hook
+def finished(a, meta):
+    """A gradient or tangent as users get it: a fresh array of the right shape and dtype."""
+    if is_box(a):
+        return a
+    if not meta.shape and not isinstance(a, np.ndarray):
+        return meta.dtype.type(a)
+    out = np.array(a, dtype=meta.dtype)
+    return out if out.shape == meta.shape else np.array(np.broadcast_to(out, meta.shape))
+
+
+@hook
+def seed(c, meta):
+    """A cotangent or tangent that was passed in, checked against the space it must live in."""
+    shape = np.shape(c) if not is_box(c) else c.shape
+    if shape != meta.shape:
+        raise ValueError(f"a cotangent or tangent of shape {shape} was given for a value of shape {meta.shape}")
+    if is_box(c):
+        return fit(c, meta)
+    c = np.asarray(c)
+    if c.dtype.kind == "c" and meta.dtype.kind != "c" and np.any(c.imag):
+        raise TypeError("a complex cotangent or tangent was given for a real value")
+    if c.dtype != meta.dtype:
+        c = (c.real if c.dtype.kind == "c" and meta.dtype.kind != "c" else c).astype(meta.dtype)
+    return c if meta.shape else meta.dtype.type(c[()])
+
+
+def _scalar_error(shape, dtype):
+    if shape:
+        return TypeError(
+            f"grad needs a function whose result is one number, but this one has shape {shape}: "
+            "sum it, or use elementwise_grad or jacobian"
+        )
+    if dtype.kind == "c":
+        return TypeError(
+            "grad needs a real result, but this one is complex: take its real part or absolute value, "
+            "or use holomorphic_grad"
+        )
+    return TypeError(f"grad needs a function whose result is a float, not {dtype}")
+
+
+@hook
+def scalar_result(y):
+    """The result of a function that did not use its argument, which must still be a number."""
+    if isinstance(y, (list, tuple, dict)) or y is None:
+        raise TypeError(
+            f"grad needs a function whose result is one number, but this one returned a {type(y).__name__}"
+        )
+    if is_box(y):
+        shape, dtype = y.shape, y.dtype
+    else:
+        shape, dtype = np.shape(y), np.asarray(y).dtype
+    if shape or dtype.kind not in "fiub":
+        raise _scalar_error(shape, dtype)
+    return y
+
+
+@hook
+def unit_cotangent(value, meta):
+    """The cotangent 1 that starts the reverse sweep of a scalar function."""
+    if meta.shape or meta.dtype.kind != "f":
+        raise _scalar_error(meta.shape, meta.dtype)
+    return np.ones((), meta.dtype) if isinstance(value, np.ndarray) else meta.dtype.type(1)
+
+
+# --- calls ----------------------------------------------------------------------------------------
+
+
+@cache
+def _signature(fun):
+    try:
+        return inspect.signature(fun)
+    except (TypeError, ValueError):
+        return None
+
+
+@hook
+def normalize(p, args, kwargs):
+    """Brings a call with keywords or lists to positional boxes.
+
+    Returns None where there is no box after all, ``((result,),)`` where the call is done, and otherwise
+    ``(None, args, kwargs)``.
+    """
+    if not any_box(tuple(args), kwargs):
+        return None
+    args = [anp.array(a) if isinstance(a, (list, tuple)) and any_box((a,), None) else a for a in args]
+    if "out" in kwargs:
+        kwargs = dict(kwargs)
+        out = kwargs.pop("out")
+        out = out[0] if isinstance(out, tuple) and len(out) == 1 else out
+        if out is not None:
+            return ((_into(p, out, args, kwargs),),)
+    if p.kind == "none":
+        return None, args, kwargs
+    if p.fun.__class__ is np.ufunc and kwargs:
+        return _ufunc_keywords(p, args, kwargs)
+    if any_box((), kwargs):
+        args, kwargs = _positional(p, args, kwargs)
+    return None, args, kwargs
+
+
+def _positional(p, args, kwargs):
+    signature = _signature(p.fun)
+    if signature is None:
+        raise TypeError(f"{p.name} takes traced values by position only")
+    bound = signature.bind(*args, **kwargs)
+    names = [n for n in signature.parameters if n in bound.arguments]
+    last = max(i for i, n in enumerate(signature.parameters) if is_box(bound.arguments.get(n)))
+    args = list(bound.args)
+    kwargs = dict(bound.kwargs)
+    for i, (name, parameter) in enumerate(signature.parameters.items()):
+        if i > last:
+            break
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            raise TypeError(f"{p.name} has no derivative with respect to {name}; pass a plain value there")
+        if i >= len(args):
+            args.append(kwargs.pop(name, parameter.default))
+    # What stands behind the last traced argument goes by keyword, as the rules expect it.
+    for name, value in zip(names[last + 1 :], args[last + 1 :], strict=False):
+        kwargs[name] = value
+    return args[: last + 1], kwargs
+
+
+def _ufunc_keywords(p, args, kwargs):
+    kwargs = {k: v for k, v in kwargs.items() if k not in ("casting", "order", "subok", "signature", "sig")}
+    where = kwargs.pop("where", True)
+    if where is not True:
+        raise TypeError(
+            f"{p.name}: where= without out= leaves the other entries undefined; "
+            f"use np.where(mask, np.{p.name}(...), value)"
+        )
+    dtype = kwargs.pop("dtype", None)
+    if dtype is not None:
+        args = [anp.astype(a, dtype) if is_box(a) else np.asarray(a, dtype) for a in args]
+    return None, args, kwargs
+
+
+def _into(p, out, args, kwargs):
+    """A call with ``out=``: the box takes the result's value in place."""
+    where = kwargs.pop("where", True)
+    if not is_box(out):
+        raise TypeError(
+            f"{p.name}: out= is a plain array, which cannot hold a traced value; drop out= and use the result"
+        )
+    result = p(*args, **kwargs)
+    if where is not True:
+        result = anp.where(where, result, out)
+    return update(out, anp.astype(anp.broadcast_to(result, out.shape), out.dtype))
+
+
+@hook
+def unknown_function(fun, args, kwargs):
+    """A NumPy function that no rule knows, called with a box."""
+    name = f"{getattr(fun, '__module__', '') or ''}.{getattr(fun, '__name__', fun)}".lstrip(".")
+    raise TypeError(
+        f"{name} has no derivative here and was called with a traced value; define one with "
+        "autograd_c.extend, or pass stop_gradient(x) if a constant is meant"
+    )
+
+
+@hook
+def ufunc_method(ufunc, method, inputs, kwargs):
+    """What `__array_ufunc__` does not do itself: ``out=`` and the methods of ufuncs."""
+    if method == "__call__":
+        handler = registry.get(ufunc)
+        if handler is None:
+            return unknown_function(ufunc, inputs, kwargs)
+        out = kwargs.get("out")
+        if out and not any(is_box(o) for o in out) and len(out) == 1 and out[0] is not None:
+            # `array += box`: NumPy asks for the result in the plain array. The name is bound to what we return.
+            if kwargs.keys() == {"out"} and inputs and inputs[0] is out[0]:
+                return handler(*inputs)
+        return handler(*inputs, **kwargs)
+    return ufunc_attribute(registry.get(ufunc), method, required=True)(*inputs, **kwargs)
+
+
+METHODS = {}
+
+
+@hook
+def ufunc_attribute(p, name, required=False):
+    """The differentiable counterpart of ``np.add.reduce`` and its kind."""
+    if (p.fun, name) in METHODS:
+        return METHODS[p.fun, name]
+    if name not in ("reduce", "accumulate", "reduceat", "outer", "at") and not required:
+        return None
+    return UfuncMethod(p, name)
+
+
+class UfuncMethod:
+    """A method of a ufunc that has no derivative of its own: plain values pass, a box is refused."""
+
+    def __init__(self, p, name):
+        self.p = p
+        self.name = name
+
+    def __call__(self, *args, **kwargs):
+        if not any_box(args, kwargs):
+            return getattr(self.p.fun, self.name)(*args, **kwargs)
+        if self.p.kind == "constant":
+            return getattr(self.p.fun, self.name)(*[value_of(a) for a in args], **kwargs)
+        raise TypeError(
+            f"{self.p.name}.{self.name} has no derivative; write it with the functions of autograd_c.numpy "
+            "(sum, cumsum, prod, outer, indexing)"
+        )
+
+
+@hook
+def reduce_primitive(p):
+    """Primitives of importable functions pickle by reference."""
+    if registry.get(p.fun) is p:
+        return registry.__getitem__, (p.fun,)
+    module, name = getattr(p, "__module__", None), getattr(p, "__qualname__", None)
+    return _by_name, (module, getattr(p.fun, "__qualname__", name))
+
+
+def _by_name(module, name):
+    found = sys.modules.get(module) or __import__(module, fromlist=["_"])
+    return operator.attrgetter(name)(found)
+
+
+# --- elementwise rules ----------------------------------------------------------------------------
+
+
+@hook
+def record_partial(p, partial, complex_partial):
+    """The recordings that an elementwise rule runs from.
+
+    Returns None for an argument without derivative, otherwise the partial and the cotangent times the partial, each as
+    ``(code, result)``, and the inputs that they read as bits: cotangent, result, arguments.
+    """
+    if partial is None:
+        return None
+    samples = [np.float64(0.5)] * p.nin
+    if p.fun is np.where:
+        samples[0] = np.True_
+    inputs = [np.float64(1.0), np.float64(0.5), *samples]
+    if not callable(partial):
+        value = ([], partial)
+        contributed = _prune(*_record(lambda g, ans, *args: _times(g, partial), inputs), len(inputs))
+    else:
+        value = _prune(*_record(lambda g, ans, *args: partial(ans, *args), inputs), len(inputs))
+        recording = _record(lambda g, ans, *args: g * partial(ans, *args), inputs)
+        contributed = _prune(*_divide(*recording, len(inputs)), len(inputs))
+    used = _used(value, len(inputs)) | _used(contributed, len(inputs))
+    if complex_partial is not None:
+        used |= _used(_prune(*_record(lambda g, ans, *a: complex_partial(ans, *a), inputs), len(inputs)), len(inputs))
+    return value, contributed, used | 1
+
+
+def _record(fun, inputs):
+    with np.errstate(all="ignore"):
+        code, result = record(fun, inputs)
+    return [(p, operands) for p, operands, _ in code], result
+
+
+def _times(g, number):
+    if number == 1:
+        return g
+    return -g if number == -1 else g * number
+
+
+def _divide(code, result, nin):
+    """``g * (1 / y)`` becomes ``g / y``, exact to one rounding less."""
+    if len(code) >= 2 and code[-1][0].fun is np.multiply and result == ("slot", nin + len(code) - 1):
+        g, factor = code[-1][1]
+        if g == ("slot", 0) and factor == ("slot", nin + len(code) - 2):
+            p, operands = code[-2]
+            divide = registry[np.divide]
+            if p.fun is np.divide and operands[0][0] == "const" and operands[0][1] == 1:
+                code = [*code[:-2], (divide, (g, operands[1]))]
+                return code, ("slot", nin + len(code) - 1)
+    return code, result
+
+
+def _prune(code, result, nin):
+    """Drops what the result does not need, and numbers the rest again. Constants lose their tag."""
+    needed = set()
+    stack = [result]
+    while stack:
+        tag, k = stack.pop()
+        if tag == "slot" and k not in needed:
+            needed.add(k)
+            if k >= nin:
+                stack.extend(code[k - nin][1])
+    number = {k: k for k in range(nin)}
+    kept = []
+    for i, (p, operands) in enumerate(code):
+        if nin + i in needed:
+            number[nin + i] = nin + len(kept)
+            kept.append((p, tuple(_renumber(o, number) for o in operands)))
+    return kept, _renumber(result, number)
+
+
+def _renumber(operand, number):
+    tag, value = operand
+    return ("slot", number[value]) if tag == "slot" else value
+
+
+def _used(recording, nin):
+    code, result = recording
+    operands = [o for _, row in code for o in row] + [result]
+    bits = 0
+    for operand in operands:
+        if isinstance(operand, tuple) and operand[1] < nin:
+            bits |= 1 << operand[1]
+    return bits
+
+
+@hook
+def contribute(g, ans, args, partial, complex_partial):
+    """Cotangent times partial through the primitives: the general way, which any trace can see."""
+    if complex_partial is not None and any(_dtype_kind(a) == "c" for a in args if a is not None):
+        partial = complex_partial
+    return _times(g, partial) if not callable(partial) else g * partial(ans, *args)
+
+
+def _dtype_kind(v):
+    return v.dtype.kind if hasattr(v, "dtype") else "f"
+
+
+# --- shape and dtype ------------------------------------------------------------------------------
+
+
+@hook
+def fit(c, meta):
+    """Brings a cotangent to the shape and dtype of the argument that it belongs to."""
+    shape = c.shape if hasattr(c, "shape") else np.shape(c)
+    if shape != meta.shape:
+        c = unbroadcast(c, shape, meta.shape)
+    return _cast(c, meta.dtype)
+
+
+def unbroadcast(c, shape, target):
+    """Sums over the axes along which an argument of shape `target` was broadcast."""
+    extra = len(shape) - len(target)
+    if extra > 0:
+        c = anp.sum(c, axis=tuple(range(extra)))
+        shape = shape[extra:]
+    elif extra < 0:
+        shape = (1,) * -extra + tuple(shape)
+    axes = tuple(i for i, (n, m) in enumerate(zip(shape, target, strict=True)) if m == 1 and n != 1)
+    if axes:
+        c = anp.sum(anp.reshape(c, shape) if extra < 0 else c, axis=axes, keepdims=True)
+    return c if c.shape == target else anp.broadcast_to(c, target)
+
+
+def _cast(c, dtype):
+    have = c.dtype if hasattr(c, "dtype") else np.asarray(c).dtype
+    if have == dtype:
+        return c
+    if have.kind == "c" and dtype.kind != "c":
+        c = anp.real(c)
+    return anp.astype(c, dtype) if hasattr(c, "dtype") else dtype.type(c)
+
+
+@hook
+def fit_up(t, meta):
+    """Brings a tangent to the shape and dtype of the result that it belongs to."""
+    shape = t.shape if hasattr(t, "shape") else np.shape(t)
+    if shape != meta.shape:
+        t = anp.broadcast_to(t, meta.shape)
+    return _cast(t, meta.dtype)
+
+
+# --- updates in place -----------------------------------------------------------------------------
+
+
+@hook
+def update(x, new):
+    """A box takes a value in place that its own trace did not record."""
+    new = anp.add(new, anp.multiply(x, 0.0)) if not is_box(new) or new._level != x._level else new
+    return rebind(x, new)
+
+
+@hook
+def cast_update(fresh, meta):
+    """The result of ``y += v`` in the shape and dtype of `y`, as NumPy casts it."""
+    if fresh.shape != meta.shape:
+        raise ValueError(f"non-broadcastable output operand with shape {meta.shape} doesn't match {fresh.shape}")
+    if not np.can_cast(fresh.dtype, meta.dtype, "same_kind"):
+        raise TypeError(f"an update in place cannot cast {fresh.dtype} to {meta.dtype}")
+    return anp.astype(fresh, meta.dtype)
+
+
+# --- debug mode -----------------------------------------------------------------------------------
+
+
+@hook
+def current_line():
+    """File and line of the innermost frame outside this package."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "autograd_c":
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else None
+
+
+@hook
+def check_sum(array):
+    """A number that changes when the array does."""
+    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8))
+
+
+__all__ = ["Box", "Meta", "Primitive", "fit", "hook", "unbroadcast"]

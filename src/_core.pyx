@@ -1,0 +1,162 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: c_api_binop_methods=True, freethreading_compatible=False, always_allow_keywords=True
+"""The compiled core: box, tape and sweeps, primitives and their dispatch, and the machine that runs rules.
+
+One extension module of several parts, in the order of `docs/architecture.md`:
+
+==================  ==========================================================================
+``loops.pxi``       NumPy's inner loops and the floating-point flags
+``machine.pxi``     programs: elementwise rules as flat lists of inner loops
+``box.pxi``         the value being traced, its operators and protocols
+``tape.pxi``        the Wengert list and the reverse sweep
+``primitive.pxi``   primitives, their rules and the dispatch
+``trace.pxi``       reverse, forward and recording traces; what the operators call
+``debug.pxi``       debug mode
+==================  ==========================================================================
+
+What must be fast is here. Names, policy and everything that runs once in a while live in Python and are
+reached through `hooks`, which `autograd_c.rules` fills.
+"""
+cimport cython
+cimport numpy as cnp
+from cpython.complex cimport PyComplex_Check
+from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_Occurred
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
+from cpython.list cimport PyList_Append
+from cpython.long cimport PyLong_AsDouble, PyLong_Check
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.object cimport PyObject_GetItem
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_TYPE, Py_XDECREF, PyObject
+from cpython.tuple cimport PyTuple_New
+from libc.limits cimport INT_MAX
+from libc.math cimport fabs, sqrt
+from libc.string cimport memcpy
+
+import numpy as np
+from math import prod as math_prod
+from operator import getitem as operator_getitem
+from types import MethodType
+
+cnp.import_array()
+cnp.import_umath()
+
+cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        object (*tp_alloc)(type, Py_ssize_t)
+        Py_ssize_t tp_vectorcall_offset
+        unsigned long tp_flags
+        object (*tp_call)(object, object, object)
+        PyObject *tp_dict
+    ctypedef object (*vectorcallfunc)(object, PyObject *const *, size_t, PyObject *)
+    unsigned long Py_TPFLAGS_HAVE_VECTORCALL
+    Py_ssize_t PyVectorcall_NARGS(size_t) noexcept nogil
+    object PyVectorcall_Call(object, object, object)
+    object PyObject_Vectorcall(object, PyObject *const *, size_t, PyObject *)
+    object PyObject_Call(object, object, object)
+    object PyObject_CallObject(object, object)
+    Py_ssize_t Py_REFCNT(object) noexcept
+    PyObject *PyList_GET_ITEM(object, Py_ssize_t) noexcept
+    void PyList_SET_ITEM(object, Py_ssize_t, object)
+    Py_ssize_t PyList_GET_SIZE(object) noexcept
+    PyObject *PyTuple_GET_ITEM(object, Py_ssize_t) noexcept
+    void PyTuple_SET_ITEM(object, Py_ssize_t, object)
+    Py_ssize_t PyTuple_GET_SIZE(object) noexcept
+    const char *PyUnicode_AsUTF8(object) except NULL
+    void PyType_Modified(type)
+
+cdef type np_float64 = np.float64, np_generic = np.generic
+cdef object np_dtype = np.dtype, np_asarray = np.asarray, np_array = np.array, np_zeros = np.zeros
+cdef object np_add = np.add, np_add_reduce = np.add.reduce, np_ufunc = np.ufunc, np_unravel_index = np.unravel_index
+cdef object np_bool = np.bool_, np_complexfloating = np.complexfloating
+
+# What compiled code asks of Python: filled by autograd_c.rules when it is imported.
+hooks = {}
+# From a NumPy function to what stands in for it: a Primitive or a function made of primitives.
+registry = {}
+
+cdef class Trace
+cdef class Tape
+cdef class Box
+cdef class Primitive
+
+include "loops.pxi"
+include "machine.pxi"
+include "box.pxi"
+include "debug.pxi"
+include "tape.pxi"
+include "trace.pxi"
+include "primitive.pxi"
+
+
+cdef int offer_vectorcall() except -1:
+    """Lets Python call primitives without packing a tuple."""
+    cdef PyTypeObject *t = <PyTypeObject *>Primitive
+    cdef Primitive sample = Primitive.__new__(Primitive)
+    t.tp_vectorcall_offset = <char *>&sample.vectorcall - <char *><PyObject *>sample
+    t.tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL
+    t.tp_call = PyVectorcall_Call
+    PyType_Modified(Primitive)
+    return 0
+
+
+offer_vectorcall()
+
+
+def install(str name, value):
+    """Gives `Box` a method or property: the ndarray interface is written in Python."""
+    (<dict><object>(<PyTypeObject *>Box).tp_dict)[name] = value
+    PyType_Modified(Box)
+
+
+def is_box(value):
+    """Whether a value is being traced."""
+    return type(value) is Box
+
+
+cdef bint holds_box(object v) except -1:
+    if type(v) is Box:
+        return True
+    if type(v) is list or type(v) is tuple:
+        for item in v:
+            if holds_box(item):
+                return True
+    return False
+
+
+def any_box(tuple args, kwargs):
+    """Whether a box is among the arguments, lists and tuples inside them included."""
+    for v in args:
+        if holds_box(v):
+            return True
+    if kwargs:
+        for v in kwargs.values():
+            if holds_box(v):
+                return True
+    return False
+
+
+def value_of(value):
+    """The plain value inside a box, whatever the number of traces around it."""
+    return innermost(value)
+
+
+cdef Primitive made(object fun, str name=None):
+    cdef Primitive p = Primitive(fun, name)
+    registry[fun] = p
+    return p
+
+
+def _leaf():
+    """Stands for the differentiated argument itself on a tape."""
+
+
+cdef Primitive P_ADD = made(np.add), P_SUB = made(np.subtract), P_MUL = made(np.multiply), P_DIV = made(np.divide)
+cdef Primitive P_MOD = made(np.remainder), P_FLOORDIV = made(np.floor_divide), P_POW = made(np.power)
+cdef Primitive P_NEG = made(np.negative), P_POS = made(np.positive), P_ABS = made(np.absolute)
+cdef Primitive P_SQUARE = made(np.square), P_SQRT = made(np.sqrt), P_RECIPROCAL = made(np.reciprocal)
+cdef Primitive P_LT = made(np.less), P_LE = made(np.less_equal), P_GT = made(np.greater)
+cdef Primitive P_GE = made(np.greater_equal), P_EQ = made(np.equal), P_NE = made(np.not_equal)
+cdef Primitive P_MATMUL = made(np.matmul), P_WHERE = made(np.where)
+cdef Primitive P_LEAF = Primitive(_leaf, "argument")
+cdef Primitive P_GETITEM = made(operator_getitem, "getitem")
+cdef dict COPY = {ord(c): compile_program([], 1, ("slot", 0), c.encode()) for c in "dfDF"}

@@ -1,0 +1,468 @@
+# Box: the value being traced.
+#
+#   trace   which derivative this box belongs to; boxes of an inner trace hold boxes of outer ones
+#   slot    its place on the trace's tape
+#   d       the value, where it is a float64 scalar and no outer trace has a part in it (kind SCALAR)
+#   v       the value otherwise: an ndarray, a NumPy scalar, a box of an outer trace
+#   dt, tan the tangent in a forward trace, in the same two forms
+#
+# Boxes are not tracked by the cyclic collector: a closed trace has let go of its tape, so
+# that no cycle can pass through a box and a tape.
+
+cdef enum ValueKind:
+    SCALAR
+    OBJECT
+
+
+@cython.final
+@cython.freelist(1024)
+cdef class Meta:
+    """Shape and dtype of a value that no rule needs: what a rule sees in its place."""
+    cdef readonly tuple shape
+    cdef readonly object dtype
+
+    def __init__(self, shape, dtype):
+        self.shape = tuple(shape)
+        self.dtype = np_dtype(dtype)
+
+    @property
+    def ndim(self):
+        return len(self.shape)
+
+    @property
+    def size(self):
+        return math_prod(self.shape)
+
+    def __len__(self):
+        if not self.shape:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __repr__(self):
+        return "Meta(shape=%r, dtype=%r)" % (self.shape, self.dtype.name)
+
+
+cdef inline Meta new_meta(tuple shape, object dtype):
+    cdef Meta m = Meta.__new__(Meta)
+    m.shape = shape
+    m.dtype = dtype
+    return m
+
+
+cdef Meta META_FLOAT64 = Meta((), np_float64)
+
+
+cdef tuple shape_tuple(cnp.ndarray a):
+    cdef int i, n = cnp.PyArray_NDIM(a)
+    cdef tuple out = PyTuple_New(n)
+    cdef object item
+    for i in range(n):
+        item = cnp.PyArray_DIMS(a)[i]
+        Py_INCREF(item)
+        PyTuple_SET_ITEM(out, i, item)
+    return out
+
+
+cdef Meta meta_of(object v):
+    """Shape and dtype of any value that can be traced."""
+    if type(v) is Box:
+        return box_meta(<Box>v)
+    if type(v) is Meta:
+        return v
+    if cnp.PyArray_CheckExact(v):
+        return new_meta(shape_tuple(<cnp.ndarray>v), (<cnp.ndarray>v).dtype)
+    if PyFloat_Check(v) or type(v) is int:
+        return META_FLOAT64
+    if hasattr(v, "shape") and hasattr(v, "dtype"):
+        return new_meta(tuple(v.shape), v.dtype)
+    a = np_asarray(v)
+    return new_meta(a.shape, a.dtype)
+
+
+cdef inline Meta box_meta(Box b):
+    if b.kind == SCALAR:
+        return META_FLOAT64
+    if b.meta is None:
+        b.meta = meta_of(b.v)
+    return b.meta
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(4096)
+cdef class Box:
+    """A traced value: what the arguments of a differentiated function are while it runs.
+
+    It has the attributes, methods, operators and indexing of an ndarray, and NumPy's functions
+    accept it. Boxes are made by the operators (`grad`, `jvp`, ...), never by hand, and are
+    of no use after the function that received them has returned.
+    """
+    cdef Trace trace
+    cdef int slot
+    cdef short kind
+    cdef bint weak              # came from a Python float: takes part in promotion as one
+    cdef double d
+    cdef object v
+    cdef double dt
+    cdef object tan
+    cdef Meta meta
+    cdef object base            # (box, put): where an update in place is written through, for views
+    cdef Py_ssize_t version     # counts updates in place
+    cdef Py_ssize_t seen        # the base's version when this view was taken
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError("a Box is made by grad, jvp and the other operators, not by hand")
+
+    # --- numbers ---------------------------------------------------------------------------
+    # With c_api_binop_methods one slot serves both orders of the operands.
+
+    def __add__(x, y):
+        return binary(P_ADD, x, y)
+
+    def __sub__(x, y):
+        return binary(P_SUB, x, y)
+
+    def __mul__(x, y):
+        return binary(P_MUL, x, y)
+
+    def __truediv__(x, y):
+        return binary(P_DIV, x, y)
+
+    def __mod__(x, y):
+        return binary(P_MOD, x, y)
+
+    def __floordiv__(x, y):
+        return binary(P_FLOORDIV, x, y)
+
+    def __divmod__(x, y):
+        return binary(P_FLOORDIV, x, y), binary(P_MOD, x, y)
+
+    def __pow__(x, y, modulo):
+        if modulo is not None:
+            raise TypeError("pow() with a modulus has no derivative; use np.mod(x ** y, m)")
+        return power(x, y)
+
+    def __matmul__(x, y):
+        if not supports_operand(x) or not supports_operand(y):
+            return NotImplemented
+        return P_MATMUL(x, y)
+
+    def __neg__(self):
+        return unary(P_NEG, self)
+
+    def __pos__(self):
+        return unary(P_POS, self)
+
+    def __abs__(self):
+        return unary(P_ABS, self)
+
+    def __iadd__(self, y):
+        return update(self, binary(P_ADD, self, y))
+
+    def __isub__(self, y):
+        return update(self, binary(P_SUB, self, y))
+
+    def __imul__(self, y):
+        return update(self, binary(P_MUL, self, y))
+
+    def __itruediv__(self, y):
+        return update(self, binary(P_DIV, self, y))
+
+    def __imod__(self, y):
+        return update(self, binary(P_MOD, self, y))
+
+    def __ifloordiv__(self, y):
+        return update(self, binary(P_FLOORDIV, self, y))
+
+    def __ipow__(self, y):
+        return update(self, power(self, y))
+
+    def __imatmul__(self, y):
+        return update(self, P_MATMUL(self, y))
+
+    # --- comparisons and truth -------------------------------------------------------------
+
+    def __lt__(self, y):
+        return compare(P_LT, self, y)
+
+    def __le__(self, y):
+        return compare(P_LE, self, y)
+
+    def __gt__(self, y):
+        return compare(P_GT, self, y)
+
+    def __ge__(self, y):
+        return compare(P_GE, self, y)
+
+    def __eq__(self, y):
+        return compare(P_EQ, self, y)
+
+    def __ne__(self, y):
+        return compare(P_NE, self, y)
+
+    def __hash__(self):
+        return <Py_hash_t><Py_ssize_t><PyObject *>self >> 4
+
+    def __bool__(self):
+        if self.kind == SCALAR:
+            return self.d != 0.0
+        return bool(current(self).v)
+
+    def __int__(self):
+        if self.kind == SCALAR:
+            return int(self.d)
+        return int(current(self).v)
+
+    def __float__(self):
+        raise TypeError(
+            "float() of a traced value would cut the derivative here without a word (math.sin(x), "
+            "np.asarray(x, float) and a[i] = x for a plain array a call it). Use the function of autograd_c.numpy "
+            "instead of math's, np.stack, np.where or np.zeros(n, like=x) instead of filling a plain array, "
+            "or stop_gradient(x) if a constant is meant")
+
+    def __complex__(self):
+        raise TypeError("complex() of a traced value would cut the derivative here without a word; "
+                        "multiply by 1j or use stop_gradient(x) if a constant is meant")
+
+    # --- indexing --------------------------------------------------------------------------
+
+    def __getitem__(self, index):
+        return get_item(self, index)
+
+    def __setitem__(self, index, value):
+        set_item(self, index, value)
+
+    def __len__(self):
+        if self.kind == SCALAR:
+            raise TypeError("len() of unsized object")
+        return len(current(self).v)
+
+    def __iter__(self):
+        cdef Py_ssize_t n
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-d array")
+        n = len(self)
+        return iter([get_item(self, i) for i in range(n)])
+
+    def __contains__(self, item):
+        return bool(compare(P_EQ, self, item).any())
+
+    # --- protocols -------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc, str method, *inputs, **kwargs):
+        cdef object handler
+        if method == "__call__":
+            handler = registry.get(ufunc)
+            if handler is not None and not (kwargs and "out" in kwargs):
+                return handler(*inputs, **kwargs) if kwargs else PyObject_CallObject(handler, inputs)
+        return hooks["ufunc_method"](ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func, types, args, kwargs):
+        cdef object handler = registry.get(func)
+        if handler is None:
+            return hooks["unknown_function"](func, args, kwargs)
+        return handler(*args, **kwargs)
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError(
+            "turning a traced value into a plain array would cut the derivative here without a word; use "
+            "autograd_c.numpy.array (or asarray), which keep it, or stop_gradient(x) if a constant is meant")
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("a traced value cannot be pickled; return it from the differentiated function, "
+                        "or pickle stop_gradient(x)")
+
+    def __copy__(self):
+        return P_POS(self)
+
+    def __deepcopy__(self, memo):
+        return P_POS(self)
+
+    # --- attributes ------------------------------------------------------------------------
+
+    @property
+    def shape(self):
+        return () if self.kind == SCALAR else box_meta(current(self)).shape
+
+    @property
+    def dtype(self):
+        return box_meta(current(self)).dtype
+
+    @property
+    def ndim(self):
+        return 0 if self.kind == SCALAR else len(box_meta(current(self)).shape)
+
+    @property
+    def size(self):
+        return 1 if self.kind == SCALAR else math_prod(box_meta(current(self)).shape)
+
+    @property
+    def itemsize(self):
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self):
+        return self.size * self.dtype.itemsize
+
+    @property
+    def _value(self):
+        """The value one level further out: a plain value, or the box of an outer trace."""
+        return box_value(current(self))
+
+    @property
+    def _level(self):
+        return self.trace.level
+
+    def __repr__(self):
+        if not self.trace.open:
+            return "<Box that outlived its trace>"
+        return "Box(%r)" % (box_value(self),)
+
+    def __str__(self):
+        return str(innermost(self))
+
+    def __format__(self, spec):
+        return format(innermost(self), spec)
+
+
+cdef inline object box_value(Box b):
+    if b.kind == SCALAR:
+        return b.d if b.weak else float64(b.d)
+    return b.v
+
+
+cdef inline Box current(Box b):
+    """The box itself, after a view has caught up with updates of the array that it looks at."""
+    if b.base is not None:
+        catch_up(b)
+    return b
+
+
+cdef object innermost(object v):
+    """The plain value inside a box, whatever the number of traces around it."""
+    while type(v) is Box:
+        v = box_value(current(<Box>v))
+    return v
+
+
+cdef inline Box new_scalar(Trace t, int slot, double d, bint weak):
+    cdef Box b = Box.__new__(Box)
+    b.trace = t
+    b.slot = slot
+    b.kind = SCALAR
+    b.weak = weak
+    b.d = d
+    return b
+
+
+cdef inline Box new_object(Trace t, int slot, object v):
+    cdef Box b = Box.__new__(Box)
+    b.trace = t
+    b.slot = slot
+    if type(v) is np_float64:
+        b.kind = SCALAR
+        b.d = PyFloat_AS_DOUBLE(v)
+    elif type(v) is float:
+        b.kind = SCALAR
+        b.weak = True
+        b.d = PyFloat_AS_DOUBLE(v)
+    else:
+        b.kind = OBJECT
+        b.v = v
+    return b
+
+
+cdef inline bint supports_operand(object y):
+    """Whether an operator takes this operand; if not, Python asks the other one."""
+    cdef object t
+    if type(y) is Box or PyFloat_Check(y) or PyLong_Check(y) or cnp.PyArray_Check(y) or PyComplex_Check(y):
+        return True
+    if isinstance(y, np_generic) or type(y) is list or type(y) is tuple:
+        return True
+    t = type(y)
+    return not hasattr(t, "__array_ufunc__") and not hasattr(t, "__array_priority__") and hasattr(t, "__array__")
+
+
+cdef object binary(Primitive p, object x, object y):
+    """An arithmetic operator: scalars on the short way, everything else through the primitive."""
+    cdef Box bx = None, by = None
+    cdef Trace t = None
+    cdef double a, b
+    cdef bint weak = True
+    if type(x) is Box:
+        bx = <Box>x
+        if bx.kind != SCALAR:
+            return binary_general(p, x, y)
+        a = bx.d
+        weak = bx.weak
+        t = bx.trace
+    elif PyFloat_Check(x):
+        a = PyFloat_AS_DOUBLE(x)
+        weak = type(x) is float
+    elif type(x) is int:
+        a = PyLong_AsDouble(x)
+        if a == -1.0 and PyErr_Occurred():
+            PyErr_Clear()
+            return binary_general(p, x, y)
+    else:
+        return binary_general(p, x, y)
+    if type(y) is Box:
+        by = <Box>y
+        if by.kind != SCALAR:
+            return binary_general(p, x, y)
+        b = by.d
+        weak = weak and by.weak
+        if t is None:
+            t = by.trace
+        elif t is not by.trace:
+            return binary_general(p, x, y)
+    elif PyFloat_Check(y):
+        b = PyFloat_AS_DOUBLE(y)
+        weak = weak and type(y) is float
+    elif type(y) is int:
+        b = PyLong_AsDouble(y)
+        if b == -1.0 and PyErr_Occurred():
+            PyErr_Clear()
+            return binary_general(p, x, y)
+    else:
+        return binary_general(p, x, y)
+    if t.mode == RECORD or not p.scalar_ready():
+        return binary_general(p, x, y)
+    return scalar_call(p, t, bx, by, a, b, weak)
+
+
+cdef object binary_general(Primitive p, object x, object y):
+    cdef PyObject *args[2]
+    if not supports_operand(x) or not supports_operand(y):
+        return NotImplemented
+    args[0] = <PyObject *>x
+    args[1] = <PyObject *>y
+    return call_primitive(p, args, 2, <PyObject *>NULL)
+
+
+cdef object unary(Primitive p, Box x):
+    cdef PyObject *args[1]
+    if x.kind == SCALAR and x.trace.mode != RECORD and p.scalar_ready():
+        return scalar_call(p, x.trace, x, None, x.d, 0.0, x.weak)
+    args[0] = <PyObject *>x
+    return call_primitive(p, args, 1, <PyObject *>NULL)
+
+
+cdef object power(object x, object y):
+    """`x ** y`, with NumPy's own shortcuts for an array and a Python number."""
+    if type(x) is Box and (<Box>x).kind == OBJECT and (type(y) is float or type(y) is int):
+        if y == 2:
+            return unary(P_SQUARE, <Box>x)
+        if y == 1:
+            return unary(P_POS, <Box>x)
+        if y == 0.5:
+            return unary(P_SQRT, <Box>x)
+        if y == -1:
+            return unary(P_RECIPROCAL, <Box>x)
+    return binary(P_POW, x, y)
+
+
+cdef object compare(Primitive p, object x, object y):
+    if not supports_operand(y):
+        return NotImplemented
+    return p(x, y)

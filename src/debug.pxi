@@ -1,0 +1,54 @@
+# Debug mode: every entry remembers the line that recorded it, and every residual array a check sum,
+# so that an update in place between the forward and the reverse pass is found.
+
+cdef bint debugging = False
+
+
+def set_debug(bint on):
+    """Switches debug mode for the whole process and returns what it was."""
+    global debugging
+    cdef bint was = debugging
+    debugging = on
+    return was
+
+
+cdef int note_entry(Tape t) except -1:
+    if t.lines is None:
+        t.lines = []
+    while len(t.lines) < t.n - 1:
+        t.lines.append(None)
+    t.lines.append(hooks["current_line"]())
+    return 0
+
+
+cdef int note_residual(Tape t, object residual) except -1:
+    if cnp.PyArray_CheckExact(residual):
+        if t.sums is None:
+            t.sums = {}
+        t.sums[len(t.refs) - 1] = hooks["check_sum"](residual)
+    return 0
+
+
+cdef int visit_debugging(Tape t, Py_ssize_t i, Adjoint *a, Adjoint *adjoints) except -1:
+    cdef Entry *e = &t.entries[i]
+    cdef unsigned int j
+    cdef object line = t.lines[i] if t.lines is not None and i < len(t.lines) else None
+    cdef object residual
+    cdef Primitive p = <Primitive>e.prim
+    if t.sums is not None:
+        for j in range(e.nref):
+            residual = <object>t.residual(e, j)
+            if e.res + j in t.sums and cnp.PyArray_CheckExact(residual) \
+                    and t.sums[e.res + j] != hooks["check_sum"](residual):
+                raise RuntimeError(
+                    "an array that the derivative of %s needs was changed in place after it was used%s; "
+                    "copy it before the update" % (p.name, " (%s)" % line if line else ""))
+    try:
+        visit(t, e, a, adjoints)
+        if fp_flags():
+            give_errors(p.name + (" (reverse, recorded at %s)" % line if line else " (reverse)"), fp_flags())
+    except Exception as error:
+        if line:
+            error.add_note("in the reverse pass of %s, recorded at %s" % (p.name, line))
+        raise
+    return 0

@@ -1,0 +1,62 @@
+/* What the Cython core needs from C: floating-point status flags in the order of
+   NumPy's NPY_FPE_* bits, and the one elementwise loop that NumPy has no ufunc for. */
+#ifndef AUTOGRAD_C_LOOPS_H
+#define AUTOGRAD_C_LOOPS_H
+
+#include <Python.h>
+#include <numpy/npy_common.h>
+#include <fenv.h>
+
+#if defined(__SSE2__) || defined(_M_X64)
+#include <xmmintrin.h>
+/* MXCSR: invalid 1, denormal 2, divide 4, overflow 8, underflow 16, inexact 32. */
+static inline int fp_flags(void) {
+    return (int)(_mm_getcsr() & 0x1D);
+}
+static inline int fp_to_npy(int raw) {
+    return ((raw & 4) ? 1 : 0) | ((raw & 8) ? 2 : 0) | ((raw & 16) ? 4 : 0) | ((raw & 1) ? 8 : 0);
+}
+static inline void fp_clear(void) {
+    _mm_setcsr(_mm_getcsr() & ~0x3Fu);
+}
+#else
+static inline int fp_flags(void) {
+    return fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID);
+}
+static inline int fp_to_npy(int raw) {
+    return ((raw & FE_DIVBYZERO) ? 1 : 0) | ((raw & FE_OVERFLOW) ? 2 : 0) |
+           ((raw & FE_UNDERFLOW) ? 4 : 0) | ((raw & FE_INVALID) ? 8 : 0);
+}
+static inline void fp_clear(void) {
+    feclearexcept(FE_ALL_EXCEPT);
+}
+#endif
+
+/* where(condition, a, b) with the calling convention of a ufunc's inner loop: one
+   function for each item size, since choosing copies bytes and knows no arithmetic. */
+#define SELECT_LOOP(NAME, TYPE)                                                             \
+    static void NAME(char **args, const npy_intp *dims, const npy_intp *steps, void *data) { \
+        char *c = args[0], *a = args[1], *b = args[2], *out = args[3];                      \
+        npy_intp i, n = dims[0];                                                            \
+        (void)data;                                                                         \
+        for (i = 0; i < n; i++) {                                                           \
+            *(TYPE *)out = *(npy_bool *)c ? *(TYPE *)a : *(TYPE *)b;                        \
+            c += steps[0];                                                                  \
+            a += steps[1];                                                                  \
+            b += steps[2];                                                                  \
+            out += steps[3];                                                                \
+        }                                                                                   \
+    }
+
+/* In an adjoint's object field: the adjoint is the double beside it. */
+#define MARK ((PyObject *)1)
+
+typedef struct {
+    double re, im;
+} select_pair;
+
+SELECT_LOOP(select_4, npy_float)
+SELECT_LOOP(select_8, npy_double)
+SELECT_LOOP(select_16, select_pair)
+
+#endif

@@ -1,0 +1,115 @@
+# Inner-loop access: NumPy's own typed loops, found in the public struct of a ufunc, and
+# the floating-point flags that a direct call of one leaves behind.
+
+cdef extern from "loops.h":
+    int fp_flags() noexcept nogil
+    int fp_to_npy(int raw) noexcept nogil
+    void fp_clear() noexcept nogil
+    void select_4(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    void select_8(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    void select_16(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+
+cdef extern from "numpy/ufuncobject.h":
+    ctypedef void (*Loop "PyUFuncGenericFunction")(
+        char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    ctypedef struct PyUFuncObject:
+        int nin
+        int nout
+        int nargs
+        Loop *functions
+        void **data
+        int ntypes
+        const char *types
+        int core_enabled
+    int PyUFunc_GiveFloatingpointErrors(const char *name, int errors) except -1
+
+cdef extern from "numpy/arrayscalars.h":
+    ctypedef struct PyDoubleScalarObject:
+        double obval
+
+ctypedef struct LoopRef:
+    Loop fn
+    void *data
+
+
+cdef int type_number(char code) noexcept:
+    """NumPy's type number of the type codes that the compiled loops know, -1 for any other."""
+    if code == b"d":
+        return cnp.NPY_DOUBLE
+    if code == b"f":
+        return cnp.NPY_FLOAT
+    if code == b"D":
+        return cnp.NPY_CDOUBLE
+    if code == b"F":
+        return cnp.NPY_CFLOAT
+    if code == b"?":
+        return cnp.NPY_BOOL
+    return -1
+
+
+cdef inline char type_code(int number) noexcept nogil:
+    """The type code of a type number; zero for a type that the compiled loops do not know."""
+    if number == cnp.NPY_DOUBLE:
+        return b"d"
+    if number == cnp.NPY_FLOAT:
+        return b"f"
+    if number == cnp.NPY_CDOUBLE:
+        return b"D"
+    if number == cnp.NPY_CFLOAT:
+        return b"F"
+    return 0
+
+
+cdef int item_size(char code) noexcept:
+    if code == b"d":
+        return 8
+    if code == b"f":
+        return 4
+    if code == b"D":
+        return 16
+    if code == b"F":
+        return 8
+    return 1
+
+
+cdef LoopRef find_loop(object ufunc, bytes inputs, char *output) except *:
+    """The ufunc's loop whose inputs have exactly these type codes; `fn` is NULL if there is none.
+
+    `output` receives the type code of the (single) result.
+    """
+    cdef PyUFuncObject *u = <PyUFuncObject *><PyObject *>ufunc
+    cdef LoopRef ref
+    cdef int k, j
+    cdef bint same
+    ref.fn = NULL
+    ref.data = NULL
+    if u.nout != 1 or u.nin != len(inputs) or u.functions == NULL:
+        return ref
+    for k in range(u.ntypes):
+        same = True
+        for j in range(u.nin):
+            if u.types[k * u.nargs + j] != type_number(inputs[j]):
+                same = False
+                break
+        if not same:
+            continue
+        output[0] = b"?" if u.types[k * u.nargs + u.nin] == cnp.NPY_BOOL else type_code(u.types[k * u.nargs + u.nin])
+        if output[0] == 0:
+            return ref
+        ref.fn = u.functions[k]
+        ref.data = u.data[k] if u.data != NULL else NULL
+        return ref
+    return ref
+
+
+cdef inline object float64(double d):
+    """A fresh `np.float64`, without passing through Python."""
+    cdef object o = (<PyTypeObject *>np_float64).tp_alloc(<type>np_float64, 0)
+    (<PyDoubleScalarObject *><PyObject *>o).obval = d
+    return o
+
+
+cdef int give_errors(str name, int raw) except -1:
+    """Reports raised flags as NumPy does: a warning, an exception or nothing, by `np.errstate`."""
+    fp_clear()
+    return PyUFunc_GiveFloatingpointErrors(PyUnicode_AsUTF8(name), fp_to_npy(raw))

@@ -1,0 +1,1146 @@
+# Primitives: one callable object for each differentiable function, and the one dispatch.
+#
+#   no box among the arguments      straight through to NumPy
+#   boxes                           the innermost trace (highest level) unwraps its boxes, the primitive
+#                                   is called again on what is left, and the trace records the result
+
+cdef enum RuleKind:
+    NO_RULE             # a box is refused, with the message in `advice`
+    CONSTANT            # no derivative: the result is a constant of the trace
+    ELEMENTWISE         # a row of partials
+    CALL                # vjps and jvps that take (g, ans, *args, **kwargs)
+    MAKER               # vjps as closures: vjp(ans, *args, **kwargs)(g)
+
+cdef enum:
+    MAX_CODES = 4       # d, f, D, F
+
+
+cdef inline int code_index(char code) noexcept nogil:
+    if code == b"d":
+        return 0
+    if code == b"f":
+        return 1
+    if code == b"D":
+        return 2
+    return 3
+
+
+@cython.final
+cdef class Primitive:
+    """A function that the traces know: it computes, and it carries its derivative.
+
+    Made by the functions of `autograd_c.extend`. Called with plain arguments it is the function itself;
+    with a box among them it computes the value and records the call.
+    """
+    cdef vectorcallfunc vectorcall
+    cdef readonly object fun
+    cdef readonly str name
+    cdef dict __dict__
+    cdef object __weakref__
+    cdef readonly int nin
+    cdef int rule
+    cdef bint prepared
+    cdef bint is_ufunc
+    cdef str bool_args              # type pattern of an elementwise rule's arguments: "?" or " "
+    cdef tuple partials             # of ELEMENTWISE: callables (ans, *args), numbers, or None
+    cdef tuple complex_partials     # instead of `partials` for complex arguments; or None
+    cdef list recordings            # for each argument: (code, result) of cotangent * partial
+    cdef list scalar_partials       # for each argument: Program of the partial over doubles, or None
+    cdef dict contributions         # (argument, code) -> Program or None
+    cdef list fast                  # the same for float64, by argument
+    cdef bint scalar_ok
+    cdef int op                     # what a scalar call computes without a loop
+    cdef LoopRef loops[MAX_CODES]
+    cdef unsigned int used[MAX_INPUTS]      # by argument: what its contribution reads
+    cdef tuple vjps, jvps
+    cdef dict makers                # argument -> vjp maker, of MAKER
+    cdef object maker_all           # one maker for all arguments
+    cdef object jvp_all
+    cdef bint rule_for_all          # the rules take the argument's number first
+    cdef tuple vjp_needs            # for each argument: (needs the result, set of arguments or None for all)
+    cdef str advice
+
+    def __cinit__(self):
+        self.vectorcall = <vectorcallfunc>primitive_vectorcall
+
+    def __init__(self, fun, str name=None):
+        self.fun = fun
+        self.name = name or getattr(fun, "__name__", "function")
+        self.__name__ = self.name
+        self.__qualname__ = self.name
+        self.__doc__ = getattr(fun, "__doc__", None)
+        self.__module__ = getattr(fun, "__module__", None)
+        self.__wrapped__ = fun
+        self.is_ufunc = isinstance(fun, np_ufunc)
+        self.nin = fun.nin if self.is_ufunc else 0
+        self.rule = NO_RULE
+        self.makers = {}
+
+    def __repr__(self):
+        return "<primitive %s>" % self.name
+
+    def __get__(self, instance, owner):
+        return self if instance is None else MethodType(self, instance)
+
+    def __getattr__(self, attribute):
+        # `np.add.reduce`, `np.add.nin` and the other attributes of the function itself.
+        handler = hooks["ufunc_attribute"](self, attribute) if self.is_ufunc else None
+        return handler if handler is not None else getattr(self.fun, attribute)
+
+    def __reduce__(self):
+        return hooks["reduce_primitive"](self)
+
+    # --- rules -----------------------------------------------------------------------------
+
+    def set_constant(self):
+        """The function is piecewise constant: its result carries no derivative."""
+        self.rule = CONSTANT
+
+    def set_refused(self, str advice):
+        """The function takes no box; `advice` ends the error's sentence."""
+        self.rule = NO_RULE
+        self.advice = advice
+
+    def set_elementwise(self, int nin, partials, complex_partials=None, str types=None):
+        """A row of partials makes the function an elementwise primitive."""
+        if nin > MAX_INPUTS - 2:
+            raise ValueError("%s: an elementwise primitive takes at most %d arguments" % (self.name, MAX_INPUTS - 2))
+        if len(partials) != nin:
+            raise ValueError("%s: %d partials for %d arguments" % (self.name, len(partials), nin))
+        self.nin = nin
+        self.partials = tuple(partials)
+        self.complex_partials = tuple(complex_partials) if complex_partials is not None else None
+        self.bool_args = types or " " * nin
+        self.rule = ELEMENTWISE
+        self.prepared = False
+
+    def set_rules(self, vjps, jvps, bint for_all, needs):
+        """Rules that take ``(g, ans, *args, **kwargs)``, one for each argument or one for all."""
+        self.vjps = tuple(vjps)
+        self.jvps = tuple(jvps)
+        self.rule_for_all = for_all
+        self.vjp_needs = tuple(needs)
+        self.rule = CALL
+
+    def set_maker(self, argnum, maker):
+        """A vjp maker in HIPS's form for one argument, or for all with `argnum` None."""
+        self.rule = MAKER
+        if argnum is None:
+            self.maker_all = maker
+        else:
+            self.makers[argnum] = maker
+
+    def set_jvp(self, argnum, jvp):
+        """A forward rule in HIPS's form: ``jvp(g, ans, *args, **kwargs)``."""
+        if self.rule == NO_RULE:
+            self.rule = MAKER
+        if argnum is None:
+            self.jvp_all = jvp
+        else:
+            jvps = list(self.jvps or ())
+            jvps += [None] * (argnum + 1 - len(jvps))
+            jvps[argnum] = jvp
+            self.jvps = tuple(jvps)
+
+    @property
+    def kind(self):
+        """How the derivative is defined: "none", "constant", "elementwise", "call" or "maker"."""
+        return ("none", "constant", "elementwise", "call", "maker")[self.rule]
+
+    @property
+    def rules(self):
+        """The partials of an elementwise primitive, the vjps of any other."""
+        return self.partials if self.rule == ELEMENTWISE else self.vjps
+
+    cdef object vjp_of(self, int arg):
+        cdef object rule = None
+        if self.rule_for_all:
+            return self.vjps[0]
+        if arg < len(self.vjps):
+            rule = self.vjps[arg]
+        if rule is None:
+            raise TypeError("%s has no derivative with respect to argument %d; pass a plain value there, "
+                            "for instance stop_gradient(x)" % (self.name, arg))
+        return rule
+
+    # --- programs --------------------------------------------------------------------------
+
+    cdef LoopRef find_loop(self, bytes codes, char *out) except *:
+        """The inner loop for these argument types, for use inside a program."""
+        cdef LoopRef ref
+        ref.fn = NULL
+        ref.data = NULL
+        if self.is_ufunc:
+            return find_loop(self.fun, codes, out)
+        if self is P_WHERE and len(codes) == 3 and codes[0] == b"?"[0] and codes[1] == codes[2]:
+            out[0] = codes[1]
+            if codes[1] == b"d"[0] or codes[1] == b"F"[0]:
+                ref.fn = <Loop>select_8
+            elif codes[1] == b"f"[0]:
+                ref.fn = <Loop>select_4
+            elif codes[1] == b"D"[0]:
+                ref.fn = <Loop>select_16
+        return ref
+
+    cdef inline bint scalar_ready(self) except -1:
+        if not self.prepared:
+            self.prepare()
+        return self.scalar_ok
+
+    cdef int prepare(self) except -1:
+        """Records the partials of an elementwise rule and lowers them for float64."""
+        cdef int k
+        cdef char out
+        cdef LoopRef ref
+        cdef bytes codes
+        cdef Program program
+        self.prepared = True
+        self.scalar_ok = False
+        for k in range(MAX_CODES):
+            self.loops[k].fn = NULL
+        if self.rule != ELEMENTWISE:
+            return 0
+        self.recordings = []
+        self.scalar_partials = []
+        self.contributions = {}
+        self.fast = []
+        if self.bool_args == " " * self.nin or self is P_WHERE:
+            for k in range(MAX_CODES):
+                codes = self.codes_of(b"dfDF"[k])
+                self.loops[k] = self.find_loop(codes, &out)
+                if self.loops[k].fn != NULL and out != b"dfDF"[k]:
+                    self.loops[k].fn = NULL
+        self.op = SCALAR_OPS.get(self.name, OP_LOOP)
+        for k in range(self.nin):
+            recording = hooks["record_partial"](self, self.partials[k],
+                                                self.complex_partials[k] if self.complex_partials else None)
+            self.recordings.append(recording)
+            if recording is None:
+                self.scalar_partials.append(None)
+                self.fast.append(None)
+                self.used[k] = 0xffff
+                continue
+            partial, contributed, used = recording
+            self.used[k] = used
+            self.scalar_partials.append(self.lower(partial, b"d"))
+            self.fast.append(self.contribution_program(k, b"d"))
+        if self.loops[0].fn != NULL and self.nin <= 2:
+            self.scalar_ok = True
+            for k in range(self.nin):
+                if self.partials[k] is None:
+                    continue
+                program = <Program>self.scalar_partials[k]
+                if program is None or not program.scalar:
+                    self.scalar_ok = False
+        return 0
+
+    cdef bytes codes_of(self, char code):
+        return bytes([b"?"[0] if c == "?" else code for c in self.bool_args])
+
+    cdef object lower(self, recording, char code):
+        """A program of inputs (cotangent, result, arguments), or None where the machine has no loop."""
+        try:
+            return compile_program(recording[0], self.nin + 2, recording[1], bytes([code, code]) + self.codes_of(code))
+        except NoProgram:
+            return None
+
+    cdef Program contribution_program(self, int k, char code):
+        cdef object key = (k, code)
+        if key not in self.contributions:
+            self.contributions[key] = None
+            if self.recordings[k] is not None and not (code in b"DF" and self.complex_partials is not None):
+                self.contributions[key] = self.lower(self.recordings[k][1], code)
+        return <Program>self.contributions[key]
+
+
+# --- the call ------------------------------------------------------------------------------
+
+cdef object primitive_vectorcall(object callable_, PyObject *const *args, size_t nargsf, PyObject *kwnames):
+    return call_primitive(<Primitive>callable_, args, PyVectorcall_NARGS(nargsf), kwnames)
+
+
+cdef inline bint may_hold_box(PyObject *a) noexcept:
+    return type(<object>a) is list or type(<object>a) is tuple
+
+
+cdef object call_primitive(Primitive p, PyObject *const *args, Py_ssize_t n, PyObject *kwnames):
+    cdef Trace top = None, t
+    cdef Py_ssize_t i, total = n
+    cdef bint nested = False
+    if kwnames != NULL:
+        total += PyTuple_GET_SIZE(<object>kwnames)
+    for i in range(total):
+        if type(<object>args[i]) is Box:
+            t = (<Box>args[i]).trace
+            if top is None or t.level > top.level:
+                top = t
+        elif may_hold_box(args[i]):
+            nested = True
+    if top is None and not nested:
+        return PyObject_Vectorcall(p.fun, args, n, kwnames)
+    if kwnames == NULL and not nested:
+        if not top.open:
+            raise_outlived()
+        if p.rule == ELEMENTWISE and n == p.nin and top.mode != RECORD:
+            return call_elementwise(p, top, args, n)
+    return call_general(p, args, n, kwnames)
+
+
+cdef object call_general(Primitive p, PyObject *const *args, Py_ssize_t n, PyObject *kwnames):
+    """Any call with a box: keywords, `out=`, boxes inside lists, rules for whole arrays."""
+    cdef Trace top = None
+    cdef Py_ssize_t i
+    cdef list plain = [<object>args[i] for i in range(n)]
+    cdef dict kwargs = {}
+    cdef object packed
+    if kwnames != NULL:
+        for i in range(PyTuple_GET_SIZE(<object>kwnames)):
+            kwargs[<object>PyTuple_GET_ITEM(<object>kwnames, i)] = <object>args[n + i]
+    if kwargs or p.is_ufunc or any_nested(plain):
+        packed = hooks["normalize"](p, plain, kwargs)
+        if packed is None:          # no box after all
+            return p.fun(*plain, **kwargs)
+        if packed[0] is not None:   # handled: out=, where=, ...
+            return packed[0][0]
+        plain = packed[1]
+        kwargs = packed[2]
+    for v in plain:
+        if type(v) is Box and (top is None or (<Box>v).trace.level > top.level):
+            top = (<Box>v).trace
+    if top is None:
+        return p.fun(*plain, **kwargs)
+    if not top.open:
+        raise_outlived()
+    return call_traced(p, top, plain, kwargs)
+
+
+cdef bint any_nested(list values):
+    for v in values:
+        if type(v) is list or type(v) is tuple:
+            return True
+    return False
+
+
+cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
+    """Unwraps the innermost trace's boxes, calls again, and has the trace record the result."""
+    cdef list values
+    cdef list traced = []
+    cdef Py_ssize_t i, n = len(args)
+    cdef object v, ans
+    cdef Box b
+    if p.rule == NO_RULE:
+        raise TypeError("%s cannot be differentiated%s" % (p.name, ": " + p.advice if p.advice else ""))
+    values = [None] * n
+    for i in range(n):
+        v = args[i]
+        if type(v) is Box and (<Box>v).trace is top:
+            b = current(<Box>v)
+            v = box_value(b)
+            traced.append(i)
+        values[i] = v
+    if p.rule == ELEMENTWISE and not kwargs and top.mode != RECORD and n == p.nin:
+        ans = p(*values)
+        return record_elementwise(p, top, args, values, ans)
+    ans = p(*values, **kwargs)
+    if top.mode == RECORD:
+        return record_code(p, top, args, kwargs, ans)
+    if p.rule == CONSTANT:
+        return ans
+    if top.mode == REVERSE:
+        return record_call(p, top, args, values, kwargs, traced, ans)
+    return push_forward(p, top, args, values, kwargs, traced, ans)
+
+
+cdef object record_code(Primitive p, Trace t, list args, dict kwargs, object ans):
+    cdef Box b
+    t.code.append((p, tuple([operand_of(t, a) for a in args]), kwargs))
+    b = new_object(t, <int>len(t.code) - 1, ans)
+    return b
+
+
+# --- scalars ---------------------------------------------------------------------------------
+
+cdef inline double scalar_value(Primitive p, const double *x) noexcept nogil:
+    cdef char *args[3]
+    cdef cnp.npy_intp steps[3]
+    cdef cnp.npy_intp one = 1
+    cdef double out
+    cdef int i
+    if p.op == OP_MUL:
+        return x[0] * x[1]
+    if p.op == OP_ADD:
+        return x[0] + x[1]
+    if p.op == OP_SUB:
+        return x[0] - x[1]
+    if p.op == OP_DIV:
+        return x[0] / x[1]
+    if p.op == OP_NEG:
+        return -x[0]
+    for i in range(p.nin):
+        args[i] = <char *>&x[i]
+        steps[i] = 8
+    args[p.nin] = <char *>&out
+    steps[p.nin] = 8
+    p.loops[0].fn(args, &one, steps, p.loops[0].data)
+    return out
+
+
+cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b, bint weak):
+    """One primitive on float64 scalars: the value and the partials, all as C doubles."""
+    cdef double inputs[4]       # cotangent, result, arguments: the layout of every rule's program
+    cdef double s0 = 0.0, s1 = 0.0
+    cdef Entry *e
+    cdef Box out
+    cdef Tape tape
+    if not t.open:
+        raise_outlived()
+    inputs[0] = 1.0
+    inputs[2] = a
+    inputs[3] = b
+    inputs[1] = scalar_value(p, &inputs[2])
+    if fp_flags():
+        fp_clear()
+        inputs[1] = scalar_value(p, &inputs[2])
+        if fp_flags():
+            give_errors(p.name, fp_flags())
+    if bx is not None:
+        if <PyObject *>PyTuple_GET_ITEM(p.partials, 0) == <PyObject *>None:
+            return no_partial(p, 0)
+        s0 = run_scalar(<Program>PyList_GET_ITEM(p.scalar_partials, 0), inputs)
+    if by is not None:
+        if <PyObject *>PyTuple_GET_ITEM(p.partials, 1) == <PyObject *>None:
+            return no_partial(p, 1)
+        s1 = run_scalar(<Program>PyList_GET_ITEM(p.scalar_partials, 1), inputs)
+    if t.mode == REVERSE:
+        tape = t.tape
+        if fp_flags():
+            tape.flags |= fp_flags()
+            fp_clear()
+        out = new_scalar(t, <int>tape.n, inputs[1], weak)
+        e = tape.push(p, SCALAR_ENTRY)
+        e.flags = DOUBLE
+        if bx is None:
+            e.p0 = by.slot
+            e.s0 = s1
+        else:
+            e.p0 = bx.slot
+            e.s0 = s0
+            if by is not None:
+                e.p1 = by.slot
+                e.s1 = s1
+        return out
+    out = new_scalar(t, 0, inputs[1], weak)
+    if (bx is None or bx.tan is None) and (by is None or by.tan is None):
+        if bx is not None:
+            out.dt = s0 * bx.dt
+        if by is not None:
+            out.dt += s1 * by.dt
+    else:
+        out.tan = scalar_tangent(bx, s0, by, s1)
+    return out
+
+
+cdef object scalar_tangent(Box bx, double s0, Box by, double s1):
+    """The tangent where it belongs to an outer trace."""
+    if bx is None:
+        return P_MUL(tangent_of(by), s1)
+    if by is None:
+        return P_MUL(tangent_of(bx), s0)
+    return P_ADD(P_MUL(tangent_of(bx), s0), P_MUL(tangent_of(by), s1))
+
+
+cdef object no_partial(Primitive p, int k):
+    raise TypeError("%s has no derivative with respect to argument %d; pass a plain value there, "
+                    "for instance stop_gradient(x)" % (p.name, k))
+
+
+# --- elementwise on arrays ---------------------------------------------------------------------
+
+cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_ssize_t n):
+    cdef Py_ssize_t i
+    cdef list values, plain
+    cdef object v, ans
+    cdef bint all_scalar = True
+    cdef Box b, bx = None, by = None
+    cdef double scalar[2]
+    if not p.prepared:
+        p.prepare()
+    if p.scalar_ok:
+        for i in range(n):
+            if type(<object>args[i]) is Box and (<Box>args[i]).trace is top and (<Box>args[i]).kind == SCALAR:
+                scalar[i] = (<Box>args[i]).d
+                if i == 0:
+                    bx = <Box>args[i]
+                else:
+                    by = <Box>args[i]
+            elif PyFloat_Check(<object>args[i]):
+                scalar[i] = PyFloat_AS_DOUBLE(<object>args[i])
+            else:
+                all_scalar = False
+                break
+        if all_scalar:
+            return scalar_call(p, top, bx, by, scalar[0], scalar[1] if n > 1 else 0.0, False)
+    values = [None] * n
+    plain = [None] * n
+    for i in range(n):
+        v = <object>args[i]
+        plain[i] = v
+        if type(v) is Box and (<Box>v).trace is top:
+            v = box_value(current(<Box>v))
+        values[i] = v
+    ans = direct_loop(p, values, n)
+    if ans is None:
+        ans = p(*values)
+    return record_elementwise(p, top, plain, values, ans)
+
+
+cdef inline bint plain_array(object v) noexcept:
+    return cnp.PyArray_CheckExact(v) and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>v)
+
+
+cdef object direct_loop(Primitive p, list values, Py_ssize_t n):
+    """The ufunc's own inner loop, where that is all NumPy would run; None where NumPy has to decide."""
+    cdef cnp.ndarray first = None, out
+    cdef char code = 0
+    cdef Py_ssize_t i
+    cdef object v
+    cdef double room[MAX_INPUTS]
+    cdef char *args[MAX_INPUTS + 1]
+    cdef cnp.npy_intp steps[MAX_INPUTS + 1]
+    cdef cnp.npy_intp size
+    cdef LoopRef loop
+    cdef Operand o
+    if p.bool_args != "  " and p.bool_args != " " and not p.bool_args.isspace():
+        return None
+    for i in range(n):
+        v = values[i]
+        if not plain_array(v):
+            continue
+        if first is None:
+            first = <cnp.ndarray>v
+            code = type_code(cnp.PyArray_TYPE(first))
+            if code == 0 or not cnp.PyArray_IS_C_CONTIGUOUS(first) or cnp.PyArray_NDIM(first) == 0:
+                return None
+    if first is None:
+        return None
+    loop = p.loops[code_index(code)]
+    if loop.fn == NULL:
+        return None
+    size = cnp.PyArray_ITEMSIZE(first)
+    for i in range(n):
+        v = values[i]
+        if plain_array(v):
+            if cnp.PyArray_TYPE(<cnp.ndarray>v) != cnp.PyArray_TYPE(first):
+                return None
+            operand_of_array(&o, <cnp.ndarray>v)
+            if not o.contiguous or not same_shape(&o, cnp.PyArray_NDIM(first), cnp.PyArray_DIMS(first)):
+                return None
+            args[i] = o.data
+            steps[i] = size
+        elif scalar_operand(v, code, &room[i]):
+            args[i] = <char *>&room[i]
+            steps[i] = 0
+        else:
+            return None
+    out = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(first), cnp.PyArray_DIMS(first), cnp.PyArray_TYPE(first))
+    args[n] = <char *>cnp.PyArray_DATA(out)
+    steps[n] = size
+    run_loop(loop, args, steps, cnp.PyArray_SIZE(first))
+    if fp_flags():
+        fp_clear()
+        run_loop(loop, args, steps, cnp.PyArray_SIZE(first))
+        if fp_flags():
+            give_errors(p.name, fp_flags())
+    return out
+
+
+cdef inline void run_loop(LoopRef loop, char **args, cnp.npy_intp *steps, cnp.npy_intp n) noexcept:
+    if n > 16384:
+        with nogil:
+            loop.fn(args, &n, steps, loop.data)
+    else:
+        loop.fn(args, &n, steps, loop.data)
+
+
+cdef bint scalar_operand(object v, char code, double *to) except -1:
+    """Stores a Python or NumPy scalar as an operand of that type code, where promotion allows it."""
+    cdef double d
+    if type(v) is float:
+        d = PyFloat_AS_DOUBLE(v)
+    elif type(v) is np_float64 and code == b"d":
+        d = PyFloat_AS_DOUBLE(v)
+    elif type(v) is int:
+        d = PyLong_AsDouble(v)
+        if d == -1.0 and PyErr_Occurred():
+            PyErr_Clear()
+            return False
+    else:
+        return False
+    if code == b"d":
+        to[0] = d
+        return True
+    if code == b"f" and fabs(d) < 1e30 and (d == 0.0 or fabs(d) > 1e-30):
+        (<float *>to)[0] = <float>d
+        return True
+    return False
+
+
+cdef inline bint alike(object a, object b) noexcept:
+    """Two plain arrays of one shape and type."""
+    cdef Operand o
+    if not (cnp.PyArray_CheckExact(a) and cnp.PyArray_CheckExact(b)):
+        return False
+    if cnp.PyArray_TYPE(<cnp.ndarray>a) != cnp.PyArray_TYPE(<cnp.ndarray>b):
+        return False
+    operand_of_array(&o, <cnp.ndarray>a)
+    return same_shape(&o, cnp.PyArray_NDIM(<cnp.ndarray>b), cnp.PyArray_DIMS(<cnp.ndarray>b))
+
+
+cdef bint needs_fit(Box parent, object value, object ans, Meta ans_meta) except -1:
+    cdef Meta m
+    if alike(value, ans):
+        return False
+    m = box_meta(parent)
+    return m.shape != ans_meta.shape or m.dtype != ans_meta.dtype
+
+
+cdef object record_elementwise(Primitive p, Trace t, list args, list values, object ans):
+    cdef Py_ssize_t k, n = len(args)
+    cdef int count = 0
+    cdef Parent parents[MAX_INPUTS]
+    cdef bint fit[MAX_INPUTS]
+    cdef unsigned int saved = 0
+    cdef Entry *e
+    cdef Tape tape
+    cdef Box b, out
+    cdef Meta ans_meta = None
+    if not p.prepared:
+        p.prepare()
+    for k in range(n):
+        if type(args[k]) is not Box or (<Box>args[k]).trace is not t:
+            continue
+        if PyTuple_GET_ITEM(p.partials, k) == <PyObject *>None:
+            no_partial(p, k)
+        b = <Box>args[k]
+        parents[count].slot = b.slot
+        parents[count].arg = k
+        fit[count] = False
+        if not alike(values[k], ans):
+            if ans_meta is None:
+                ans_meta = meta_of(ans)
+            fit[count] = needs_fit(b, values[k], ans, ans_meta)
+        saved |= p.used[k] >> 1
+        count += 1
+    if t.mode == FORWARD:
+        return push_forward_elementwise(p, t, args, values, ans, parents, count)
+    tape = t.tape
+    out = new_object(t, <int>tape.n, ans)
+    if ans_meta is not None:
+        out.meta = ans_meta
+    e = tape.push(p, ELEMENTWISE_ENTRY)
+    if out.kind == SCALAR:
+        e.flags |= DOUBLE
+    set_parents(tape, e, parents, count)
+    e.saved = saved & ((1 << (n + 1)) - 1)
+    if e.saved & 1:
+        tape.keep(e, ans)
+    for k in range(n):
+        if e.saved >> (k + 1) & 1:
+            tape.keep(e, values[k])
+    for k in range(count):
+        if fit[k] or e.flags & MANY:
+            if k == 0:
+                e.flags |= FIT0
+            elif k == 1:
+                e.flags |= FIT1
+            tape.keep(e, box_meta(<Box>args[parents[k].arg]))
+    return out
+
+
+cdef int set_parents(Tape tape, Entry *e, Parent *parents, int count) except -1:
+    cdef int k
+    if count > 2:
+        e.flags |= MANY
+        e.p0 = <int>tape.nmore
+        e.p1 = count
+        for k in range(count):
+            tape.push_parent(parents[k].slot, parents[k].arg)
+        return 0
+    e.p0 = parents[0].slot
+    e.a0 = parents[0].arg
+    if count == 2:
+        e.p1 = parents[1].slot
+        e.a1 = parents[1].arg
+    return 0
+
+
+cdef bint numeric_operands(Program program, PyObject **values, char code, double *room, Operand *operands) noexcept:
+    """Lays out cotangent, result and arguments for the machine; False if it cannot take them."""
+    cdef int i
+    cdef object v
+    cdef char have
+    for i in range(program.nin):
+        if not program.used >> i & 1:
+            continue
+        if values[i] == NULL:
+            return False
+        v = <object>values[i]
+        if plain_array(v):
+            have = type_code(cnp.PyArray_TYPE(<cnp.ndarray>v))
+            if cnp.PyArray_TYPE(<cnp.ndarray>v) == cnp.NPY_BOOL:
+                have = b"?"
+            if have != program.input_code[i]:
+                return False
+            operand_of_array(&operands[i], <cnp.ndarray>v)
+        else:
+            if program.input_code[i] != code or not scalar_operand_quiet(v, code, &room[i]):
+                return False
+            operand_of_scalar(&operands[i], &room[i])
+    return True
+
+
+cdef inline bint scalar_operand_quiet(object v, char code, double *to) noexcept:
+    if type(v) is not float and type(v) is not np_float64 and type(v) is not int:
+        return False
+    try:
+        return scalar_operand(v, code, to)
+    except:  # noqa: E722
+        return False
+
+
+cdef bint contribute_into(Primitive p, int k, PyObject **values, object g, Adjoint *to) except -1:
+    """Computes a contribution straight into the parent's adjoint; False if that way is not open.
+
+    The parent has the shape and dtype of the result, so of the cotangent.
+    """
+    cdef char code
+    cdef Program program
+    cdef double room[MAX_INPUTS]
+    cdef Operand operands[MAX_INPUTS]
+    cdef cnp.ndarray out
+    if not plain_array(g):
+        return False
+    code = type_code(cnp.PyArray_TYPE(<cnp.ndarray>g))
+    if code == b"d":
+        program = <Program>PyList_GET_ITEM(p.fast, k)
+    elif code == 0:
+        return False
+    else:
+        program = p.contribution_program(k, code)
+    if program is None or to.o == MARK or (to.o != NULL and not cnp.PyArray_CheckExact(<object>to.o)):
+        return False
+    if program.passes_input(0):
+        accumulate(to, False, g)
+        return True
+    if not numeric_operands(program, values, code, room, operands):
+        return False
+    if to.o != NULL and owned(<object>to.o):
+        run_array(program, operands, <cnp.ndarray>to.o, True)
+        return True
+    out = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(<cnp.ndarray>g), cnp.PyArray_DIMS(<cnp.ndarray>g),
+                                cnp.PyArray_TYPE(<cnp.ndarray>g))
+    run_array(program, operands, out, False)
+    accumulate(to, False, out)
+    return True
+
+
+cdef object contribution(Primitive p, int k, PyObject **values, object g):
+    """Cotangent (or tangent) times the partial by argument `k`, in the shape of the result or broadcasting to it."""
+    cdef Program program
+    cdef char code
+    cdef double room[MAX_INPUTS]
+    cdef Operand operands[MAX_INPUTS]
+    cdef cnp.ndarray out
+    cdef object ans, c
+    cdef list args
+    cdef int i
+    if plain_array(g) and cnp.PyArray_NDIM(<cnp.ndarray>g) > 0:
+        code = type_code(cnp.PyArray_TYPE(<cnp.ndarray>g))
+        program = p.contribution_program(k, code) if code else None
+        if program is not None:
+            if program.passes_input(0):
+                return g
+            if numeric_operands(program, values, code, room, operands) and fits_shape(program, operands, <cnp.ndarray>g):
+                out = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(<cnp.ndarray>g), cnp.PyArray_DIMS(<cnp.ndarray>g),
+                                            cnp.PyArray_TYPE(<cnp.ndarray>g))
+                run_array(program, operands, out, False)
+                return out
+    # Through the primitives: any dtype, boxes of outer traces, complex functions that are not holomorphic.
+    ans = <object>values[1] if values[1] != NULL else None
+    args = [<object>values[i + 2] if values[i + 2] != NULL else None for i in range(p.nin)]
+    return hooks["contribute"](g, ans, args, p.partials[k], p.complex_partials[k] if p.complex_partials else None)
+
+
+cdef bint fits_shape(Program program, Operand *operands, cnp.ndarray g) noexcept:
+    """Whether every operand broadcasts to the shape of `g`: always so in reverse, not so in forward mode."""
+    cdef int i, j, ndim = cnp.PyArray_NDIM(g)
+    for i in range(program.nin):
+        if not program.used >> i & 1:
+            continue
+        if operands[i].ndim > ndim:
+            return False
+        for j in range(operands[i].ndim):
+            if operands[i].shape[j] != 1 and operands[i].shape[j] != cnp.PyArray_DIMS(g)[ndim - operands[i].ndim + j]:
+                return False
+    return True
+
+
+cdef object push_forward_elementwise(Primitive p, Trace t, list args, list values, object ans,
+                                     Parent *parents, int count):
+    cdef PyObject *operands[MAX_INPUTS]
+    cdef int j
+    cdef Py_ssize_t k
+    cdef object tangent, total = None, g
+    cdef Box out
+    operands[1] = <PyObject *>ans
+    for k in range(len(values)):
+        operands[k + 2] = PyList_GET_ITEM(values, k)
+    for j in range(count):
+        g = tangent_of(<Box>args[parents[j].arg])
+        operands[0] = <PyObject *>g
+        tangent = contribution(p, parents[j].arg, operands, g)
+        total = tangent if total is None else P_ADD(total, tangent)
+    out = new_object(t, 0, ans)
+    set_tangent(out, fit_up(total, box_meta(out)))
+    return out
+
+
+# --- rules for whole arrays --------------------------------------------------------------------
+
+cdef object record_call(Primitive p, Trace t, list args, list values, dict kwargs, list traced, object ans):
+    cdef Tape tape = t.tape
+    cdef Entry *e
+    cdef Box out
+    cdef Py_ssize_t i, n = len(args)
+    cdef Parent *parents
+    cdef bint need_ans = False, need_all = False
+    cdef set need = set()
+    cdef list keep = []
+    cdef object closure
+    if p.rule == MAKER:
+        return record_maker(p, t, args, values, kwargs, traced, ans)
+    for i in traced:
+        p.vjp_of(i)
+        need_result, arguments = p.vjp_needs[0 if p.rule_for_all else i]
+        need_ans |= need_result
+        if arguments is None:
+            need_all = True
+        else:
+            need |= arguments
+    keep.append(ans if need_ans else meta_of(ans))
+    for i in range(n):
+        v = values[i]
+        if not (need_all or i in need) and (type(args[i]) is Box or cnp.PyArray_Check(v)):
+            v = box_meta(<Box>args[i]) if type(args[i]) is Box else meta_of(v)
+        keep.append(v)
+    keep.append(kwargs if kwargs else None)
+    parents = <Parent *>PyMem_Malloc(len(traced) * sizeof(Parent))
+    if parents == NULL:
+        raise MemoryError(p.name)
+    try:
+        for i in range(len(traced)):
+            parents[i].arg = traced[i]
+            parents[i].slot = (<Box>args[traced[i]]).slot
+        out = new_object(t, <int>tape.n, ans)
+        if not need_ans:
+            out.meta = <Meta>keep[0]
+        e = tape.push(p, CALL_ENTRY)
+        if out.kind == SCALAR:
+            e.flags |= DOUBLE
+        set_call_parents(tape, e, parents, <int>len(traced))
+        for v in keep:
+            tape.keep(e, v)
+    finally:
+        PyMem_Free(parents)
+    return out
+
+
+cdef int set_call_parents(Tape tape, Entry *e, Parent *parents, int count) except -1:
+    """Like `set_parents`; argument numbers beyond a byte go to `more` as well."""
+    cdef int k
+    cdef bint wide = count > 2
+    for k in range(count):
+        wide = wide or parents[k].arg > 255
+    if not wide:
+        return set_parents(tape, e, parents, count)
+    e.flags |= MANY
+    e.p0 = <int>tape.nmore
+    e.p1 = count
+    for k in range(count):
+        tape.push_parent(parents[k].slot, parents[k].arg)
+    return 0
+
+
+cdef object record_maker(Primitive p, Trace t, list args, list values, dict kwargs, list traced, object ans):
+    cdef Tape tape = t.tape
+    cdef Entry *e
+    cdef Box out
+    cdef list keep = []
+    cdef Parent *parents
+    cdef Py_ssize_t i
+    cdef bint joint = p.maker_all is not None
+    if joint:
+        keep.append(p.maker_all(tuple(traced), ans, tuple(values), kwargs))
+        for i in traced:
+            keep.append(box_meta(<Box>args[i]))
+    else:
+        for i in traced:
+            maker = p.makers.get(i)
+            if maker is None:
+                raise TypeError("%s has no vjp with respect to argument %d; define one with "
+                                "autograd_c.extend.defvjp, or pass a plain value there" % (p.name, i))
+            keep.append(maker(ans, *values, **kwargs))
+            keep.append(box_meta(<Box>args[i]))
+    parents = <Parent *>PyMem_Malloc(len(traced) * sizeof(Parent))
+    if parents == NULL:
+        raise MemoryError(p.name)
+    try:
+        for i in range(len(traced)):
+            parents[i].arg = traced[i]
+            parents[i].slot = (<Box>args[traced[i]]).slot
+        out = new_object(t, <int>tape.n, ans)
+        e = tape.push(p, MAKER_ENTRY)
+        e.flags |= (DOUBLE if out.kind == SCALAR else 0) | (JOINT if joint else 0)
+        set_call_parents(tape, e, parents, <int>len(traced))
+        for v in keep:
+            tape.keep(e, v)
+    finally:
+        PyMem_Free(parents)
+    return out
+
+
+cdef object push_forward(Primitive p, Trace t, list args, list values, dict kwargs, list traced, object ans):
+    cdef object total = None, tangent, rule
+    cdef Box out
+    cdef Py_ssize_t i
+    if p.jvp_all is not None:
+        total = p.jvp_all(tuple(traced), [tangent_of(<Box>args[i]) for i in traced], ans, tuple(values), kwargs)
+    else:
+        for i in traced:
+            rule = None
+            if p.rule_for_all:
+                rule = p.jvps[0]
+            elif p.jvps is not None and i < len(p.jvps):
+                rule = p.jvps[i]
+            if rule is None:
+                raise TypeError("%s has no forward rule with respect to argument %d; define one with "
+                                "autograd_c.extend.defjvp, or use reverse mode" % (p.name, i))
+            tangent = tangent_of(<Box>args[i])
+            if rule == "same":
+                shifted = list(values)
+                shifted[i] = tangent
+                tangent = p(*shifted, **kwargs)
+            elif p.rule_for_all:
+                tangent = rule(i, tangent, ans, *values, **kwargs)
+            else:
+                tangent = rule(tangent, ans, *values, **kwargs)
+            total = tangent if total is None else P_ADD(total, tangent)
+    out = new_object(t, 0, ans)
+    set_tangent(out, fit_up(total, box_meta(out)))
+    return out
+
+
+# --- bringing a contribution to a shape and dtype ------------------------------------------------
+
+cdef inline object fit_to(object c, Meta m):
+    """Unbroadcasts a cotangent to the shape of `m`; real part and cast where the dtype asks for it."""
+    cdef cnp.ndarray a
+    if cnp.PyArray_CheckExact(c):
+        a = <cnp.ndarray>c
+        if <PyObject *>cnp.PyArray_DESCR(a) == <PyObject *>m.dtype and same_as_tuple(a, m.shape):
+            return c
+        if m is META_FLOAT64 and cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE:
+            return np_add_reduce(a, None)
+    elif type(c) is np_float64 and m is META_FLOAT64:
+        return c
+    return hooks["fit"](c, m)
+
+
+cdef inline bint same_as_tuple(cnp.ndarray a, tuple shape) except -1:
+    cdef int i, n = cnp.PyArray_NDIM(a)
+    if n != PyTuple_GET_SIZE(shape):
+        return False
+    for i in range(n):
+        if cnp.PyArray_DIMS(a)[i] != <Py_ssize_t>(<object>PyTuple_GET_ITEM(shape, i)):
+            return False
+    return True
+
+
+cdef inline object fit_up(object c, Meta m):
+    """Brings a tangent to the shape and dtype of the result."""
+    if cnp.PyArray_CheckExact(c) and <PyObject *>cnp.PyArray_DESCR(<cnp.ndarray>c) == <PyObject *>m.dtype \
+            and same_as_tuple(<cnp.ndarray>c, m.shape):
+        return c
+    if type(c) is np_float64 and not m.shape and m.dtype == np_float64:
+        return c
+    return hooks["fit_up"](c, m)
+
+
+# --- indexing and updates in place ---------------------------------------------------------------
+
+cdef object get_item(Box x, object index):
+    cdef cnp.ndarray a
+    cdef Py_ssize_t i, n
+    cdef Trace t = x.trace
+    cdef Tape tape
+    cdef Entry *e
+    cdef Box out
+    if not t.open:
+        raise_outlived()
+    if x.kind == SCALAR:
+        return hooks["getitem"](x, index)
+    current(x)
+    if t.mode == REVERSE and cnp.PyArray_CheckExact(x.v):
+        a = <cnp.ndarray>x.v
+        if type(index) is int and cnp.PyArray_NDIM(a) == 1 and cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE \
+                and cnp.PyArray_ISBEHAVED_RO(a):
+            n = cnp.PyArray_DIMS(a)[0]
+            i = index
+            if i < 0:
+                i += n
+            if 0 <= i < n:
+                return pick(x, i, (<double *>(<char *>cnp.PyArray_DATA(a) + i * cnp.PyArray_STRIDES(a)[0]))[0])
+        return record_index(x, index)
+    return hooks["getitem"](x, index)
+
+
+cdef object pick(Box x, Py_ssize_t flat, double value):
+    """One item of a float64 array as a scalar box."""
+    cdef Tape tape = x.trace.tape
+    cdef Meta meta = box_meta(x)
+    cdef Box out = new_scalar(x.trace, <int>tape.n, value, False)
+    cdef Entry *e = tape.push(P_GETITEM, PICK_ENTRY)
+    e.flags = DOUBLE
+    e.p0 = x.slot
+    e.s0 = <double>flat
+    tape.keep(e, meta)
+    return out
+
+
+cdef object record_index(Box x, object index):
+    """Any other index of a plain array in a reverse trace."""
+    cdef Trace t = x.trace
+    cdef Tape tape
+    cdef Box out
+    cdef Entry *e
+    cdef object value
+    if type(index) is not slice and type(index) is not int:
+        index = hooks["freeze_index"](index)
+    value = PyObject_GetItem(x.v, index)
+    if not cnp.PyArray_CheckExact(value) and not isinstance(value, np_generic):
+        return hooks["getitem"](x, index)
+    tape = t.tape
+    if cnp.PyArray_CheckExact(value) and cnp.PyArray_NDIM(<cnp.ndarray>value) > 0 and shares(value, x.v):
+        out = new_object(t, <int>tape.n, value)
+        out.base = (x, index)
+        out.seen = x.version
+    else:
+        out = new_object(t, <int>tape.n, value)
+    e = tape.push(P_GETITEM, INDEX_ENTRY)
+    e.p0 = x.slot
+    if out.kind == SCALAR:
+        e.flags = DOUBLE
+    tape.keep(e, box_meta(x))
+    tape.keep(e, index)
+    return out
+
+
+cdef bint is_basic(object index) noexcept:
+    """Whether an index selects a view (integers, slices, None, Ellipsis) and so no item twice."""
+    if type(index) is tuple:
+        for item in <tuple>index:
+            if not is_basic(item):
+                return False
+        return True
+    return type(index) is slice or type(index) is int or index is None or index is Ellipsis
+
+
+cdef bint shares(object view, object base) noexcept:
+    """Whether an indexed part is a view, so that an update of one is seen in the other."""
+    return not cnp.PyArray_CHKFLAGS(<cnp.ndarray>view, cnp.NPY_ARRAY_OWNDATA)
+
+
+cdef int catch_up(Box b) except -1:
+    """A view whose base was updated in place is taken again."""
+    cdef Box base, fresh
+    cdef object take
+    if b.base is None:
+        return 0
+    base = <Box>b.base[0]
+    current(base)
+    if b.seen == base.version:
+        return 0
+    take = b.base[1]
+    fresh = take(base) if callable(take) else get_item(base, take)
+    b.slot = fresh.slot
+    b.v = fresh.v
+    b.tan = fresh.tan
+    b.meta = None
+    b.version += 1
+    b.seen = base.version
+    return 0
+
+
+cdef object update(Box x, object new):
+    """`x` takes the value of `new` in place, as the augmented assignments of an ndarray do."""
+    cdef Box fresh
+    if new is NotImplemented:
+        return new
+    if x.kind == SCALAR or box_ndim_zero(x):
+        return new
+    current(x)
+    if type(new) is not Box or (<Box>new).trace is not x.trace:
+        return hooks["update"](x, new)
+    fresh = <Box>new
+    if box_meta(fresh).shape != box_meta(x).shape or box_meta(fresh).dtype != box_meta(x).dtype:
+        fresh = <Box>hooks["cast_update"](fresh, box_meta(x))
+    adopt(x, fresh)
+    return x
+
+
+cdef inline bint box_ndim_zero(Box x) except -1:
+    return x.kind == OBJECT and not cnp.PyArray_CheckExact(x.v) and type(x.v) is not Box and len(box_meta(x).shape) == 0
+
+
+cdef int adopt(Box x, Box fresh) except -1:
+    """Rebinds a box to a newer slot; what it is a view of sees the update too."""
+    x.slot = fresh.slot
+    x.v = fresh.v
+    x.tan = fresh.tan
+    x.dt = fresh.dt
+    x.meta = None
+    x.version += 1
+    if x.base is not None:
+        hooks["write_through"](x, x.base[0], x.base[1])
+        x.seen = (<Box>x.base[0]).version
+    return 0
+
+
+cdef int set_item(Box x, object index, object value) except -1:
+    """`x[index] = value`: a new value for the box, and a new slot."""
+    cdef Box fresh
+    if not x.trace.open:
+        raise_outlived()
+    current(x)
+    new = hooks["set_at"](x, index, value)
+    if type(new) is not Box or (<Box>new).trace is not x.trace:
+        hooks["update"](x, new)
+        return 0
+    adopt(x, <Box>new)
+    return 0
+
+
+def rebind(Box x, Box new):
+    """Gives a box the value of another one of the same trace: `out=` and updates in place."""
+    if new.trace is not x.trace:
+        raise TypeError("an array of one trace cannot take the value of another in place; use the result instead")
+    adopt(x, new)
+    return x
+
+
+def link_view(Box view, Box base, take):
+    """Declares `view` a view of `base` that `take(base)` makes again, for reshape, transpose and the like."""
+    if view.trace is base.trace and view.kind == OBJECT:
+        view.base = (base, take)
+        view.seen = base.version
+    return view

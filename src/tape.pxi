@@ -1,0 +1,404 @@
+# The tape: a Wengert list.
+#
+#   entries   [0] LEAF        the differentiated argument
+#             [1] SCALAR      p0, p1: slots of the parents;  s0, s1: partial derivatives
+#             [2] ELEMENTWISE p0, p1;  res: where its residuals begin in `refs`
+#             [3] CALL        p0, p1, or p0 = start and p1 = count in `more` when there are many
+#              ...            in the order of execution, so a slot is a topological order already
+#   refs      residuals of all entries, one after the other, in one Python list: the only thing
+#             about entries that the cyclic collector sees
+#   more      (slot, argument number) pairs of entries with more than two traced arguments
+#
+# The reverse sweep walks the entries backwards once. An adjoint is a double (`o == MARK`) for a
+# float64 scalar, an object otherwise, and NULL until a contribution arrives.
+
+cdef enum EntryKind:
+    LEAF
+    SCALAR_ENTRY        # partials as doubles
+    ELEMENTWISE_ENTRY   # a row of partials: residuals are [result][arguments...][shapes to fit]
+    CALL_ENTRY          # rules for whole arrays: residuals are result, arguments..., keywords
+    PICK_ENTRY          # one item of an array: s0 holds the flat index, the residual is the array's Meta
+    INDEX_ENTRY         # indexing: residuals are the index and the array's Meta
+    MAKER_ENTRY         # rules as closures (extend.defvjp): one residual for each parent
+
+cdef enum EntryFlag:
+    FIT0 = 1            # the first parent's contribution must be brought to its shape and dtype
+    FIT1 = 2
+    DOUBLE = 4          # the result is a float64 scalar: its adjoint is a double
+    MANY = 8            # more than two parents, in `more`
+    JOINT = 16          # MAKER_ENTRY: one closure returns the contributions of all parents
+
+cdef struct Entry:
+    PyObject *prim          # owned
+    double s0
+    double s1
+    int p0
+    int p1
+    unsigned int res
+    unsigned int nref
+    unsigned char a0        # argument numbers of the parents
+    unsigned char a1
+    unsigned char kind
+    unsigned char flags
+    unsigned char saved     # ELEMENTWISE_ENTRY: bit 0 the result, bit k + 1 argument k
+
+cdef struct Adjoint:
+    double d
+    PyObject *o             # NULL: none yet; MARK: `d` holds it; else an owned object
+
+cdef extern from "loops.h":
+    PyObject *MARK          # an address no object has
+
+cdef struct Parent:
+    int slot
+    int arg
+
+
+@cython.final
+cdef class Tape:
+    """The entries of one reverse trace."""
+    cdef Entry *entries
+    cdef Py_ssize_t n, capacity
+    cdef Parent *more
+    cdef Py_ssize_t nmore, more_capacity
+    cdef list refs
+    cdef list lines             # debug mode: where each entry was recorded
+    cdef dict sums              # debug mode: check sums of residual arrays
+    cdef int flags              # floating-point flags raised by partials while recording
+
+    def __cinit__(self):
+        self.capacity = 64
+        self.entries = <Entry *>PyMem_Malloc(self.capacity * sizeof(Entry))
+        if self.entries == NULL:
+            raise MemoryError("tape")
+        self.refs = []
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n):
+            Py_XDECREF(self.entries[i].prim)
+        PyMem_Free(self.entries)
+        PyMem_Free(self.more)
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("a tape cannot be pickled; pickle the function and record it again")
+
+    cdef int grow(self) except -1:
+        cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity < 65536 else self.capacity + self.capacity // 2
+        cdef Entry *entries
+        if self.n >= INT_MAX:
+            raise OverflowError("a tape holds at most 2**31 - 1 entries")
+        entries = <Entry *>PyMem_Realloc(self.entries, capacity * sizeof(Entry))
+        if entries == NULL:
+            raise MemoryError("tape of %d entries" % capacity)
+        self.entries = entries
+        self.capacity = capacity
+        return 0
+
+    cdef inline Entry *push(self, Primitive p, int kind) except NULL:
+        """A new last entry. Nothing that can fail may come between this and filling it."""
+        cdef Entry *e
+        if self.n == self.capacity:
+            self.grow()
+        e = &self.entries[self.n]
+        e.prim = <PyObject *>p
+        Py_INCREF(p)
+        e.p0 = -1
+        e.p1 = -1
+        e.res = 0
+        e.nref = 0
+        e.kind = kind
+        e.flags = 0
+        e.saved = 0
+        self.n += 1
+        if debugging:
+            note_entry(self)
+        return e
+
+    cdef int push_parent(self, int slot, int arg) except -1:
+        cdef Py_ssize_t capacity
+        cdef Parent *more
+        if self.nmore == self.more_capacity:
+            capacity = self.more_capacity * 2 + 16
+            more = <Parent *>PyMem_Realloc(self.more, capacity * sizeof(Parent))
+            if more == NULL:
+                raise MemoryError("tape")
+            self.more = more
+            self.more_capacity = capacity
+        self.more[self.nmore].slot = slot
+        self.more[self.nmore].arg = arg
+        self.nmore += 1
+        return 0
+
+    cdef inline int keep(self, Entry *e, object residual) except -1:
+        """Appends a residual to the entry that was pushed last."""
+        if e.nref == 0:
+            e.res = <unsigned int>PyList_GET_SIZE(self.refs)
+        PyList_Append(self.refs, residual)
+        e.nref += 1
+        if debugging:
+            note_residual(self, residual)
+        return 0
+
+    cdef inline PyObject *residual(self, Entry *e, int j) noexcept:
+        """Borrowed."""
+        return PyList_GET_ITEM(self.refs, e.res + j)
+
+    cdef int release(self, Entry *e) except -1:
+        """Lets go of an entry's residuals, for a sweep that nobody can repeat."""
+        cdef unsigned int j
+        cdef PyObject *old
+        for j in range(e.nref):
+            old = PyList_GET_ITEM(self.refs, e.res + j)
+            Py_INCREF(None)
+            PyList_SET_ITEM(self.refs, e.res + j, None)
+            Py_DECREF(<object>old)
+        return 0
+
+
+# --- adjoints --------------------------------------------------------------------------------
+
+cdef inline bint owned(object a) noexcept:
+    """Whether an array belongs to the sweep alone and may be added to in place."""
+    return (Py_REFCNT(a) == 1 and cnp.PyArray_CheckExact(a)
+            and cnp.PyArray_CHKFLAGS(<cnp.ndarray>a, cnp.NPY_ARRAY_OWNDATA | cnp.NPY_ARRAY_CARRAY))
+
+
+cdef object adjoint_object(Adjoint *a):
+    if a.o == MARK:
+        return float64(a.d)
+    return <object>a.o
+
+
+cdef inline int add_double(Adjoint *a, double c) except -1:
+    if a.o == MARK:
+        a.d += c
+    elif a.o == NULL:
+        a.o = MARK
+        a.d = c
+    else:
+        put_adjoint(a, P_ADD(<object>a.o, float64(c)))
+    return 0
+
+
+cdef inline int put_adjoint(Adjoint *a, object c) except -1:
+    """Replaces what the slot holds."""
+    cdef PyObject *old = a.o
+    Py_INCREF(c)
+    a.o = <PyObject *>c
+    if old != NULL and old != MARK:
+        Py_DECREF(<object>old)
+    return 0
+
+
+cdef int accumulate(Adjoint *a, bint is_double, object c) except -1:
+    """Adds a contribution, already of the slot's shape and dtype."""
+    cdef PyObject *args[1]
+    cdef Operand operand[1]
+    cdef Program copy
+    cdef object old
+    if is_double and type(c) is not Box:
+        return add_double(a, c)
+    if a.o == NULL:
+        return put_adjoint(a, c)
+    if a.o != MARK and cnp.PyArray_CheckExact(c) and owned(<object>a.o):
+        copy = COPY.get(type_code(cnp.PyArray_TYPE(<cnp.ndarray>c)))
+        if (copy is not None and cnp.PyArray_TYPE(<cnp.ndarray>c) == cnp.PyArray_TYPE(<cnp.ndarray>a.o)
+                and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>c)):
+            operand_of_array(operand, <cnp.ndarray>c)
+            run_array(copy, operand, <cnp.ndarray>a.o, True)
+            return 0
+        np_add(<object>a.o, c, <object>a.o)
+        return 0
+    return put_adjoint(a, P_ADD(adjoint_object(a), c))
+
+
+cdef inline void drop_adjoint(Adjoint *a) noexcept:
+    cdef PyObject *old = a.o
+    a.o = NULL
+    if old != NULL and old != MARK:
+        Py_DECREF(<object>old)
+
+
+# --- the reverse sweep -----------------------------------------------------------------------
+
+cdef int sweep(Tape t, Adjoint *adjoints, bint last) except -1:
+    """Propagates adjoints from the end of the tape to its leaves.
+
+    `last` says that nobody can call again: residuals are released as the sweep passes them.
+    """
+    cdef Py_ssize_t i
+    cdef Entry *e
+    cdef Adjoint *a
+    for i in range(t.n - 1, -1, -1):
+        if not i & 4095:
+            PyErr_CheckSignals()
+        a = &adjoints[i]
+        e = &t.entries[i]
+        if a.o != NULL and e.kind != LEAF:
+            if e.kind == SCALAR_ENTRY and a.o == MARK:
+                add_double(&adjoints[e.p0], a.d * e.s0)
+                if e.p1 >= 0:
+                    add_double(&adjoints[e.p1], a.d * e.s1)
+                continue
+            if debugging:
+                visit_debugging(t, i, a, adjoints)
+            else:
+                visit(t, e, a, adjoints)
+            drop_adjoint(a)
+        if last and e.nref and e.kind != LEAF:
+            t.release(e)
+    return 0
+
+
+cdef int visit(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
+    """Adds the contributions of one entry to the adjoints of its parents."""
+    if e.kind == ELEMENTWISE_ENTRY:
+        return visit_elementwise(t, e, a, adjoints)
+    if e.kind == CALL_ENTRY:
+        return visit_call(t, e, a, adjoints)
+    if e.kind == PICK_ENTRY or e.kind == INDEX_ENTRY:
+        return visit_index(t, e, a, adjoints)
+    if e.kind == MAKER_ENTRY:
+        return visit_maker(t, e, a, adjoints)
+    # A scalar entry whose cotangent belongs to an outer trace.
+    accumulate(&adjoints[e.p0], True, P_MUL(<object>a.o, float64(e.s0)))
+    if e.p1 >= 0:
+        accumulate(&adjoints[e.p1], True, P_MUL(<object>a.o, float64(e.s1)))
+    return 0
+
+
+cdef inline int parent_count(Entry *e) noexcept:
+    if e.flags & MANY:
+        return e.p1
+    return 1 if e.p1 < 0 else 2
+
+
+cdef inline Parent parent_at(Tape t, Entry *e, int j) noexcept:
+    cdef Parent p
+    if e.flags & MANY:
+        return t.more[e.p0 + j]
+    p.slot = e.p1 if j else e.p0
+    p.arg = e.a1 if j else e.a0
+    return p
+
+
+cdef inline bint is_double_slot(Tape t, int slot) noexcept:
+    return t.entries[slot].flags & DOUBLE
+
+
+cdef int visit_elementwise(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
+    cdef Primitive p = <Primitive>e.prim
+    cdef PyObject *values[MAX_INPUTS]       # cotangent, result, arguments; NULL where nothing was saved
+    cdef int j, k, next_ref = 0, count = parent_count(e)
+    cdef Parent parent
+    cdef Adjoint *to
+    cdef object g = adjoint_object(a), c
+    cdef bint fit, code
+    values[0] = <PyObject *>g
+    for j in range(p.nin + 1):
+        values[j + 1] = NULL
+        if e.saved >> j & 1:
+            values[j + 1] = t.residual(e, next_ref)
+            next_ref += 1
+    for j in range(count):
+        parent = parent_at(t, e, j)
+        to = &adjoints[parent.slot]
+        fit = e.flags & MANY or e.flags & (FIT1 if j else FIT0)
+        if not fit and contribute_into(p, parent.arg, values, g, to):
+            continue
+        c = contribution(p, parent.arg, values, g)
+        if fit:
+            c = fit_to(c, <Meta>t.residual(e, next_ref))
+            next_ref += 1
+        accumulate(to, is_double_slot(t, parent.slot), c)
+    return 0
+
+
+cdef int visit_call(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
+    cdef Primitive p = <Primitive>e.prim
+    cdef int j, k, n = e.nref - 2
+    cdef Parent parent
+    cdef object g = adjoint_object(a), c, kwargs = <object>t.residual(e, e.nref - 1), argument
+    for j in range(parent_count(e)):
+        parent = parent_at(t, e, j)
+        argument = <object>t.residual(e, parent.arg + 1)
+        c = call_rule(p.vjps, p, parent.arg, g, t, e, n, kwargs)
+        if c is None:
+            continue
+        accumulate(&adjoints[parent.slot], is_double_slot(t, parent.slot), fit_to(c, meta_of(argument)))
+    return 0
+
+
+cdef object call_rule(tuple rules, Primitive p, int arg, object g, Tape t, Entry *e, int n, object kwargs):
+    """rule(g, ans, *args, **kwargs), or rule(argnum, g, ans, *args, **kwargs) for a rule of all arguments."""
+    cdef object rule = p.vjp_of(arg)
+    cdef bint joint = p.rule_for_all
+    cdef tuple packed = PyTuple_New(n + 2 + joint)
+    cdef object item
+    cdef int j
+    if joint:
+        item = arg
+        Py_INCREF(item)
+        PyTuple_SET_ITEM(packed, 0, item)
+    Py_INCREF(g)
+    PyTuple_SET_ITEM(packed, joint, g)
+    for j in range(n + 1):
+        item = <object>t.residual(e, j)
+        Py_INCREF(item)
+        PyTuple_SET_ITEM(packed, j + 1 + joint, item)
+    return PyObject_Call(rule, packed, kwargs) if kwargs is not None else PyObject_CallObject(rule, packed)
+
+
+cdef int visit_maker(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
+    cdef int j, count = parent_count(e)
+    cdef Parent parent
+    cdef object g = adjoint_object(a), c, all_of_them = None
+    if e.flags & JOINT:
+        all_of_them = (<object>t.residual(e, 0))(g)
+    for j in range(count):
+        parent = parent_at(t, e, j)
+        if e.flags & JOINT:
+            c = all_of_them[j]
+            accumulate(&adjoints[parent.slot], is_double_slot(t, parent.slot), fit_to(c, <Meta>t.residual(e, 1 + j)))
+        else:
+            c = (<object>t.residual(e, 2 * j))(g)
+            accumulate(&adjoints[parent.slot], is_double_slot(t, parent.slot), fit_to(c, <Meta>t.residual(e, 2 * j + 1)))
+    return 0
+
+
+cdef int visit_index(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
+    """Indexing scatters into the parent's adjoint: it costs what the indexed part costs."""
+    cdef Adjoint *to = &adjoints[e.p0]
+    cdef object g = adjoint_object(a), index, view
+    cdef Meta meta = <Meta>t.residual(e, 0)
+    cdef cnp.ndarray target
+    cdef bint pick = e.kind == PICK_ENTRY
+    if not pick:
+        index = <object>t.residual(e, 1)
+    if type(g) is Box or (to.o != NULL and type(<object>to.o) is Box):
+        if pick:
+            index = unravel(<Py_ssize_t>e.s0, meta)
+        return accumulate(to, False, hooks["scatter"](g, index, meta))
+    if to.o == NULL:
+        put_adjoint(to, np_zeros(meta.shape, meta.dtype))
+    elif not owned(<object>to.o):
+        put_adjoint(to, np_array(<object>to.o, meta.dtype, order="C"))
+    target = <cnp.ndarray>to.o
+    if pick:
+        # The adjoint of a picked item is a double, the target a C-ordered float64 array.
+        (<double *>cnp.PyArray_DATA(target))[<Py_ssize_t>e.s0] += a.d
+        return 0
+    if is_basic(index):
+        view = target[index]
+        if cnp.PyArray_Check(view):
+            np_add(view, g, view)
+        else:
+            target[index] = view + g
+    else:
+        np_add.at(target, index, g)
+    return 0
+
+
+cdef tuple unravel(Py_ssize_t flat, Meta meta):
+    return tuple([int(i) for i in np_unravel_index(flat, meta.shape)])

@@ -1,0 +1,322 @@
+# Traces: who is differentiating. A trace has a level, unique and rising, so that of two traces
+# alive the inner one has the higher level whatever the thread; there is no stack to restore.
+
+cdef enum TraceMode:
+    REVERSE
+    FORWARD
+    RECORD
+
+cdef long long last_level = 0
+
+
+@cython.final
+cdef class Trace:
+    """One differentiation (or recording) in progress."""
+    cdef readonly long long level
+    cdef int mode
+    cdef bint open
+    cdef Tape tape          # of a reverse trace, while it is open
+    cdef list code          # of a recording: (primitive, operands, keywords)
+
+    cdef inline int close(self) except -1:
+        self.open = False
+        self.tape = None
+        return 0
+
+
+cdef Trace open_trace(int mode):
+    global last_level
+    cdef Trace t = Trace.__new__(Trace)
+    last_level += 1
+    t.level = last_level
+    t.mode = mode
+    t.open = True
+    if mode == REVERSE:
+        t.tape = Tape.__new__(Tape)
+    elif mode == RECORD:
+        t.code = []
+    return t
+
+
+cdef int raise_outlived() except -1:
+    raise RuntimeError(
+        "a traced value was used after the function that received it had returned: it was kept in a global, "
+        "an attribute, a closure or a generator. Return it from the differentiated function instead, or keep "
+        "stop_gradient(x)")
+
+
+cdef Box leaf_box(Trace t, object value, object tangent):
+    """Boxes an argument: slot 0, 1, ... of a reverse trace, a value with a tangent in a forward one."""
+    cdef Entry *e
+    cdef Box b
+    cdef Meta meta
+    if cnp.PyArray_Check(value) and not cnp.PyArray_CheckExact(value):
+        value = hooks["plain_array"](value)
+    b = new_object(t, 0, value)
+    if b.kind == OBJECT:
+        meta = box_meta(b)
+        if meta.dtype.kind not in "fc":
+            hooks["refuse_dtype"](value, meta)
+    if t.mode == REVERSE:
+        b.slot = <int>t.tape.n
+        e = t.tape.push(P_LEAF, LEAF)
+        if b.kind == SCALAR:
+            e.flags = DOUBLE
+        else:
+            t.tape.keep(e, box_meta(b))
+    else:
+        set_tangent(b, tangent)
+    return b
+
+
+cdef int set_tangent(Box b, object tangent) except -1:
+    if b.kind == SCALAR and type(tangent) is not Box:
+        b.dt = tangent
+    else:
+        b.tan = tangent
+    return 0
+
+
+cdef inline object tangent_of(Box b):
+    if b.tan is not None:
+        return b.tan
+    if b.kind == SCALAR:
+        return float64(b.dt)
+    return np_zeros(box_meta(b).shape, box_meta(b).dtype)
+
+
+cdef object finished(object a, Meta meta):
+    """An adjoint as users get it: of the leaf's dtype and shape, and never shared with anything."""
+    if type(a) is Box:
+        return a
+    if cnp.PyArray_CheckExact(a) and Py_REFCNT(a) == 1 and cnp.PyArray_CHKFLAGS(
+            <cnp.ndarray>a, cnp.NPY_ARRAY_OWNDATA | cnp.NPY_ARRAY_CARRAY):
+        return a
+    return hooks["finished"](a, meta)
+
+
+cdef object leaf_gradient(Tape t, Adjoint *adjoints, int slot):
+    cdef Entry *e = &t.entries[slot]
+    cdef Adjoint *a = &adjoints[slot]
+    cdef Meta meta
+    cdef object g
+    if e.flags & DOUBLE:
+        if a.o == NULL:
+            return float64(0.0)
+        if a.o == MARK:
+            return float64(a.d)
+        return <object>a.o
+    meta = <Meta>t.residual(e, 0)
+    if a.o == NULL:
+        return hooks["zeros"](meta)
+    g = adjoint_object(a)
+    drop_adjoint(a)
+    return finished(g, meta)
+
+
+cdef Adjoint *new_adjoints(Tape t) except NULL:
+    cdef Adjoint *adjoints = <Adjoint *>PyMem_Calloc(t.n, sizeof(Adjoint))
+    if adjoints == NULL:
+        raise MemoryError("adjoints of %d entries" % t.n)
+    return adjoints
+
+
+cdef void free_adjoints(Tape t, Adjoint *adjoints) noexcept:
+    cdef Py_ssize_t i
+    for i in range(t.n):
+        drop_adjoint(&adjoints[i])
+    PyMem_Free(adjoints)
+
+
+cdef int run_sweep(Tape t, Adjoint *adjoints, bint last) except -1:
+    """A sweep, with NumPy's floating-point warnings for what its direct loops met."""
+    cdef int raised
+    fp_clear()
+    sweep(t, adjoints, last)
+    raised = fp_flags() | t.flags
+    if raised:
+        give_errors("gradient", raised)
+    return 0
+
+
+@cython.final
+cdef class Pullback:
+    """The linear map from cotangents of the results to cotangents of the arguments."""
+    cdef Tape tape
+    cdef list leaves            # slots
+    cdef list outs              # (slot, Meta), or (-1, Meta) for a result that no argument reaches
+
+    def __call__(self, list cotangents):
+        cdef Adjoint *adjoints
+        cdef Tape t = self.tape
+        cdef int slot
+        if len(cotangents) != len(self.outs):
+            raise ValueError("%d cotangents for %d results" % (len(cotangents), len(self.outs)))
+        seeds = [hooks["seed"](c, meta) for c, (_, meta) in zip(cotangents, self.outs)]
+        adjoints = new_adjoints(t)
+        try:
+            for (slot, meta), c in zip(self.outs, seeds):
+                if slot >= 0:
+                    accumulate(&adjoints[slot], is_double_slot(t, slot), c)
+            del seeds, c
+            run_sweep(t, adjoints, False)
+            return [leaf_gradient(t, adjoints, slot) for slot in self.leaves]
+        finally:
+            free_adjoints(t, adjoints)
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("a pullback cannot be pickled, since its tape cannot; pickle the function instead")
+
+
+def trace_reverse(call, list leaves):
+    """Runs ``call(boxes)`` under a reverse trace.
+
+    Parameters
+    ----------
+    call : callable
+        Takes the list of boxed leaves and returns a list of results.
+    leaves : list
+        Floats, NumPy scalars, float or complex arrays, or boxes of outer traces.
+
+    Returns
+    -------
+    outs : list
+        The results, unboxed by one level.
+    pullback : Pullback
+        Maps a list of cotangents, one a result, to the list of cotangents of the leaves.
+    """
+    cdef Trace t = open_trace(REVERSE)
+    cdef Tape tape = t.tape
+    cdef Pullback pull
+    cdef list boxes, outs = []
+    cdef Box b
+    try:
+        boxes = [leaf_box(t, v, None) for v in leaves]
+        pull = Pullback.__new__(Pullback)
+        pull.tape = tape
+        pull.leaves = [(<Box>b).slot for b in boxes]
+        pull.outs = []
+        for out in call(boxes):
+            if type(out) is Box and (<Box>out).trace is t:
+                b = current(<Box>out)
+                pull.outs.append((b.slot, box_meta(b)))
+                outs.append(box_value(b))
+            else:
+                pull.outs.append((-1, meta_of(out)))
+                outs.append(out)
+    finally:
+        t.close()
+    return outs, pull
+
+
+def trace_forward(call, list leaves, list tangents):
+    """Runs ``call(boxes)`` under a forward trace; returns the results and their tangents."""
+    cdef Trace t = open_trace(FORWARD)
+    cdef list boxes, outs = [], out_tangents = []
+    cdef Box b
+    if len(leaves) != len(tangents):
+        raise ValueError("%d tangents for %d primals" % (len(tangents), len(leaves)))
+    try:
+        boxes = [leaf_box(t, v, hooks["seed"](s, meta_of(v))) for v, s in zip(leaves, tangents)]
+        for out in call(boxes):
+            if type(out) is Box and (<Box>out).trace is t:
+                b = current(<Box>out)
+                outs.append(box_value(b))
+                out_tangents.append(hooks["finished"](tangent_of(b), box_meta(b)))
+            else:
+                outs.append(out)
+                out_tangents.append(hooks["zeros"](meta_of(out)))
+    finally:
+        t.close()
+    return outs, out_tangents
+
+
+def grad_hot(fun, tuple args, kwargs, Py_ssize_t argnum, bint want_value):
+    """Gradient of a scalar function with respect to one array or number; the short way of `grad`.
+
+    Returns `NotImplemented` for an argument that is a container, so that the caller can take the
+    general way.
+    """
+    cdef Trace t
+    cdef Tape tape
+    cdef Box b
+    cdef object x, y, value, g
+    cdef tuple full
+    cdef Adjoint *adjoints
+    cdef Py_ssize_t i, n = len(args)
+    cdef int raised
+    if not 0 <= argnum < n:
+        return NotImplemented
+    x = args[argnum]
+    if type(x) is not float and not cnp.PyArray_CheckExact(x) and type(x) is not Box and type(x) is not np_float64:
+        return NotImplemented
+    t = open_trace(REVERSE)
+    tape = t.tape
+    try:
+        b = leaf_box(t, x, None)
+        full = PyTuple_New(n)
+        for i in range(n):
+            x = b if i == argnum else args[i]
+            Py_INCREF(x)
+            PyTuple_SET_ITEM(full, i, x)
+        y = PyObject_Call(fun, full, kwargs) if kwargs else PyObject_CallObject(fun, full)
+    finally:
+        t.close()
+    if type(y) is not Box or (<Box>y).trace is not t:
+        value = hooks["scalar_result"](y)
+        return (value, leaf_zero(tape)) if want_value else leaf_zero(tape)
+    b = current(<Box>y)
+    adjoints = new_adjoints(tape)
+    try:
+        if b.kind == SCALAR:
+            adjoints[b.slot].o = MARK
+            adjoints[b.slot].d = 1.0
+        else:
+            put_adjoint(&adjoints[b.slot], hooks["unit_cotangent"](b.v, box_meta(b)))
+        value = box_value(b) if want_value else None
+        full = None
+        x = None
+        fp_clear()
+        sweep(tape, adjoints, True)
+        raised = fp_flags() | tape.flags
+        if raised:
+            give_errors("gradient", raised)
+        g = leaf_gradient(tape, adjoints, 0)
+    finally:
+        free_adjoints(tape, adjoints)
+    return (value, g) if want_value else g
+
+
+cdef object leaf_zero(Tape t):
+    if t.entries[0].flags & DOUBLE:
+        return float64(0.0)
+    return hooks["zeros"](<object>t.residual(&t.entries[0], 0))
+
+
+# --- recording -------------------------------------------------------------------------------
+
+def record(fun, list samples):
+    """Runs ``fun(*boxes)`` under a recording trace.
+
+    Returns the code, a list of ``(primitive, operands, keywords)`` whose operands are ``("slot", i)`` or
+    ``("const", value)``, and the operand of the result. Slots count the samples first.
+    """
+    cdef Trace t = open_trace(RECORD)
+    cdef list boxes = []
+    cdef Box b
+    try:
+        for i, v in enumerate(samples):
+            b = new_object(t, i, v)
+            boxes.append(b)
+        t.code = [None] * len(samples)
+        out = fun(*boxes)
+        code = t.code[len(samples):]
+    finally:
+        t.close()
+    return code, operand_of(t, out)
+
+
+cdef object operand_of(Trace t, object v):
+    if type(v) is Box and (<Box>v).trace is t:
+        return ("slot", (<Box>v).slot)
+    return ("const", v)
