@@ -18,7 +18,7 @@ import warnings
 import numpy as np
 
 from . import numpy as anp
-from ._core import grad_hot, is_box, trace_forward, trace_reverse
+from ._core import grad_hot, hooks, is_box, trace_forward, trace_reverse
 from .extend import defjvp_argnums, defvjp_argnums, notrace_primitive, primitive
 from .tree import (
     LEAF,
@@ -71,9 +71,9 @@ class _Wrapper:
     function does, and binds as a method when it stands in a class.
     """
 
-    def __init__(self, fun, name, doc):
+    def __init__(self, made_by, fun, name, doc):
         if not callable(fun):
-            raise TypeError(f"{name} needs a function, got {describe(fun)}")
+            raise TypeError(f"{made_by} needs a function, got {describe(fun)}")
         self.__wrapped__ = fun
         self.__name__ = name
         self.__qualname__ = name
@@ -95,8 +95,9 @@ class Derived(_Wrapper):
         self._argnum = _check_argnum(name, argnum)
         self._options = options
         self._title = f"{name} of {_name(fun)} with respect to argument {self._argnum}"
-        text = f"The {self._title}; it takes the arguments of {_name(fun)}.\n\n{fun.__doc__ or ''}"
-        super().__init__(fun, f"{name}_of_{_name(fun)}_wrt_argnum_{self._argnum}", text)
+        about = getattr(fun, "__doc__", None) or ""
+        text = f"The {self._title}; it takes the arguments of {_name(fun)}.\n\n{about}"
+        super().__init__(name, fun, f"{name}_of_{_name(fun)}_wrt_argnum_{self._argnum}", text)
 
     def __call__(self, *args, **kwargs):
         return self._rule(self._title, *self._bind(args, kwargs), *self._options)
@@ -139,7 +140,10 @@ class _Gradient(Derived):
         self._want_value = want_value
 
     def __call__(self, *args, **kwargs):
-        result = grad_hot(self.__wrapped__, args, kwargs or None, self._argnum, self._want_value)
+        try:
+            result = grad_hot(self.__wrapped__, args, kwargs, self._argnum, self._want_value)
+        except _NoGradient as error:
+            raise TypeError(f"{self._title}: {error}") from None
         if result is NotImplemented:
             return self._rule(self._title, *self._bind(args, kwargs))
         return result
@@ -224,7 +228,7 @@ class _Linear:
         self.result_structure = result_structure
 
     def __call__(self, vector):
-        return self.on_leaves(_fit(self.title, self.what, vector, self.domain, self.domain_structure))
+        return self.on_leaves(_gather(self.title, self.what, vector, self.domain_structure))
 
     def on_leaves(self, leaves):
         return unflatten(self.result_structure, self.run(leaves), constants=False)
@@ -236,38 +240,28 @@ def _reverse(title, fun, x):
     call = _OnLeaves(title, fun, structure)
     outs, sweep = trace_reverse(call, leaves)
     pullback = _Linear(title, "cotangent", sweep, outs, call.structure, structure)
-    return unflatten(call.structure, outs), pullback
+    return _results(call.structure, outs), pullback
 
 
 def _forward(title, fun, x, tangent):
     """Return the value of a function at `x` and its tangent."""
     leaves, structure = _take_apart(title, x)
     call = _OnLeaves(title, fun, structure)
-    outs, out_tangents = trace_forward(call, leaves, _fit(title, "tangent", tangent, leaves, structure))
-    return unflatten(call.structure, outs), unflatten(call.structure, out_tangents, constants=False)
+    outs, out_tangents = trace_forward(call, leaves, _gather(title, "tangent", tangent, structure))
+    return _results(call.structure, outs), unflatten(call.structure, out_tangents, constants=False)
 
 
-def _fit(title, what, vector, domain, structure):
-    """Leaves of a tangent or a cotangent, checked against and cast to those of its space."""
+def _gather(title, what, vector, structure):
+    """The leaves of a tangent or a cotangent; the core checks and casts each of them."""
     try:
-        leaves = gather(structure, vector)
-        return [_fit_leaf(leaf, like) for leaf, like in zip(leaves, domain, strict=True)]
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{title}: the {what} does not fit: {error}") from None
+        return gather(structure, vector)
+    except ValueError as error:
+        raise ValueError(f"{title}: the {what} does not fit: {error}") from None
 
 
-def _fit_leaf(leaf, like):
-    shape, dtype = _shape(like), _dtype(like)
-    array = leaf if is_box(leaf) else np.asarray(leaf)
-    if array.shape != shape:
-        raise ValueError(f"expected the shape {shape}, got {array.shape}")
-    if array.dtype.kind not in "fciub":
-        raise TypeError(f"expected numbers, got {describe(leaf)}")
-    if array.dtype.kind == "c" and dtype.kind != "c":
-        raise TypeError(f"expected real numbers, since it belongs to a {dtype} value, got {array.dtype}")
-    if is_box(leaf) or array.dtype == dtype:
-        return leaf
-    return array.astype(dtype)[()]
+def _results(structure, leaves):
+    """A result as users get it: its floats are NumPy's."""
+    return unflatten(structure, [np.float64(leaf) if type(leaf) is float else leaf for leaf in leaves])
 
 
 def _shape(leaf):
@@ -369,28 +363,47 @@ def _gradient(rule, name, fun, argnum, want_value):
 
 def _value_and_grad(title, fun, x):
     value, pullback = _reverse(title, fun, x)
-    _require_one_real(title, value)
-    return value, pullback.on_leaves([_ones(value)])
+    return value, pullback.on_leaves([_one(title, value)])
 
 
 def _grad(title, fun, x):
     return _value_and_grad(title, fun, x)[1]
 
 
-def _require_one_real(title, value):
-    """Refuse a result that has no gradient, saying which operator it takes instead."""
+class _NoGradient(TypeError):
+    """A result that is not one real number."""
+
+
+def _unit_cotangent(value, meta=None):
+    """The cotangent 1 of a result, which must be one real number."""
     if not result_leaf(value):
-        raise TypeError(f"{title}: the result must be one real number, got {describe(value)}")
+        raise _NoGradient(f"the result must be one real number, got {describe(value)}")
     if np.prod(_shape(value)) != 1:
-        raise TypeError(
-            f"{title}: the result must be one real number, got {describe(value)}; "
-            "take jacobian or elementwise_grad, or sum the result"
-        )
+        cure = "take jacobian or elementwise_grad, or sum the result"
+        raise _NoGradient(f"the result must be one real number, got {describe(value)}; {cure}")
     if _is_complex(value):
-        raise TypeError(
-            f"{title}: the result must be one real number, got {describe(value)}; take holomorphic_grad of "
-            "a holomorphic function, or the gradient of its real part, its imaginary part or its modulus"
+        raise _NoGradient(
+            f"the result must be one real number, got {describe(value)}; take holomorphic_grad of a "
+            "holomorphic function, or the gradient of its real part, its imaginary part or its modulus"
         )
+    return _ones(value)
+
+
+def _independent(value):
+    """A result that does not depend on the argument must be one real number all the same."""
+    _unit_cotangent(value)
+    return value
+
+
+def _one(title, value):
+    try:
+        return _unit_cotangent(value)
+    except _NoGradient as error:
+        raise TypeError(f"{title}: {error}") from None
+
+
+hooks["unit_cotangent"] = _unit_cotangent
+hooks["scalar_result"] = _independent
 
 
 def grad_and_aux(fun, argnum=0):
@@ -423,8 +436,7 @@ def _grad_and_aux(title, fun, x):
     if not isinstance(result, (tuple, list)) or len(result) != 2:
         raise TypeError(f"{title}: the result must be a pair (value, aux), got {describe(result)}")
     value, aux = result
-    _require_one_real(title, value)
-    return pullback.on_leaves([_ones(value)] + [_zeros(leaf) for leaf in pullback.domain[1:]]), aux
+    return pullback.on_leaves([_one(title, value)] + [_zeros(leaf) for leaf in pullback.domain[1:]]), aux
 
 
 def grad_named(fun, argname):
@@ -460,7 +472,7 @@ class _AllGradients(_Wrapper):
 
     def __init__(self, fun):
         text = f"The gradients of {_name(fun)} with respect to all of its arguments, in a dict."
-        super().__init__(fun, f"multigrad_dict_of_{_name(fun)}", text)
+        super().__init__("multigrad_dict", fun, f"multigrad_dict_of_{_name(fun)}", text)
 
     def __call__(self, *args, **kwargs):
         fun = self.__wrapped__
@@ -1047,7 +1059,7 @@ class _Checkpointed(_Wrapper):
     """Made by `checkpoint`."""
 
     def __init__(self, fun):
-        super().__init__(fun, _name(fun), fun.__doc__)
+        super().__init__("checkpoint", fun, _name(fun), getattr(fun, "__doc__", None))
 
     def __call__(self, *args, **kwargs):
         boxes, structure = flatten((args, kwargs), is_box)

@@ -150,7 +150,9 @@ def test_floats_are_leaves_everywhere(value):
     assert result_leaf(value)
 
 
-@pytest.mark.parametrize("value", [None, "text", b"bytes", len, Record(1.0), {1, 2}, np.str_("text")], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, "text", b"bytes", len, Record(1.0), {1, 2}, np.str_("text")], ids=repr
+)
 def test_objects_are_constants_everywhere(value):
     assert not argument_leaf(value)
     assert not result_leaf(value)
