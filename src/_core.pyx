@@ -10,6 +10,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``box.pxi``         the value being traced, its operators and protocols
 ``tape.pxi``        the Wengert list and the reverse sweep
 ``primitive.pxi``   primitives, their rules and the dispatch
+``kernels.pxi``     compiled ways of sum, mean, matmul and dot
 ``trace.pxi``       reverse, forward and recording traces; what the operators call
 ``debug.pxi``       debug mode
 ==================  ==========================================================================
@@ -29,7 +30,7 @@ from cpython.object cimport PyObject_GetItem
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_TYPE, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_New
 from libc.limits cimport INT_MAX
-from libc.math cimport fabs, sqrt
+from libc.math cimport fabs, pow, sqrt
 from libc.string cimport memcpy
 
 import numpy as np
@@ -43,6 +44,7 @@ cnp.import_umath()
 cdef extern from "Python.h":
     ctypedef struct PyTypeObject:
         object (*tp_alloc)(type, Py_ssize_t)
+        void (*tp_dealloc)(PyObject *) noexcept
         Py_ssize_t tp_vectorcall_offset
         unsigned long tp_flags
         object (*tp_call)(object, object, object)
@@ -61,11 +63,17 @@ cdef extern from "Python.h":
     PyObject *PyTuple_GET_ITEM(object, Py_ssize_t) noexcept
     void PyTuple_SET_ITEM(object, Py_ssize_t, object)
     Py_ssize_t PyTuple_GET_SIZE(object) noexcept
+    ctypedef struct PyTupleObject:
+        PyObject *ob_item[1]
     const char *PyUnicode_AsUTF8(object) except NULL
     void PyType_Modified(type)
 
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_NewFromDescr(type, cnp.dtype, int, cnp.npy_intp *, cnp.npy_intp *, void *, int, object)
+
 cdef type np_float64 = np.float64, np_generic = np.generic
 cdef object np_dtype = np.dtype, np_asarray = np.asarray, np_array = np.array, np_zeros = np.zeros
+cdef object DTYPE_FLOAT64 = np.dtype(np.float64)
 cdef object np_add = np.add, np_add_reduce = np.add.reduce, np_ufunc = np.ufunc, np_unravel_index = np.unravel_index
 cdef object np_bool = np.bool_, np_complexfloating = np.complexfloating
 
@@ -86,6 +94,7 @@ include "debug.pxi"
 include "tape.pxi"
 include "trace.pxi"
 include "primitive.pxi"
+include "kernels.pxi"
 
 
 cdef int offer_vectorcall() except -1:
@@ -100,6 +109,8 @@ cdef int offer_vectorcall() except -1:
 
 
 offer_vectorcall()
+dealloc_rest = (<PyTypeObject *>Box).tp_dealloc
+(<PyTypeObject *>Box).tp_dealloc = dealloc_box
 
 
 def install(str name, value):
@@ -160,3 +171,18 @@ cdef Primitive P_MATMUL = made(np.matmul), P_WHERE = made(np.where)
 cdef Primitive P_LEAF = Primitive(_leaf, "argument")
 cdef Primitive P_GETITEM = made(operator_getitem, "getitem")
 cdef dict COPY = {ord(c): compile_program([], 1, ("slot", 0), c.encode()) for c in "dfDF"}
+cdef Program COPY_DOUBLE = COPY[ord("d")]
+cdef Primitive P_SUM = made(np.sum), P_MEAN = made(np.mean), P_DOT = made(np.dot)
+
+
+cdef LoopRef loop_of(object ufunc, str inputs) except *:
+    cdef char out
+    return find_loop(ufunc, inputs.encode(), &out)
+
+
+cdef LoopRef ADD_DOUBLE = loop_of(np.add, "dd"), MATMUL_DOUBLE = loop_of(np.matmul, "dd")
+cdef LoopRef MATMUL_FLOAT = loop_of(np.matmul, "ff")
+P_SUM.kernel = KERNEL_SUM
+P_MEAN.kernel = KERNEL_MEAN
+P_MATMUL.kernel = KERNEL_MATMUL
+P_DOT.kernel = KERNEL_DOT

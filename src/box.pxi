@@ -82,9 +82,42 @@ cdef Meta meta_of(object v):
 cdef inline Meta box_meta(Box b):
     if b.kind == SCALAR:
         return META_FLOAT64
-    if b.meta is None:
-        b.meta = meta_of(b.v)
-    return b.meta
+    if b.meta == NULL:
+        set_field(&b.meta, meta_of(<object>b.v))
+    return <Meta>b.meta
+
+
+cdef inline void set_field(PyObject **field, object new) noexcept:
+    """Replaces what a field holds; None empties it."""
+    cdef PyObject *old = field[0]
+    if new is None:
+        field[0] = NULL
+    else:
+        Py_INCREF(new)
+        field[0] = <PyObject *>new
+    if old != NULL:
+        Py_DECREF(<object>old)
+
+
+cdef inline void share_field(PyObject **field, PyObject *new) noexcept:
+    set_field(field, <object>new if new != NULL else None)
+
+
+@cython.final
+cdef class View:
+    """What a view looks at, and how it is taken again after an update."""
+    cdef Box base
+    cdef object take            # an index, or a function of the base
+    cdef Py_ssize_t seen        # the base's version when the view was taken
+
+
+cdef int look_at(Box view, Box base, object take) except -1:
+    cdef View v = View.__new__(View)
+    v.base = base
+    v.take = take
+    v.seen = base.version
+    set_field(&view.view, v)
+    return 0
 
 
 @cython.final
@@ -97,18 +130,19 @@ cdef class Box:
     accept it. Boxes are made by the operators (`grad`, `jvp`, ...), never by hand, and are
     of no use after the function that received them has returned.
     """
+    # References that most boxes do not have are plain pointers, NULL rather than None: a scalar box is
+    # made and freed without touching a reference count but its trace's.
     cdef Trace trace
     cdef int slot
     cdef short kind
     cdef bint weak              # came from a Python float: takes part in promotion as one
     cdef double d
-    cdef object v
+    cdef PyObject *v
     cdef double dt
-    cdef object tan
-    cdef Meta meta
-    cdef object base            # (box, put): where an update in place is written through, for views
+    cdef PyObject *tan
+    cdef PyObject *meta         # a Meta, made when first asked for
+    cdef PyObject *view         # a View, where this box looks at another one
     cdef Py_ssize_t version     # counts updates in place
-    cdef Py_ssize_t seen        # the base's version when this view was taken
 
     def __init__(self, *args, **kwargs):
         raise TypeError("a Box is made by grad, jvp and the other operators, not by hand")
@@ -206,12 +240,12 @@ cdef class Box:
     def __bool__(self):
         if self.kind == SCALAR:
             return self.d != 0.0
-        return bool(current(self).v)
+        return bool(<object>current(self).v)
 
     def __int__(self):
         if self.kind == SCALAR:
             return int(self.d)
-        return int(current(self).v)
+        return int(<object>current(self).v)
 
     def __float__(self):
         raise TypeError(
@@ -235,7 +269,7 @@ cdef class Box:
     def __len__(self):
         if self.kind == SCALAR:
             raise TypeError("len() of unsized object")
-        return len(current(self).v)
+        return len(<object>current(self).v)
 
     def __iter__(self):
         cdef Py_ssize_t n
@@ -325,15 +359,27 @@ cdef class Box:
         return format(innermost(self), spec)
 
 
+cdef (void (*)(PyObject *) noexcept) dealloc_rest = NULL
+
+
+cdef void dealloc_box(PyObject *o) noexcept:
+    """Lets go of the plain pointers; in place of `__dealloc__`, around which Cython saves the pending exception."""
+    Py_XDECREF((<Box>o).v)
+    Py_XDECREF((<Box>o).tan)
+    Py_XDECREF((<Box>o).meta)
+    Py_XDECREF((<Box>o).view)
+    dealloc_rest(o)
+
+
 cdef inline object box_value(Box b):
     if b.kind == SCALAR:
         return b.d if b.weak else float64(b.d)
-    return b.v
+    return <object>b.v
 
 
 cdef inline Box current(Box b):
     """The box itself, after a view has caught up with updates of the array that it looks at."""
-    if b.base is not None:
+    if b.view != NULL:
         catch_up(b)
     return b
 
@@ -368,7 +414,8 @@ cdef inline Box new_object(Trace t, int slot, object v):
         b.d = PyFloat_AS_DOUBLE(v)
     else:
         b.kind = OBJECT
-        b.v = v
+        Py_INCREF(v)
+        b.v = <PyObject *>v
     return b
 
 
@@ -389,46 +436,46 @@ cdef object binary(Primitive p, object x, object y):
     cdef Trace t = None
     cdef double a, b
     cdef bint weak = True
+    if not scalar_pair(x, y, &a, &b, &weak):
+        return binary_general(p, x, y)
     if type(x) is Box:
         bx = <Box>x
-        if bx.kind != SCALAR:
-            return binary_general(p, x, y)
-        a = bx.d
-        weak = bx.weak
         t = bx.trace
-    elif PyFloat_Check(x):
-        a = PyFloat_AS_DOUBLE(x)
-        weak = type(x) is float
-    elif type(x) is int:
-        a = PyLong_AsDouble(x)
-        if a == -1.0 and PyErr_Occurred():
-            PyErr_Clear()
-            return binary_general(p, x, y)
-    else:
-        return binary_general(p, x, y)
     if type(y) is Box:
         by = <Box>y
-        if by.kind != SCALAR:
-            return binary_general(p, x, y)
-        b = by.d
-        weak = weak and by.weak
         if t is None:
             t = by.trace
-        elif t is not by.trace:
-            return binary_general(p, x, y)
-    elif PyFloat_Check(y):
-        b = PyFloat_AS_DOUBLE(y)
-        weak = weak and type(y) is float
-    elif type(y) is int:
-        b = PyLong_AsDouble(y)
-        if b == -1.0 and PyErr_Occurred():
-            PyErr_Clear()
-            return binary_general(p, x, y)
-    else:
-        return binary_general(p, x, y)
     if t.mode == RECORD or not p.scalar_ready():
         return binary_general(p, x, y)
     return scalar_call(p, t, bx, by, a, b, weak)
+
+
+cdef inline bint scalar_number(object x, double *a, bint *weak) except -1:
+    """The double behind a float64 scalar, boxed or not; `weak` stays up for Python's own numbers."""
+    if type(x) is Box:
+        if (<Box>x).kind != SCALAR:
+            return False
+        a[0] = (<Box>x).d
+        weak[0] = weak[0] and (<Box>x).weak
+        return True
+    if PyFloat_Check(x):
+        a[0] = PyFloat_AS_DOUBLE(x)
+        weak[0] = weak[0] and type(x) is float
+        return True
+    if type(x) is int:
+        a[0] = PyLong_AsDouble(x)
+        if a[0] == -1.0 and PyErr_Occurred():
+            PyErr_Clear()
+            return False
+        return True
+    return False
+
+
+cdef inline bint scalar_pair(object x, object y, double *a, double *b, bint *weak) except -1:
+    """Whether an operator works on float64 scalars, of one trace at most."""
+    if not scalar_number(x, a, weak) or not scalar_number(y, b, weak):
+        return False
+    return type(x) is not Box or type(y) is not Box or (<Box>x).trace is (<Box>y).trace
 
 
 cdef object binary_general(Primitive p, object x, object y):
@@ -459,7 +506,29 @@ cdef object power(object x, object y):
             return unary(P_SQRT, <Box>x)
         if y == -1:
             return unary(P_RECIPROCAL, <Box>x)
-    return binary(P_POW, x, y)
+    return scalar_power(x, y)
+
+
+cdef object scalar_power(object x, object y):
+    """`x ** y` where NumPy computes it by the C library: both are float64 scalars."""
+    cdef Box bx = None, by = None
+    cdef Trace t = None
+    cdef double a, b
+    cdef bint weak = True
+    if not scalar_pair(x, y, &a, &b, &weak):
+        return binary_general(P_POW, x, y)
+    if type(x) is Box:
+        bx = <Box>x
+        t = bx.trace
+    if type(y) is Box:
+        by = <Box>y
+        if t is None:
+            t = by.trace
+    if t.mode == RECORD or not P_POW.scalar_ready() or not P_SQUARE.scalar_ready():
+        return binary_general(P_POW, x, y)
+    if by is None and b == 2.0:
+        return scalar_call(P_SQUARE, t, bx, None, a, b, weak, True)
+    return scalar_call(P_POW, t, bx, by, a, b, weak, True)
 
 
 cdef object compare(Primitive p, object x, object y):

@@ -6,6 +6,7 @@
 #include <Python.h>
 #include <numpy/npy_common.h>
 #include <fenv.h>
+#include <string.h>
 
 #if defined(__SSE2__) || defined(_M_X64)
 #include <xmmintrin.h>
@@ -47,6 +48,19 @@ static inline void fp_clear(void) {
             out += steps[3];                                                                \
         }                                                                                   \
     }
+
+/* Zero, subnormal, infinite or NaN: what an operation that raised a flag returns. */
+static inline int unusual(double d) {
+    npy_uint64 bits;
+    memcpy(&bits, &d, sizeof bits);
+    return (((bits >> 52) + 1) & 0x7FF) <= 1;
+}
+
+/* Whether an array belongs to the holder of this one reference and may be written to: the
+   reference count is only meaningful before Cython takes a reference of its own. */
+#define OWNED_ARRAY(a)                                    \
+    (Py_REFCNT(a) == 1 && PyArray_CheckExact(a) &&        \
+     PyArray_CHKFLAGS((PyArrayObject *)(a), NPY_ARRAY_OWNDATA | NPY_ARRAY_CARRAY))
 
 /* In an adjoint's object field: the adjoint is the double beside it. */
 #define MARK ((PyObject *)1)

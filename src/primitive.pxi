@@ -39,8 +39,10 @@ cdef class Primitive:
     cdef object __weakref__
     cdef readonly int nin
     cdef int rule
+    cdef int kernel
     cdef bint prepared
     cdef bint is_ufunc
+    cdef bint takes_bool
     cdef str bool_args              # type pattern of an elementwise rule's arguments: "?" or " "
     cdef tuple partials             # of ELEMENTWISE: callables (ans, *args), numbers, or None
     cdef tuple complex_partials     # instead of `partials` for complex arguments; or None
@@ -111,6 +113,7 @@ cdef class Primitive:
         self.partials = tuple(partials)
         self.complex_partials = tuple(complex_partials) if complex_partials is not None else None
         self.bool_args = types or " " * nin
+        self.takes_bool = "?" in self.bool_args
         self.rule = ELEMENTWISE
         self.prepared = False
 
@@ -267,6 +270,7 @@ cdef object call_primitive(Primitive p, PyObject *const *args, Py_ssize_t n, PyO
     cdef Trace top = None, t
     cdef Py_ssize_t i, total = n
     cdef bint nested = False
+    cdef object out
     if kwnames != NULL:
         total += PyTuple_GET_SIZE(<object>kwnames)
     for i in range(total):
@@ -283,6 +287,10 @@ cdef object call_primitive(Primitive p, PyObject *const *args, Py_ssize_t n, PyO
             raise_outlived()
         if p.rule == ELEMENTWISE and n == p.nin and top.mode != RECORD:
             return call_elementwise(p, top, args, n)
+        if p.kernel != NO_KERNEL and top.mode == REVERSE:
+            out = kernel_call(p, top, args, n)
+            if out is not None:
+                return out
     return call_general(p, args, n, kwnames)
 
 
@@ -327,6 +335,7 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     cdef list traced = []
     cdef Py_ssize_t i, n = len(args)
     cdef object v, ans
+    cdef tuple packed
     cdef Box b
     if p.rule == NO_RULE:
         raise TypeError("%s cannot be differentiated%s" % (p.name, ": " + p.advice if p.advice else ""))
@@ -339,8 +348,8 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
             traced.append(i)
         values[i] = v
     if p.rule == ELEMENTWISE and not kwargs and top.mode != RECORD and n == p.nin:
-        ans = p(*values)
-        return record_elementwise(p, top, args, values, ans)
+        packed = tuple(args)
+        return call_elementwise(p, top, (<PyTupleObject *>packed).ob_item, n)
     ans = p(*values, **kwargs)
     if top.mode == RECORD:
         return record_code(p, top, args, kwargs, ans)
@@ -385,8 +394,12 @@ cdef inline double scalar_value(Primitive p, const double *x) noexcept nogil:
     return out
 
 
-cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b, bint weak):
-    """One primitive on float64 scalars: the value and the partials, all as C doubles."""
+cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b, bint weak, bint libm_power=False):
+    """One primitive on float64 scalars: the value and the partials, all as C doubles.
+
+    With `libm_power` the value is the C library's ``pow(a, b)``, as it is for `**` between NumPy scalars; `p` gives
+    the partials.
+    """
     cdef double inputs[4]       # cotangent, result, arguments: the layout of every rule's program
     cdef double s0 = 0.0, s1 = 0.0
     cdef Entry *e
@@ -397,10 +410,10 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
     inputs[0] = 1.0
     inputs[2] = a
     inputs[3] = b
-    inputs[1] = scalar_value(p, &inputs[2])
-    if fp_flags():
+    inputs[1] = pow(a, b) if libm_power else scalar_value(p, &inputs[2])
+    if unusual(inputs[1]):
         fp_clear()
-        inputs[1] = scalar_value(p, &inputs[2])
+        inputs[1] = pow(a, b) if libm_power else scalar_value(p, &inputs[2])
         if fp_flags():
             give_errors(p.name, fp_flags())
     if bx is not None:
@@ -413,9 +426,8 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
         s1 = run_scalar(<Program>PyList_GET_ITEM(p.scalar_partials, 1), inputs)
     if t.mode == REVERSE:
         tape = t.tape
-        if fp_flags():
-            tape.flags |= fp_flags()
-            fp_clear()
+        if s0 - s0 != 0.0 or s1 - s1 != 0.0:
+            note_infinite(p, tape, bx, by, inputs)
         out = new_scalar(t, <int>tape.n, inputs[1], weak)
         e = tape.push(p, SCALAR_ENTRY)
         e.flags = DOUBLE
@@ -430,14 +442,26 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
                 e.s1 = s1
         return out
     out = new_scalar(t, 0, inputs[1], weak)
-    if (bx is None or bx.tan is None) and (by is None or by.tan is None):
+    if (bx is None or bx.tan == NULL) and (by is None or by.tan == NULL):
         if bx is not None:
             out.dt = s0 * bx.dt
         if by is not None:
             out.dt += s1 * by.dt
     else:
-        out.tan = scalar_tangent(bx, s0, by, s1)
+        set_field(&out.tan, scalar_tangent(bx, s0, by, s1))
     return out
+
+
+cdef int note_infinite(Primitive p, Tape tape, Box bx, Box by, double *inputs) except -1:
+    """Keeps the flags that infinite or undefined partials raised, to be reported by the sweep."""
+    fp_clear()
+    if bx is not None:
+        run_scalar(<Program>PyList_GET_ITEM(p.scalar_partials, 0), inputs)
+    if by is not None:
+        run_scalar(<Program>PyList_GET_ITEM(p.scalar_partials, 1), inputs)
+    tape.flags |= fp_flags()
+    fp_clear()
+    return 0
 
 
 cdef object scalar_tangent(Box bx, double s0, Box by, double s1):
@@ -457,48 +481,57 @@ cdef object no_partial(Primitive p, int k):
 # --- elementwise on arrays ---------------------------------------------------------------------
 
 cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_ssize_t n):
+    """An elementwise primitive in a reverse or forward trace, positional arguments only."""
+    cdef PyObject *values[MAX_INPUTS]       # the arguments unwrapped; borrowed, from boxes or from `hold`
     cdef Py_ssize_t i
-    cdef list values, plain
     cdef object v, ans
-    cdef bint all_scalar = True
+    cdef list hold = None
+    cdef bint scalars
     cdef Box b, bx = None, by = None
-    cdef double scalar[2]
+    cdef double x[2]
     if not p.prepared:
         p.prepare()
-    if p.scalar_ok:
-        for i in range(n):
-            if type(<object>args[i]) is Box and (<Box>args[i]).trace is top and (<Box>args[i]).kind == SCALAR:
-                scalar[i] = (<Box>args[i]).d
-                if i == 0:
-                    bx = <Box>args[i]
-                else:
-                    by = <Box>args[i]
-            elif PyFloat_Check(<object>args[i]):
-                scalar[i] = PyFloat_AS_DOUBLE(<object>args[i])
-            else:
-                all_scalar = False
-                break
-        if all_scalar:
-            return scalar_call(p, top, bx, by, scalar[0], scalar[1] if n > 1 else 0.0, False)
-    values = [None] * n
-    plain = [None] * n
+    scalars = p.scalar_ok
     for i in range(n):
         v = <object>args[i]
-        plain[i] = v
+        values[i] = args[i]
         if type(v) is Box and (<Box>v).trace is top:
-            v = box_value(current(<Box>v))
-        values[i] = v
+            b = current(<Box>v)
+            if b.kind == OBJECT:
+                values[i] = b.v
+                scalars = False
+            elif scalars:
+                x[i] = b.d
+                if i == 0:
+                    bx = b
+                else:
+                    by = b
+        elif scalars:
+            if PyFloat_Check(v):
+                x[i] = PyFloat_AS_DOUBLE(v)
+            else:
+                scalars = False
+    if scalars:
+        return scalar_call(p, top, bx, by, x[0], x[1] if n > 1 else 0.0, False)
+    for i in range(n):
+        v = <object>args[i]
+        if type(v) is Box and (<Box>v).trace is top and (<Box>v).kind == SCALAR:
+            v = box_value(<Box>v)
+            if hold is None:
+                hold = []
+            hold.append(v)
+            values[i] = <PyObject *>v
     ans = direct_loop(p, values, n)
     if ans is None:
-        ans = p(*values)
-    return record_elementwise(p, top, plain, values, ans)
+        ans = PyObject_Vectorcall(p, values, n, NULL)
+    return record_elementwise(p, top, args, values, n, ans)
 
 
 cdef inline bint plain_array(object v) noexcept:
     return cnp.PyArray_CheckExact(v) and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>v)
 
 
-cdef object direct_loop(Primitive p, list values, Py_ssize_t n):
+cdef object direct_loop(Primitive p, PyObject **values, Py_ssize_t n):
     """The ufunc's own inner loop, where that is all NumPy would run; None where NumPy has to decide."""
     cdef cnp.ndarray first = None, out
     cdef char code = 0
@@ -510,10 +543,10 @@ cdef object direct_loop(Primitive p, list values, Py_ssize_t n):
     cdef cnp.npy_intp size
     cdef LoopRef loop
     cdef Operand o
-    if p.bool_args != "  " and p.bool_args != " " and not p.bool_args.isspace():
+    if p.takes_bool:
         return None
     for i in range(n):
-        v = values[i]
+        v = <object>values[i]
         if not plain_array(v):
             continue
         if first is None:
@@ -528,8 +561,11 @@ cdef object direct_loop(Primitive p, list values, Py_ssize_t n):
         return None
     size = cnp.PyArray_ITEMSIZE(first)
     for i in range(n):
-        v = values[i]
-        if plain_array(v):
+        v = <object>values[i]
+        if v is first:
+            args[i] = <char *>cnp.PyArray_DATA(first)
+            steps[i] = size
+        elif plain_array(v):
             if cnp.PyArray_TYPE(<cnp.ndarray>v) != cnp.PyArray_TYPE(first):
                 return None
             operand_of_array(&o, <cnp.ndarray>v)
@@ -604,8 +640,9 @@ cdef bint needs_fit(Box parent, object value, object ans, Meta ans_meta) except 
     return m.shape != ans_meta.shape or m.dtype != ans_meta.dtype
 
 
-cdef object record_elementwise(Primitive p, Trace t, list args, list values, object ans):
-    cdef Py_ssize_t k, n = len(args)
+cdef object record_elementwise(Primitive p, Trace t, PyObject *const *args, PyObject **values, Py_ssize_t n,
+                               object ans):
+    cdef Py_ssize_t k
     cdef int count = 0
     cdef Parent parents[MAX_INPUTS]
     cdef bint fit[MAX_INPUTS]
@@ -614,29 +651,29 @@ cdef object record_elementwise(Primitive p, Trace t, list args, list values, obj
     cdef Tape tape
     cdef Box b, out
     cdef Meta ans_meta = None
-    if not p.prepared:
-        p.prepare()
+    cdef object v
     for k in range(n):
-        if type(args[k]) is not Box or (<Box>args[k]).trace is not t:
+        v = <object>args[k]
+        if type(v) is not Box or (<Box>v).trace is not t:
             continue
         if PyTuple_GET_ITEM(p.partials, k) == <PyObject *>None:
             no_partial(p, k)
-        b = <Box>args[k]
+        b = <Box>v
         parents[count].slot = b.slot
         parents[count].arg = k
         fit[count] = False
-        if not alike(values[k], ans):
+        if not alike(<object>values[k], ans):
             if ans_meta is None:
                 ans_meta = meta_of(ans)
-            fit[count] = needs_fit(b, values[k], ans, ans_meta)
+            fit[count] = needs_fit(b, <object>values[k], ans, ans_meta)
         saved |= p.used[k] >> 1
         count += 1
     if t.mode == FORWARD:
-        return push_forward_elementwise(p, t, args, values, ans, parents, count)
+        return push_forward_elementwise(p, t, args, values, n, ans, parents, count)
     tape = t.tape
     out = new_object(t, <int>tape.n, ans)
     if ans_meta is not None:
-        out.meta = ans_meta
+        set_field(&out.meta, ans_meta)
     e = tape.push(p, ELEMENTWISE_ENTRY)
     if out.kind == SCALAR:
         e.flags |= DOUBLE
@@ -646,7 +683,7 @@ cdef object record_elementwise(Primitive p, Trace t, list args, list values, obj
         tape.keep(e, ans)
     for k in range(n):
         if e.saved >> (k + 1) & 1:
-            tape.keep(e, values[k])
+            tape.keep(e, <object>values[k])
     for k in range(count):
         if fit[k] or e.flags & MANY:
             if k == 0:
@@ -734,7 +771,7 @@ cdef bint contribute_into(Primitive p, int k, PyObject **values, object g, Adjoi
         return True
     if not numeric_operands(program, values, code, room, operands):
         return False
-    if to.o != NULL and owned(<object>to.o):
+    if to.o != NULL and OWNED_ARRAY(to.o):
         run_array(program, operands, <cnp.ndarray>to.o, True)
         return True
     out = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(<cnp.ndarray>g), cnp.PyArray_DIMS(<cnp.ndarray>g),
@@ -785,16 +822,16 @@ cdef bint fits_shape(Program program, Operand *operands, cnp.ndarray g) noexcept
     return True
 
 
-cdef object push_forward_elementwise(Primitive p, Trace t, list args, list values, object ans,
-                                     Parent *parents, int count):
+cdef object push_forward_elementwise(Primitive p, Trace t, PyObject *const *args, PyObject **values, Py_ssize_t n,
+                                     object ans, Parent *parents, int count):
     cdef PyObject *operands[MAX_INPUTS]
     cdef int j
     cdef Py_ssize_t k
     cdef object tangent, total = None, g
     cdef Box out
     operands[1] = <PyObject *>ans
-    for k in range(len(values)):
-        operands[k + 2] = PyList_GET_ITEM(values, k)
+    for k in range(n):
+        operands[k + 2] = values[k]
     for j in range(count):
         g = tangent_of(<Box>args[parents[j].arg])
         operands[0] = <PyObject *>g
@@ -843,7 +880,7 @@ cdef object record_call(Primitive p, Trace t, list args, list values, dict kwarg
             parents[i].slot = (<Box>args[traced[i]]).slot
         out = new_object(t, <int>tape.n, ans)
         if not need_ans:
-            out.meta = <Meta>keep[0]
+            set_field(&out.meta, keep[0])
         e = tape.push(p, CALL_ENTRY)
         if out.kind == SCALAR:
             e.flags |= DOUBLE
@@ -990,7 +1027,7 @@ cdef object get_item(Box x, object index):
     if x.kind == SCALAR:
         return hooks["getitem"](x, index)
     current(x)
-    if t.mode == REVERSE and cnp.PyArray_CheckExact(x.v):
+    if t.mode == REVERSE and cnp.PyArray_CheckExact(<object>x.v):
         a = <cnp.ndarray>x.v
         if type(index) is int and cnp.PyArray_NDIM(a) == 1 and cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE \
                 and cnp.PyArray_ISBEHAVED_RO(a):
@@ -1026,14 +1063,13 @@ cdef object record_index(Box x, object index):
     cdef object value
     if type(index) is not slice and type(index) is not int:
         index = hooks["freeze_index"](index)
-    value = PyObject_GetItem(x.v, index)
+    value = PyObject_GetItem(<object>x.v, index)
     if not cnp.PyArray_CheckExact(value) and not isinstance(value, np_generic):
         return hooks["getitem"](x, index)
     tape = t.tape
-    if cnp.PyArray_CheckExact(value) and cnp.PyArray_NDIM(<cnp.ndarray>value) > 0 and shares(value, x.v):
+    if cnp.PyArray_CheckExact(value) and cnp.PyArray_NDIM(<cnp.ndarray>value) > 0 and shares(value):
         out = new_object(t, <int>tape.n, value)
-        out.base = (x, index)
-        out.seen = x.version
+        look_at(out, x, index)
     else:
         out = new_object(t, <int>tape.n, value)
     e = tape.push(P_GETITEM, INDEX_ENTRY)
@@ -1055,29 +1091,25 @@ cdef bint is_basic(object index) noexcept:
     return type(index) is slice or type(index) is int or index is None or index is Ellipsis
 
 
-cdef bint shares(object view, object base) noexcept:
+cdef bint shares(object view) noexcept:
     """Whether an indexed part is a view, so that an update of one is seen in the other."""
     return not cnp.PyArray_CHKFLAGS(<cnp.ndarray>view, cnp.NPY_ARRAY_OWNDATA)
 
 
 cdef int catch_up(Box b) except -1:
     """A view whose base was updated in place is taken again."""
-    cdef Box base, fresh
-    cdef object take
-    if b.base is None:
+    cdef View view = <View>b.view
+    cdef Box fresh
+    current(view.base)
+    if view.seen == view.base.version:
         return 0
-    base = <Box>b.base[0]
-    current(base)
-    if b.seen == base.version:
-        return 0
-    take = b.base[1]
-    fresh = take(base) if callable(take) else get_item(base, take)
+    fresh = view.take(view.base) if callable(view.take) else get_item(view.base, view.take)
     b.slot = fresh.slot
-    b.v = fresh.v
-    b.tan = fresh.tan
-    b.meta = None
+    share_field(&b.v, fresh.v)
+    share_field(&b.tan, fresh.tan)
+    set_field(&b.meta, None)
     b.version += 1
-    b.seen = base.version
+    view.seen = view.base.version
     return 0
 
 
@@ -1099,20 +1131,22 @@ cdef object update(Box x, object new):
 
 
 cdef inline bint box_ndim_zero(Box x) except -1:
-    return x.kind == OBJECT and not cnp.PyArray_CheckExact(x.v) and type(x.v) is not Box and len(box_meta(x).shape) == 0
+    return x.kind == OBJECT and not cnp.PyArray_CheckExact(<object>x.v) and type(<object>x.v) is not Box and len(box_meta(x).shape) == 0
 
 
 cdef int adopt(Box x, Box fresh) except -1:
     """Rebinds a box to a newer slot; what it is a view of sees the update too."""
+    cdef View view
     x.slot = fresh.slot
-    x.v = fresh.v
-    x.tan = fresh.tan
+    share_field(&x.v, fresh.v)
+    share_field(&x.tan, fresh.tan)
     x.dt = fresh.dt
-    x.meta = None
+    set_field(&x.meta, None)
     x.version += 1
-    if x.base is not None:
-        hooks["write_through"](x, x.base[0], x.base[1])
-        x.seen = (<Box>x.base[0]).version
+    if x.view != NULL:
+        view = <View>x.view
+        hooks["write_through"](x, view.base, view.take)
+        view.seen = view.base.version
     return 0
 
 
@@ -1141,6 +1175,5 @@ def rebind(Box x, Box new):
 def link_view(Box view, Box base, take):
     """Declares `view` a view of `base` that `take(base)` makes again, for reshape, transpose and the like."""
     if view.trace is base.trace and view.kind == OBJECT:
-        view.base = (base, take)
-        view.seen = base.version
+        look_at(view, base, take)
     return view

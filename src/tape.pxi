@@ -48,6 +48,7 @@ cdef struct Adjoint:
 
 cdef extern from "loops.h":
     PyObject *MARK          # an address no object has
+    bint OWNED_ARRAY(PyObject *a) noexcept
 
 cdef struct Parent:
     int slot
@@ -158,12 +159,6 @@ cdef class Tape:
 
 # --- adjoints --------------------------------------------------------------------------------
 
-cdef inline bint owned(object a) noexcept:
-    """Whether an array belongs to the sweep alone and may be added to in place."""
-    return (Py_REFCNT(a) == 1 and cnp.PyArray_CheckExact(a)
-            and cnp.PyArray_CHKFLAGS(<cnp.ndarray>a, cnp.NPY_ARRAY_OWNDATA | cnp.NPY_ARRAY_CARRAY))
-
-
 cdef object adjoint_object(Adjoint *a):
     if a.o == MARK:
         return float64(a.d)
@@ -193,22 +188,13 @@ cdef inline int put_adjoint(Adjoint *a, object c) except -1:
 
 cdef int accumulate(Adjoint *a, bint is_double, object c) except -1:
     """Adds a contribution, already of the slot's shape and dtype."""
-    cdef PyObject *args[1]
-    cdef Operand operand[1]
-    cdef Program copy
-    cdef object old
     if is_double and type(c) is not Box:
         return add_double(a, c)
     if a.o == NULL:
         return put_adjoint(a, c)
-    if a.o != MARK and cnp.PyArray_CheckExact(c) and owned(<object>a.o):
-        copy = COPY.get(type_code(cnp.PyArray_TYPE(<cnp.ndarray>c)))
-        if (copy is not None and cnp.PyArray_TYPE(<cnp.ndarray>c) == cnp.PyArray_TYPE(<cnp.ndarray>a.o)
-                and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>c)):
-            operand_of_array(operand, <cnp.ndarray>c)
-            run_array(copy, operand, <cnp.ndarray>a.o, True)
-            return 0
-        np_add(<object>a.o, c, <object>a.o)
+    if a.o != MARK and cnp.PyArray_CheckExact(c) and OWNED_ARRAY(a.o):
+        if not add_in_place(<object>a.o, c):
+            np_add(<object>a.o, c, <object>a.o)
         return 0
     return put_adjoint(a, P_ADD(adjoint_object(a), c))
 
@@ -319,7 +305,10 @@ cdef int visit_call(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
     cdef Primitive p = <Primitive>e.prim
     cdef int j, k, n = e.nref - 2
     cdef Parent parent
-    cdef object g = adjoint_object(a), c, kwargs = <object>t.residual(e, e.nref - 1), argument
+    cdef object g = adjoint_object(a), c, kwargs, argument
+    if p.kernel != NO_KERNEL and kernel_visit(t, e, g, adjoints):
+        return 0
+    kwargs = <object>t.residual(e, e.nref - 1)
     for j in range(parent_count(e)):
         parent = parent_at(t, e, j)
         argument = <object>t.residual(e, parent.arg + 1)
@@ -381,8 +370,8 @@ cdef int visit_index(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
             index = unravel(<Py_ssize_t>e.s0, meta)
         return accumulate(to, False, hooks["scatter"](g, index, meta))
     if to.o == NULL:
-        put_adjoint(to, np_zeros(meta.shape, meta.dtype))
-    elif not owned(<object>to.o):
+        put_adjoint(to, zeros_like_meta(meta))
+    elif not OWNED_ARRAY(to.o):
         put_adjoint(to, np_array(<object>to.o, meta.dtype, order="C"))
     target = <cnp.ndarray>to.o
     if pick:
@@ -390,14 +379,47 @@ cdef int visit_index(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
         (<double *>cnp.PyArray_DATA(target))[<Py_ssize_t>e.s0] += a.d
         return 0
     if is_basic(index):
-        view = target[index]
-        if cnp.PyArray_Check(view):
-            np_add(view, g, view)
-        else:
+        view = PyObject_GetItem(target, index)
+        if not cnp.PyArray_CheckExact(view):
             target[index] = view + g
+        elif not add_in_place(view, g):
+            np_add(view, g, view)
     else:
         np_add.at(target, index, g)
     return 0
+
+
+cdef bint add_in_place(object to, object c) except -1:
+    """`to += c` by the machine; False where it has no loop for that."""
+    cdef Operand operand[1]
+    cdef Program copy
+    if not plain_array(c) or not plain_array(to):
+        return False
+    if cnp.PyArray_TYPE(<cnp.ndarray>c) != cnp.PyArray_TYPE(<cnp.ndarray>to):
+        return False
+    copy = copy_program(cnp.PyArray_TYPE(<cnp.ndarray>c))
+    if copy is None:
+        return False
+    operand_of_array(operand, <cnp.ndarray>c)
+    run_array(copy, operand, <cnp.ndarray>to, True)
+    return True
+
+
+cdef inline Program copy_program(int number):
+    """The program without instructions, whose result is its input."""
+    if number == cnp.NPY_DOUBLE:
+        return COPY_DOUBLE
+    return <Program>COPY.get(type_code(number))
+
+
+cdef object zeros_like_meta(Meta meta):
+    cdef cnp.npy_intp dims[64]
+    cdef int i, ndim = <int>PyTuple_GET_SIZE(meta.shape)
+    if meta.dtype is not DTYPE_FLOAT64:
+        return np_zeros(meta.shape, meta.dtype)
+    for i in range(ndim):
+        dims[i] = <object>PyTuple_GET_ITEM(meta.shape, i)
+    return cnp.PyArray_ZEROS(ndim, dims, cnp.NPY_DOUBLE, 0)
 
 
 cdef tuple unravel(Py_ssize_t flat, Meta meta):

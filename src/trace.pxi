@@ -73,13 +73,13 @@ cdef int set_tangent(Box b, object tangent) except -1:
     if b.kind == SCALAR and type(tangent) is not Box:
         b.dt = tangent
     else:
-        b.tan = tangent
+        set_field(&b.tan, tangent)
     return 0
 
 
 cdef inline object tangent_of(Box b):
-    if b.tan is not None:
-        return b.tan
+    if b.tan != NULL:
+        return <object>b.tan
     if b.kind == SCALAR:
         return float64(b.dt)
     return np_zeros(box_meta(b).shape, box_meta(b).dtype)
@@ -272,7 +272,7 @@ def grad_hot(fun, tuple args, kwargs, Py_ssize_t argnum, bint want_value):
             adjoints[b.slot].o = MARK
             adjoints[b.slot].d = 1.0
         else:
-            put_adjoint(&adjoints[b.slot], hooks["unit_cotangent"](b.v, box_meta(b)))
+            put_adjoint(&adjoints[b.slot], hooks["unit_cotangent"](<object>b.v, box_meta(b)))
         value = box_value(b) if want_value else None
         full = None
         x = None

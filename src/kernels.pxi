@@ -1,0 +1,330 @@
+# Kernels: compiled ways of the few structural primitives that gradient loops are made of.
+#
+# A kernel records the same entry as the primitive's rule in Python would (see `record_call`) and the
+# sweep asks it first; it declines whatever it does not cover (dtypes, layouts, boxes of outer traces),
+# and the rule runs instead. The tests compare the two.
+
+cdef enum Kernel:
+    NO_KERNEL
+    KERNEL_SUM          # of all items
+    KERNEL_MEAN
+    KERNEL_MATMUL       # of vectors and matrices
+    KERNEL_DOT
+
+
+cdef object kernel_call(Primitive p, Trace t, PyObject *const *args, Py_ssize_t n):
+    """The primitive on these arguments in a reverse trace, or None where the rule must do it."""
+    if p.kernel == KERNEL_SUM or p.kernel == KERNEL_MEAN:
+        if n == 1:
+            return kernel_sum(p, t, <Box>args[0])
+    elif n == 2:
+        return kernel_product(p, t, <object>args[0], <object>args[1])
+    return None
+
+
+cdef bint kernel_visit(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:
+    """The contributions of a kernel's entry; False where the rule must give them."""
+    cdef int kernel = (<Primitive>e.prim).kernel
+    if kernel == KERNEL_SUM or kernel == KERNEL_MEAN:
+        return visit_sum(t, e, g, adjoints)
+    return visit_product(t, e, g, adjoints)
+
+
+cdef Entry *push_kernel(Tape tape, Primitive p, object ans, object a, object b) except NULL:
+    """An entry with the residuals of a rule: result, arguments, no keywords."""
+    cdef Entry *e = tape.push(p, CALL_ENTRY)
+    tape.keep(e, ans)
+    tape.keep(e, a)
+    if b is not None:
+        tape.keep(e, b)
+    tape.keep(e, None)
+    return e
+
+
+# --- sum and mean of all items -------------------------------------------------------------------
+
+cdef object kernel_sum(Primitive p, Trace t, Box x):
+    cdef cnp.ndarray a
+    cdef double total = -0.0
+    cdef char *args[3]
+    cdef cnp.npy_intp steps[3]
+    cdef cnp.npy_intp n
+    cdef Box out
+    cdef Entry *e
+    current(x)
+    if x.kind == SCALAR or not plain_array(<object>x.v):
+        return None
+    a = <cnp.ndarray>x.v
+    n = cnp.PyArray_SIZE(a)
+    if cnp.PyArray_TYPE(a) != cnp.NPY_DOUBLE or not cnp.PyArray_IS_C_CONTIGUOUS(a) or n == 0:
+        return None
+    args[0] = <char *>&total
+    args[1] = <char *>cnp.PyArray_DATA(a)
+    args[2] = <char *>&total
+    steps[0] = 0
+    steps[1] = 8
+    steps[2] = 0
+    run_loop(ADD_DOUBLE, args, steps, n)
+    if fp_flags():
+        fp_clear()
+        total = -0.0
+        run_loop(ADD_DOUBLE, args, steps, n)
+        if fp_flags():
+            give_errors("reduce", fp_flags())
+    if p.kernel == KERNEL_MEAN:
+        total /= n
+    out = new_scalar(t, <int>t.tape.n, total, False)
+    e = push_kernel(t.tape, p, META_FLOAT64, box_meta(x), None)
+    e.flags = DOUBLE
+    e.p0 = x.slot
+    return out
+
+
+cdef bint visit_sum(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:
+    cdef Adjoint *to = &adjoints[e.p0]
+    cdef object c
+    cdef double d
+    cdef Meta meta
+    if type(g) is not np_float64 or e.nref != 3 or <PyObject *>t.residual(e, 2) != <PyObject *>None:
+        return False
+    if type(<object>t.residual(e, 0)) is not Meta:
+        return False
+    meta = <Meta>t.residual(e, 1)
+    if meta.dtype is not DTYPE_FLOAT64:
+        return False
+    d = PyFloat_AS_DOUBLE(g)
+    if (<Primitive>e.prim).kernel == KERNEL_MEAN:
+        d /= meta.size
+    accumulate(to, False, spread(d, meta.shape))
+    return True
+
+
+cdef object spread(double d, tuple shape):
+    """A read-only array of that shape, all items one double in memory."""
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.npy_intp strides[64]
+    cdef int i, ndim = <int>PyTuple_GET_SIZE(shape)
+    cdef cnp.ndarray one = cnp.PyArray_SimpleNew(0, NULL, cnp.NPY_DOUBLE), out
+    (<double *>cnp.PyArray_DATA(one))[0] = d
+    for i in range(ndim):
+        dims[i] = <object>PyTuple_GET_ITEM(shape, i)
+        strides[i] = 0
+    Py_INCREF(DTYPE_FLOAT64)    # NewFromDescr takes a reference
+    out = PyArray_NewFromDescr(cnp.ndarray, <cnp.dtype>DTYPE_FLOAT64, ndim, dims, strides, cnp.PyArray_DATA(one),
+                               cnp.NPY_ARRAY_ALIGNED, <object>NULL)
+    cnp.set_array_base(out, one)
+    return out
+
+
+# --- products of vectors and matrices --------------------------------------------------------------
+
+cdef struct Matrix:
+    char *data
+    cnp.npy_intp rows, columns
+    cnp.npy_intp row_step, column_step
+
+
+cdef inline Matrix transposed(Matrix m) noexcept:
+    cdef Matrix out
+    out.data = m.data
+    out.rows = m.columns
+    out.columns = m.rows
+    out.row_step = m.column_step
+    out.column_step = m.row_step
+    return out
+
+
+cdef bint as_matrix(object v, bint row, Matrix *m) noexcept:
+    """A vector (as a row or a column) or matrix; False for anything else."""
+    cdef cnp.ndarray a
+    if not plain_array(v):
+        return False
+    a = <cnp.ndarray>v
+    m.data = <char *>cnp.PyArray_DATA(a)
+    if cnp.PyArray_NDIM(a) == 2:
+        m.rows = cnp.PyArray_DIMS(a)[0]
+        m.columns = cnp.PyArray_DIMS(a)[1]
+        m.row_step = cnp.PyArray_STRIDES(a)[0]
+        m.column_step = cnp.PyArray_STRIDES(a)[1]
+        return True
+    if cnp.PyArray_NDIM(a) != 1:
+        return False
+    m.rows = 1 if row else cnp.PyArray_DIMS(a)[0]
+    m.columns = cnp.PyArray_DIMS(a)[0] if row else 1
+    m.row_step = 0 if row else cnp.PyArray_STRIDES(a)[0]
+    m.column_step = cnp.PyArray_STRIDES(a)[0] if row else 0
+    return True
+
+
+cdef void multiply(LoopRef loop, Matrix a, Matrix b, Matrix out) noexcept:
+    """`out = a @ b` by NumPy's own loop, which hands on to BLAS what BLAS can do."""
+    cdef char *args[3]
+    cdef cnp.npy_intp dims[4]
+    cdef cnp.npy_intp steps[9]
+    args[0] = a.data
+    args[1] = b.data
+    args[2] = out.data
+    dims[0] = 1
+    dims[1] = a.rows
+    dims[2] = a.columns
+    dims[3] = b.columns
+    steps[0] = steps[1] = steps[2] = 0
+    # NumPy passes stride 0 for an axis of length one.
+    steps[3] = a.row_step if a.rows != 1 else 0
+    steps[4] = a.column_step if a.columns != 1 else 0
+    steps[5] = b.row_step if b.rows != 1 else 0
+    steps[6] = b.column_step if b.columns != 1 else 0
+    steps[7] = out.row_step if out.rows != 1 else 0
+    steps[8] = out.column_step if out.columns != 1 else 0
+    if a.rows * a.columns * b.columns > 65536:
+        with nogil:
+            loop.fn(args, dims, steps, loop.data)
+    else:
+        loop.fn(args, dims, steps, loop.data)
+
+
+cdef object kernel_product(Primitive p, Trace t, object x, object y):
+    cdef object a = x, b = y, ans
+    cdef Box bx = None, by = None, out
+    cdef Matrix ma, mb, mo
+    cdef LoopRef loop
+    cdef cnp.npy_intp dims[2]
+    cdef int ndim = 0, number
+    cdef Entry *e
+    if type(x) is Box and (<Box>x).trace is t:
+        bx = current(<Box>x)
+        if bx.kind == SCALAR:
+            return None
+        a = <object>bx.v
+    if type(y) is Box and (<Box>y).trace is t:
+        by = current(<Box>y)
+        if by.kind == SCALAR:
+            return None
+        b = <object>by.v
+    if not as_matrix(a, True, &ma) or not as_matrix(b, False, &mb) or ma.columns != mb.rows:
+        return None
+    number = cnp.PyArray_TYPE(<cnp.ndarray>a)
+    loop = product_loop(number)
+    if loop.fn == NULL or cnp.PyArray_TYPE(<cnp.ndarray>b) != number or ma.columns == 0:
+        return None
+    if cnp.PyArray_NDIM(<cnp.ndarray>a) == 2:
+        dims[ndim] = ma.rows
+        ndim += 1
+    if cnp.PyArray_NDIM(<cnp.ndarray>b) == 2:
+        dims[ndim] = mb.columns
+        ndim += 1
+    if ndim == 0 or p.kernel == KERNEL_DOT:
+        ans = P_MATMUL.fun(a, b) if p.kernel == KERNEL_MATMUL else cnp.PyArray_MatrixProduct(a, b)
+    else:
+        ans = cnp.PyArray_SimpleNew(ndim, dims, number)
+        as_matrix(ans, cnp.PyArray_NDIM(<cnp.ndarray>a) == 1, &mo)
+        multiply(loop, ma, mb, mo)
+        if fp_flags():
+            fp_clear()
+            multiply(loop, ma, mb, mo)
+            if fp_flags():
+                give_errors("matmul", fp_flags())
+    out = new_object(t, <int>t.tape.n, ans)
+    e = push_kernel(t.tape, p, box_meta(out), a if by is not None else box_meta(bx),
+                    b if bx is not None else box_meta(by))
+    if out.kind == SCALAR:
+        e.flags = DOUBLE
+    if bx is not None:
+        e.p0 = bx.slot
+        e.a0 = 0
+        if by is not None:
+            e.p1 = by.slot
+            e.a1 = 1
+    else:
+        e.p0 = by.slot
+        e.a0 = 1
+    return out
+
+
+cdef inline LoopRef product_loop(int number) noexcept:
+    cdef LoopRef none
+    if number == cnp.NPY_DOUBLE:
+        return MATMUL_DOUBLE
+    if number == cnp.NPY_FLOAT:
+        return MATMUL_FLOAT
+    none.fn = NULL
+    none.data = NULL
+    return none
+
+
+cdef bint visit_product(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:
+    """Cotangents of a product: ``g @ y.T`` and ``x.T @ g``, vectors as matrices of one row or column."""
+    cdef object a, b
+    cdef Meta ma, mb
+    cdef Matrix left, right, mg
+    cdef cnp.npy_intp one[1]
+    cdef double room
+    cdef int j, number
+    cdef Parent parent
+    cdef LoopRef loop
+    if e.nref != 4 or e.flags & MANY:
+        return False
+    a = <object>t.residual(e, 1)
+    b = <object>t.residual(e, 2)
+    if type(g) is np_float64:
+        room = PyFloat_AS_DOUBLE(g)
+        mg.data = <char *>&room
+        mg.rows = mg.columns = 1
+        mg.row_step = mg.column_step = 0
+        number = cnp.NPY_DOUBLE
+    elif plain_array(g) and cnp.PyArray_NDIM(<cnp.ndarray>g) > 0:
+        # A vector result is a row where the left operand was one.
+        if not as_matrix(g, operand_ndim(a) == 1, &mg):
+            return False
+        number = cnp.PyArray_TYPE(<cnp.ndarray>g)
+    else:
+        return False
+    loop = product_loop(number)
+    if loop.fn == NULL:
+        return False
+    for j in range(parent_count(e)):
+        parent = parent_at(t, e, j)
+        if not product_fits(a if parent.arg == 0 else b, number) or not as_matrix(
+                b if parent.arg == 0 else a, parent.arg == 1, &left) or cnp.PyArray_TYPE(
+                <cnp.ndarray>(b if parent.arg == 0 else a)) != number:
+            return False
+    for j in range(parent_count(e)):
+        parent = parent_at(t, e, j)
+        if parent.arg == 0:
+            as_matrix(b, False, &right)
+            add_product(&adjoints[parent.slot], loop, mg, transposed(right), a, number, True)
+        else:
+            as_matrix(a, True, &left)
+            add_product(&adjoints[parent.slot], loop, transposed(left), mg, b, number, False)
+    return True
+
+
+cdef inline int operand_ndim(object v) except -1:
+    return cnp.PyArray_NDIM(<cnp.ndarray>v) if cnp.PyArray_CheckExact(v) else <int>PyTuple_GET_SIZE((<Meta>v).shape)
+
+
+cdef bint product_fits(object v, int number) except -1:
+    """Whether an operand's cotangent is a vector or matrix of that type."""
+    if cnp.PyArray_CheckExact(v):
+        return 1 <= cnp.PyArray_NDIM(<cnp.ndarray>v) <= 2 and cnp.PyArray_TYPE(<cnp.ndarray>v) == number
+    if type(v) is not Meta:
+        return False
+    return 1 <= PyTuple_GET_SIZE((<Meta>v).shape) <= 2 and (<cnp.dtype>(<Meta>v).dtype).num == number
+
+
+cdef int add_product(Adjoint *to, LoopRef loop, Matrix left, Matrix right, object like, int number, bint row) except -1:
+    cdef cnp.npy_intp dims[2]
+    cdef Matrix m
+    cdef int ndim = operand_ndim(like)
+    cdef cnp.ndarray out
+    dims[0] = left.rows
+    dims[1] = right.columns
+    if ndim == 1:
+        dims[0] = left.rows * right.columns
+    out = cnp.PyArray_SimpleNew(ndim, dims, number)
+    as_matrix(out, row, &m)
+    if left.columns == 0:
+        out.fill(0)
+    else:
+        multiply(loop, left, right, m)
+    return accumulate(to, False, out)
