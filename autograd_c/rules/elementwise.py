@@ -1,20 +1,42 @@
 """NumPy's ufuncs, one row each: the function and its partial derivatives by (ans, *args).
 
-Where a function has a kink or a singular point, the row says what is taken there:
+Where a function has a kink or a singular point, a choice is made. Every choice holds in both modes, for scalars and
+arrays, and for higher orders it is differentiated like any other value:
 
-* ``abs``, ``sign`` and the ramp functions take 0 at their kink, ``maximum`` and ``minimum`` share a tie equally;
-* ``x ** 0`` has derivative 0 in `x` and ``0 ** y`` has derivative 0 in `y` (for y > 0), their limits;
-* ``hypot`` and ``sqrt``: 0 at ``hypot(0, 0)`` (a subgradient), infinity at ``sqrt(0)`` (the limit).
+===========================  =====================================================================================
+``abs``, ``fabs``, ``sign``  0 at 0, to every order; for complex arguments too
+``hypot``, ``arctan2``       0 at (0, 0), to every order
+``copysign(x, y)``           0 in `x` at 0, and 0 in `y`
+``maximum`` and its kind     a tie is shared equally; an argument that is NaN gets 0 if the other one is the result
+``sqrt``, ``cbrt``, ``log``  infinity at 0, the limit, with NumPy's warning of a division by zero
+``arcsin`` and its kind      infinity at the ends of the domain, likewise
+``x ** y`` in `x`            ``y * x ** (y - 1)``, with 0 at ``0 ** 0``; so 0 for ``x ** 0`` and 2 for the second
+                             derivative of ``x ** 2`` at 0. A negative `x` is allowed as NumPy allows it
+``x ** y`` in `y`            ``log(x) * x ** y``; at ``x = 0`` its limit, 0 for y > 0 and minus infinity for y < 0,
+                             and 0 at ``0 ** 0``; NaN for negative `x`, since no power between two integers exists
+``remainder``, ``fmod``      1 in `x` and minus the (locally constant) quotient in `y`, at the jumps too
+``heaviside(x, h)``          0 in `x`, and 1 in `h` at x = 0
+``logaddexp``                the share of each argument; infinite arguments share as in ``maximum``
+``modf``, ``frexp``          of the fraction and the mantissa; the integral part and the exponent are constant
+===========================  =====================================================================================
+
+Complex arguments: the rows are the complex derivatives (no conjugation), continued along the branch cuts in the
+direction that the sign of zero tells, as NumPy's functions are. ``abs`` and ``sign`` are not holomorphic and have
+rules of their own.
 """
+
+import math
 
 import numpy as np
 
 import autograd_c.numpy as anp
 
-from ..extend import constant, elementwise, refuse
+from .._core import Primitive
+from ..extend import call, composite, constant, elementwise, notrace_primitive, refuse, rule
 
-LOG2, LOG10 = np.log(2.0), np.log(10.0)
-DEGREE = np.pi / 180.0
+LOG2, LOG10 = math.log(2.0), math.log(10.0)
+DEGREE = math.pi / 180.0
+INFINITY = math.inf
 
 # --- arithmetic -----------------------------------------------------------------------------------
 
@@ -28,26 +50,48 @@ elementwise(np.reciprocal, lambda ans, x: -ans * ans, domain=(0.5, 2.0))
 elementwise(np.square, lambda ans, x: 2.0 * x)
 elementwise(np.sqrt, lambda ans, x: 0.5 / ans, domain=(0.5, 2.0))
 elementwise(np.cbrt, lambda ans, x: 1.0 / (3.0 * ans * ans), domain=(0.5, 2.0))
-elementwise(
-    np.power,
-    lambda ans, x, y: anp.where(y == 0.0, 0.0, y * x ** anp.where(y == 0.0, 1.0, y - 1.0)),
-    lambda ans, x, y: anp.where(x == 0.0, 0.0, anp.log(anp.where(x == 0.0, 1.0, x)) * ans),
-    domain=((0.5, 2.0), (-2.0, 2.0)),
-)
-elementwise(
-    np.float_power,
-    lambda ans, x, y: anp.where(y == 0.0, 0.0, y * x ** anp.where(y == 0.0, 1.0, y - 1.0)),
-    lambda ans, x, y: anp.where(x == 0.0, 0.0, anp.log(anp.where(x == 0.0, 1.0, x)) * ans),
-    domain=((0.5, 2.0), (-2.0, 2.0)),
-)
-elementwise(np.remainder, 1.0, lambda ans, x, y: -anp.floor(x / y), domain=((0.1, 0.9), (1.0, 2.0)))
-elementwise(np.fmod, 1.0, lambda ans, x, y: -anp.trunc(x / y), domain=((0.1, 0.9), (1.0, 2.0)))
+
+
+def _in_base(power):
+    """The partial in `x`: the exponent of ``0 ** (0 - 1)`` becomes 0, and the factor `y` does the rest."""
+    return lambda ans, x, y: y * power(x, anp.where(anp.logical_and(x == 0.0, y == 0.0), 0.0, y - 1.0))
+
+
+def _in_exponent(ans, x, y):
+    """The partial in `y`: at x = 0 the logarithm is left out where the power vanishes."""
+    return anp.log(anp.where(anp.logical_and(x == 0.0, y >= 0.0), 1.0, x)) * ans
+
+
+elementwise(np.power, _in_base(anp.power), _in_exponent, domain=((0.5, 2.0), (-2.0, 2.0)))
+elementwise(np.float_power, _in_base(anp.float_power), _in_exponent, domain=((0.5, 2.0), (-2.0, 2.0)))
+# In the tests' domain the quotient is 5 throughout: not 0, and no jump.
+elementwise(np.remainder, 1.0, lambda ans, x, y: -anp.floor_divide(x, y), domain=((5.1, 5.4), (1.0, 1.01)))
+elementwise(np.fmod, 1.0, lambda ans, x, y: anp.rint((ans - x) / y), domain=((5.1, 5.4), (1.0, 1.01)))
+
+
+@composite(np.divmod, examples=(lambda x: call(x.within(5.1, 5.4, 2, 3), x.within(1.0, 1.01, 3)),))
+def divmod_(x, y):
+    """Quotient and remainder, of which the quotient is constant."""
+    return anp.floor_divide(x, y), anp.remainder(x, y)
+
+
+# A division by infinity makes 0 of all derivatives at the origin, and of no other.
+def _over(x, length):
+    return x / anp.where(length == 0.0, INFINITY, length)
+
+
 elementwise(
     np.absolute,
     lambda ans, x: anp.sign(x),
-    complex_partials=(lambda ans, x: anp.conj(x) / anp.where(ans == 0.0, 1.0, ans),),
+    complex_partials=(lambda ans, x: _over(anp.conjugate(x), ans),),
 )
 elementwise(np.fabs, lambda ans, x: anp.sign(x))
+elementwise(
+    np.hypot,
+    lambda ans, x, y: _over(x, ans),
+    lambda ans, x, y: _over(y, ans),
+    domain=((0.5, 2.0), (0.5, 2.0)),
+)
 
 # --- exponentials and logarithms ------------------------------------------------------------------
 
@@ -58,44 +102,60 @@ elementwise(np.log, lambda ans, x: 1.0 / x, domain=(0.5, 2.0))
 elementwise(np.log2, lambda ans, x: 1.0 / (LOG2 * x), domain=(0.5, 2.0))
 elementwise(np.log10, lambda ans, x: 1.0 / (LOG10 * x), domain=(0.5, 2.0))
 elementwise(np.log1p, lambda ans, x: 1.0 / (1.0 + x), domain=(-0.5, 2.0))
-# exp(x - ans) is NaN where both are infinite with the same sign; there the derivative is that of the larger one.
-elementwise(
-    np.logaddexp,
-    lambda ans, x, y: anp.exp(x - anp.where(anp.isinf(ans), 0.0, ans)),
-    lambda ans, x, y: anp.exp(y - anp.where(anp.isinf(ans), 0.0, ans)),
-)
-elementwise(
-    np.logaddexp2,
-    lambda ans, x, y: anp.exp2(x - anp.where(anp.isinf(ans), 0.0, ans)),
-    lambda ans, x, y: anp.exp2(y - anp.where(anp.isinf(ans), 0.0, ans)),
-)
+
+
+def _share(exp, half):
+    """The share of `x` in the sum of two exponentials, ``exp(x - ans)``; `half` is the exponent of 1/2.
+
+    Infinities must not be subtracted from each other, so where the result is infinite, the exponent of the share is
+    written down.
+    """
+
+    def share(ans, x, y):
+        infinite = anp.isinf(ans)
+        exponent = anp.where(x == y, half, anp.where(x == ans, 0.0, -INFINITY))
+        return exp(anp.where(infinite, exponent, x) - anp.where(infinite, 0.0, ans))
+
+    return share
+
+
+def _swapped(partial):
+    """The same for the other argument of a symmetric function."""
+    return lambda ans, x, y: partial(ans, y, x)
+
+
+for _fun, _exp, _half in ((np.logaddexp, anp.exp, -LOG2), (np.logaddexp2, anp.exp2, -1.0)):
+    elementwise(_fun, _share(_exp, _half), _swapped(_share(_exp, _half)))
 
 # --- circular and hyperbolic functions ------------------------------------------------------------
 
 elementwise(np.sin, lambda ans, x: anp.cos(x))
 elementwise(np.cos, lambda ans, x: -anp.sin(x))
 elementwise(np.tan, lambda ans, x: 1.0 + ans * ans, domain=(-1.0, 1.0))
-elementwise(np.arcsin, lambda ans, x: 1.0 / anp.sqrt(1.0 - x * x), domain=(-0.8, 0.8))
-elementwise(np.arccos, lambda ans, x: -1.0 / anp.sqrt(1.0 - x * x), domain=(-0.8, 0.8))
+# (1 - x) (1 + x) rather than 1 - x * x: no digits are lost near the ends of the domain.
+elementwise(np.arcsin, lambda ans, x: 1.0 / anp.sqrt((1.0 - x) * (1.0 + x)), domain=(-0.8, 0.8))
+elementwise(np.arccos, lambda ans, x: -1.0 / anp.sqrt((1.0 - x) * (1.0 + x)), domain=(-0.8, 0.8))
 elementwise(np.arctan, lambda ans, x: 1.0 / (1.0 + x * x))
+
+
+def _over_square(x, y, z):
+    """``z / (x * x + y * y)``, 0 at the origin."""
+    return _over(z, x * x + y * y)
+
+
 elementwise(
     np.arctan2,
-    lambda ans, y, x: x / (x * x + y * y),
-    lambda ans, y, x: -y / (x * x + y * y),
-    domain=((0.5, 2.0), (0.5, 2.0)),
+    lambda ans, y, x: _over_square(x, y, x),
+    lambda ans, y, x: _over_square(x, y, -y),
+    domain=((0.5, 2.0), (-2.0, 2.0)),
 )
 elementwise(np.sinh, lambda ans, x: anp.cosh(x))
 elementwise(np.cosh, lambda ans, x: anp.sinh(x))
 elementwise(np.tanh, lambda ans, x: 1.0 - ans * ans)
 elementwise(np.arcsinh, lambda ans, x: 1.0 / anp.sqrt(1.0 + x * x))
+# One root for each factor: the root of the product has another branch cut.
 elementwise(np.arccosh, lambda ans, x: 1.0 / (anp.sqrt(x - 1.0) * anp.sqrt(x + 1.0)), domain=(1.5, 3.0))
-elementwise(np.arctanh, lambda ans, x: 1.0 / (1.0 - x * x), domain=(-0.8, 0.8))
-elementwise(
-    np.hypot,
-    lambda ans, x, y: x / anp.where(ans == 0.0, 1.0, ans),
-    lambda ans, x, y: y / anp.where(ans == 0.0, 1.0, ans),
-    domain=((0.5, 2.0), (0.5, 2.0)),
-)
+elementwise(np.arctanh, lambda ans, x: 1.0 / ((1.0 - x) * (1.0 + x)), domain=(-0.8, 0.8))
 elementwise(np.degrees, 1.0 / DEGREE)
 elementwise(np.rad2deg, 1.0 / DEGREE)
 elementwise(np.radians, DEGREE)
@@ -109,14 +169,8 @@ def _chosen(ans, x, y):
     return anp.where(x == y, 0.5, anp.where(x == ans, 1.0, 0.0))
 
 
-def _other(ans, x, y):
-    return _chosen(ans, y, x)
-
-
-elementwise(np.maximum, _chosen, _other)
-elementwise(np.minimum, _chosen, _other)
-elementwise(np.fmax, _chosen, _other)
-elementwise(np.fmin, _chosen, _other)
+for _fun in (np.maximum, np.minimum, np.fmax, np.fmin):
+    elementwise(_fun, _chosen, _swapped(_chosen))
 elementwise(
     np.where,
     None,
@@ -124,15 +178,84 @@ elementwise(
     lambda ans, c, x, y: anp.where(c, 0.0, 1.0),
     types="?  ",
 )
-elementwise(np.copysign, lambda ans, x, y: anp.sign(x) * anp.sign(ans), 0.0)
+elementwise(
+    np.copysign, lambda ans, x, y: anp.sign(x) * anp.sign(ans), 0.0, domain=((-2.0, 2.0), (0.5, 2.0))
+)
 elementwise(np.heaviside, 0.0, lambda ans, x, y: anp.where(x == 0.0, 1.0, 0.0))
-elementwise(np.ldexp, lambda ans, x, n: anp.exp2(n), None)
+
+# --- parts of a number ----------------------------------------------------------------------------
+
 elementwise(np.nextafter, 1.0, 0.0)
+rule(
+    np.ldexp,
+    (lambda g, _ans, _x, n: anp.ldexp(g, n), None),
+    ("same", None),
+    examples=(lambda x: call(x(2, 3), np.array([-1, 0, 5])), lambda x: call(x(), np.arange(4))),
+)
+
+
+def _fraction(x):
+    return np.modf(x)[0]
+
+
+def _mantissa(x):
+    return np.frexp(x)[0]
+
+
+@notrace_primitive
+def _binary_exponent(x):
+    return np.frexp(x)[1]
+
+
+@notrace_primitive
+def _binary_scale(x):
+    return np.ldexp(x.dtype.type(1), -np.frexp(x)[1])
+
+
+fraction = elementwise(_fraction, 1.0, name="modf", domain=(0.1, 0.9))
+mantissa = elementwise(_mantissa, lambda ans, x: _binary_scale(x), name="frexp", domain=(1.1, 1.9))
+
+
+@composite(np.modf, examples=(lambda x: call(x.within(1.1, 1.9, 2, 3)),))
+def modf(x):
+    """Fractional and integral part, of which the integral part is constant."""
+    return fraction(x), anp.trunc(x)
+
+
+@composite(np.frexp, examples=(lambda x: call(x.within(1.1, 1.9, 2, 3)),))
+def frexp(x):
+    """Mantissa and binary exponent, of which the exponent is constant."""
+    return mantissa(x), _binary_exponent(x)
+
+
+# --- sign, which for complex numbers is z / abs(z) ------------------------------------------------
+
+_real_sign = Primitive(np.sign)
+_real_sign.set_constant()
+
+
+def _unit_vjp(g, ans, x):
+    """Cotangents pair as ``Re(g dx)``, and ``d ans = (dx - ans Re(conj(ans) dx)) / abs(x)``."""
+    return _over(g - anp.real(g * ans) * anp.conjugate(ans), anp.absolute(x))
+
+
+def _unit_jvp(t, ans, x):
+    return _over(t - ans * anp.real(anp.conjugate(ans) * t), anp.absolute(x))
+
+
+_complex_sign = rule(Primitive(np.sign), (_unit_vjp,), (_unit_jvp,))
+
+
+@composite(np.sign, examples=(lambda x: call(x(2, 3)),))
+def sign(x, **kwargs):
+    """Constant for real arguments."""
+    return _complex_sign(x, **kwargs) if x.dtype.kind == "c" else _real_sign(x, **kwargs)
+
 
 # --- no derivative --------------------------------------------------------------------------------
 
 constant(
-    np.sign, np.floor, np.ceil, np.trunc, np.rint, np.floor_divide, np.signbit, np.spacing,
+    np.floor, np.ceil, np.trunc, np.rint, np.floor_divide, np.signbit, np.spacing,
     np.isfinite, np.isinf, np.isnan, np.isnat,
     np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal,
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,

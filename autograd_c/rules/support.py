@@ -59,8 +59,7 @@ def finished(a, meta):
         return a
     if not meta.shape and not isinstance(a, np.ndarray):
         return meta.dtype.type(a)
-    out = np.array(a, dtype=meta.dtype)
-    return out if out.shape == meta.shape else np.array(np.broadcast_to(out, meta.shape))
+    return np.array(a if np.shape(a) == meta.shape else np.broadcast_to(a, meta.shape), meta.dtype, order="C")
 
 
 @hook
@@ -366,7 +365,11 @@ def contribute(g, ans, args, partial, complex_partial):
     """Cotangent times partial through the primitives: the general way, which any trace can see."""
     if complex_partial is not None and any(_dtype_kind(a) == "c" for a in args if a is not None):
         partial = complex_partial
-    return _times(g, partial) if not callable(partial) else g * partial(ans, *args)
+    c = _times(g, partial) if not callable(partial) else g * partial(ans, *args)
+    # A partial may be wider than the result, as np.where(..., 1.0, 0.0) is for float32: back to its precision.
+    if c.dtype == g.dtype:
+        return c
+    return _cast(c, g.dtype if c.dtype.kind == g.dtype.kind else np.result_type(g.dtype, np.complex64))
 
 
 def _dtype_kind(v):
