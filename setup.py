@@ -43,7 +43,7 @@ CORE = Extension(
         ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
     ],
     extra_compile_args=["-O2", "-fno-strict-aliasing"],
-    depends=["src/loops.h"],
+    depends=["src/loops.h", "src/memory.h"],
 )
 DIRECTIVES = {}
 

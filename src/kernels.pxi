@@ -216,7 +216,7 @@ cdef object kernel_product(Primitive p, Trace t, object x, object y):
     if ndim == 0 or p.kernel == KERNEL_DOT:
         ans = P_MATMUL.fun(a, b) if p.kernel == KERNEL_MATMUL else cnp.PyArray_MatrixProduct(a, b)
     else:
-        ans = cnp.PyArray_SimpleNew(ndim, dims, number)
+        ans = new_array(ndim, dims, number, cnp.PyArray_ITEMSIZE(<cnp.ndarray>a))
         as_matrix(ans, cnp.PyArray_NDIM(<cnp.ndarray>a) == 1, &mo)
         multiply(loop, ma, mb, mo)
         if fp_flags():
@@ -266,6 +266,8 @@ cdef bint visit_product(Tape t, Entry *e, object g, Adjoint *adjoints) except -1
         return False
     a = <object>t.residual(e, 1)
     b = <object>t.residual(e, 2)
+    if operand_ndim(a) == 0 or operand_ndim(b) == 0:
+        return False
     if type(g) is np_float64:
         room = PyFloat_AS_DOUBLE(g)
         mg.data = <char *>&room
@@ -299,8 +301,11 @@ cdef bint visit_product(Tape t, Entry *e, object g, Adjoint *adjoints) except -1
     return True
 
 
-cdef inline int operand_ndim(object v) except -1:
-    return cnp.PyArray_NDIM(<cnp.ndarray>v) if cnp.PyArray_CheckExact(v) else <int>PyTuple_GET_SIZE((<Meta>v).shape)
+cdef inline int operand_ndim(object v) noexcept:
+    """Axes of an operand that was kept, or of its Meta; 0 for what the kernel does not know."""
+    if cnp.PyArray_CheckExact(v):
+        return cnp.PyArray_NDIM(<cnp.ndarray>v)
+    return <int>PyTuple_GET_SIZE((<Meta>v).shape) if type(v) is Meta else 0
 
 
 cdef bint product_fits(object v, int number) except -1:
@@ -321,7 +326,7 @@ cdef int add_product(Adjoint *to, LoopRef loop, Matrix left, Matrix right, objec
     dims[1] = right.columns
     if ndim == 1:
         dims[0] = left.rows * right.columns
-    out = cnp.PyArray_SimpleNew(ndim, dims, number)
+    out = new_array(ndim, dims, number, 8 if number == cnp.NPY_DOUBLE else 4)
     as_matrix(out, row, &m)
     if left.columns == 0:
         out.fill(0)

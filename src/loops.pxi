@@ -114,3 +114,18 @@ cdef int give_errors(str name, int raw) except -1:
     """Reports raised flags as NumPy does: a warning, an exception or nothing, by `np.errstate`."""
     fp_clear()
     return PyUFunc_GiveFloatingpointErrors(PyUnicode_AsUTF8(name), fp_to_npy(raw))
+
+
+# --- memory ------------------------------------------------------------------------------------------
+
+cdef extern from "memory.h":
+    int make_keeping_capsule() except -1
+    object new_array(int ndim, cnp.npy_intp *dims, int number, cnp.npy_intp item)
+
+
+cdef inline cnp.ndarray empty_like(cnp.ndarray a):
+    """A fresh C-ordered array of the same shape and type."""
+    return new_array(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a), cnp.PyArray_ITEMSIZE(a))
+
+
+make_keeping_capsule()

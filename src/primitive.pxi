@@ -25,6 +25,16 @@ cdef inline int code_index(char code) noexcept nogil:
     return 3
 
 
+cdef struct QuickPartial:
+    # A partial over doubles in the form that costs least: an input or constant, one loop, or a program.
+    PyObject *program       # borrowed; NULL for an argument without derivative
+    int input               # the register that already holds the value, or -1
+    double value            # the value, where it is constant
+    Loop loop               # the only instruction, if that is a loop of one argument
+    void *data
+    int loop_input
+
+
 @cython.final
 cdef class Primitive:
     """A function that the traces know: it computes, and it carries its derivative.
@@ -50,6 +60,7 @@ cdef class Primitive:
     cdef list scalar_partials       # for each argument: Program of the partial over doubles, or None
     cdef dict contributions         # (argument, code) -> Program or None
     cdef list fast                  # the same for float64, by argument
+    cdef QuickPartial quick[2]
     cdef bint scalar_ok
     cdef int op                     # what a scalar call computes without a loop
     cdef LoopRef loops[MAX_CODES]
@@ -235,6 +246,8 @@ cdef class Primitive:
                 program = <Program>self.scalar_partials[k]
                 if program is None or not program.scalar:
                     self.scalar_ok = False
+            for k in range(self.nin):
+                self.quick[k] = quick_partial(self.scalar_partials[k] if self.scalar_ok else None)
         return 0
 
     cdef bytes codes_of(self, char code):
@@ -304,7 +317,7 @@ cdef object call_general(Primitive p, PyObject *const *args, Py_ssize_t n, PyObj
     if kwnames != NULL:
         for i in range(PyTuple_GET_SIZE(<object>kwnames)):
             kwargs[<object>PyTuple_GET_ITEM(<object>kwnames, i)] = <object>args[n + i]
-    if kwargs or p.is_ufunc or any_nested(plain):
+    if kwargs or (p.is_ufunc and n != p.nin) or any_nested(plain):
         packed = hooks["normalize"](p, plain, kwargs)
         if packed is None:          # no box after all
             return p.fun(*plain, **kwargs)
@@ -369,6 +382,49 @@ cdef object record_code(Primitive p, Trace t, list args, dict kwargs, object ans
 
 # --- scalars ---------------------------------------------------------------------------------
 
+cdef QuickPartial quick_partial(object program):
+    cdef QuickPartial q
+    cdef Program p
+    q.program = NULL
+    q.input = -1
+    q.value = NAN
+    q.loop = NULL
+    q.data = NULL
+    q.loop_input = 0
+    if program is None:
+        return q
+    p = <Program>program
+    q.program = <PyObject *>p
+    if p.nins == 0 and p.result < p.nin:
+        q.input = p.result
+    elif p.nins == 0:
+        q.program = NULL
+        q.value = p.constant[p.result - p.nin][0]
+    elif p.nins == 1 and p.ins[0].op == OP_LOOP and p.ins[0].nin == 1 and p.ins[0].r[0] < p.nin:
+        q.loop = p.ins[0].fn
+        q.data = p.ins[0].data
+        q.loop_input = p.ins[0].r[0]
+    return q
+
+
+cdef inline double scalar_partial(QuickPartial *q, double *inputs) noexcept:
+    cdef char *args[2]
+    cdef cnp.npy_intp steps[2]
+    cdef cnp.npy_intp one = 1
+    cdef double out
+    if q.input >= 0:
+        return inputs[q.input]
+    if q.program == NULL:
+        return q.value
+    if q.loop != NULL:
+        args[0] = <char *>&inputs[q.loop_input]
+        args[1] = <char *>&out
+        steps[0] = steps[1] = 8
+        q.loop(args, &one, steps, q.data)
+        return out
+    return run_scalar(<Program>q.program, inputs)
+
+
 cdef inline double scalar_value(Primitive p, const double *x) noexcept nogil:
     cdef char *args[3]
     cdef cnp.npy_intp steps[3]
@@ -417,17 +473,13 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
         if fp_flags():
             give_errors(p.name, fp_flags())
     if bx is not None:
-        if <PyObject *>PyTuple_GET_ITEM(p.partials, 0) == <PyObject *>None:
-            return no_partial(p, 0)
-        s0 = run_scalar(<Program>PyList_GET_ITEM(p.scalar_partials, 0), inputs)
+        s0 = scalar_partial(&p.quick[0], inputs)
     if by is not None:
-        if <PyObject *>PyTuple_GET_ITEM(p.partials, 1) == <PyObject *>None:
-            return no_partial(p, 1)
-        s1 = run_scalar(<Program>PyList_GET_ITEM(p.scalar_partials, 1), inputs)
+        s1 = scalar_partial(&p.quick[1], inputs)
+    if s0 - s0 != 0.0 or s1 - s1 != 0.0:
+        note_infinite(p, t, bx, by, inputs)
     if t.mode == REVERSE:
         tape = t.tape
-        if s0 - s0 != 0.0 or s1 - s1 != 0.0:
-            note_infinite(p, tape, bx, by, inputs)
         out = new_scalar(t, <int>tape.n, inputs[1], weak)
         e = tape.push(p, SCALAR_ENTRY)
         e.flags = DOUBLE
@@ -452,15 +504,25 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
     return out
 
 
-cdef int note_infinite(Primitive p, Tape tape, Box bx, Box by, double *inputs) except -1:
-    """Keeps the flags that infinite or undefined partials raised, to be reported by the sweep."""
+cdef int note_infinite(Primitive p, Trace t, Box bx, Box by, double *inputs) except -1:
+    """Reports an argument without derivative, and the flags that infinite or undefined partials raised.
+
+    In a reverse trace the flags wait on the tape for the sweep.
+    """
+    if bx is not None and PyTuple_GET_ITEM(p.partials, 0) == <PyObject *>None:
+        no_partial(p, 0)
+    if by is not None and PyTuple_GET_ITEM(p.partials, 1) == <PyObject *>None:
+        no_partial(p, 1)
     fp_clear()
     if bx is not None:
-        run_scalar(<Program>PyList_GET_ITEM(p.scalar_partials, 0), inputs)
+        scalar_partial(&p.quick[0], inputs)
     if by is not None:
-        run_scalar(<Program>PyList_GET_ITEM(p.scalar_partials, 1), inputs)
-    tape.flags |= fp_flags()
-    fp_clear()
+        scalar_partial(&p.quick[1], inputs)
+    if fp_flags() and t.mode == REVERSE:
+        t.tape.flags |= fp_flags()
+        fp_clear()
+    elif fp_flags():
+        give_errors(p.name, fp_flags())
     return 0
 
 
@@ -578,7 +640,7 @@ cdef object direct_loop(Primitive p, PyObject **values, Py_ssize_t n):
             steps[i] = 0
         else:
             return None
-    out = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(first), cnp.PyArray_DIMS(first), cnp.PyArray_TYPE(first))
+    out = new_array(cnp.PyArray_NDIM(first), cnp.PyArray_DIMS(first), cnp.PyArray_TYPE(first), size)
     args[n] = <char *>cnp.PyArray_DATA(out)
     steps[n] = size
     run_loop(loop, args, steps, cnp.PyArray_SIZE(first))
@@ -774,8 +836,7 @@ cdef bint contribute_into(Primitive p, int k, PyObject **values, object g, Adjoi
     if to.o != NULL and OWNED_ARRAY(to.o):
         run_array(program, operands, <cnp.ndarray>to.o, True)
         return True
-    out = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(<cnp.ndarray>g), cnp.PyArray_DIMS(<cnp.ndarray>g),
-                                cnp.PyArray_TYPE(<cnp.ndarray>g))
+    out = empty_like(<cnp.ndarray>g)
     run_array(program, operands, out, False)
     accumulate(to, False, out)
     return True
@@ -798,8 +859,7 @@ cdef object contribution(Primitive p, int k, PyObject **values, object g):
             if program.passes_input(0):
                 return g
             if numeric_operands(program, values, code, room, operands) and fits_shape(program, operands, <cnp.ndarray>g):
-                out = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(<cnp.ndarray>g), cnp.PyArray_DIMS(<cnp.ndarray>g),
-                                            cnp.PyArray_TYPE(<cnp.ndarray>g))
+                out = empty_like(<cnp.ndarray>g)
                 run_array(program, operands, out, False)
                 return out
     # Through the primitives: any dtype, boxes of outer traces, complex functions that are not holomorphic.

@@ -55,6 +55,12 @@ cdef struct Parent:
     int arg
 
 
+# The entries of the last short tape, kept for the next one.
+cdef enum:
+    SPARE_ENTRIES = 512
+cdef Entry *spare_entries = NULL
+
+
 @cython.final
 cdef class Tape:
     """The entries of one reverse trace."""
@@ -68,17 +74,25 @@ cdef class Tape:
     cdef int flags              # floating-point flags raised by partials while recording
 
     def __cinit__(self):
-        self.capacity = 64
-        self.entries = <Entry *>PyMem_Malloc(self.capacity * sizeof(Entry))
+        global spare_entries
+        self.capacity = SPARE_ENTRIES
+        self.entries = spare_entries
+        spare_entries = NULL
+        if self.entries == NULL:
+            self.entries = <Entry *>PyMem_Malloc(self.capacity * sizeof(Entry))
         if self.entries == NULL:
             raise MemoryError("tape")
         self.refs = []
 
     def __dealloc__(self):
+        global spare_entries
         cdef Py_ssize_t i
         for i in range(self.n):
             Py_XDECREF(self.entries[i].prim)
-        PyMem_Free(self.entries)
+        if spare_entries == NULL and self.capacity == SPARE_ENTRIES:
+            spare_entries = self.entries
+        else:
+            PyMem_Free(self.entries)
         PyMem_Free(self.more)
 
     def __reduce_ex__(self, protocol):

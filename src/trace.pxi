@@ -52,6 +52,8 @@ cdef Box leaf_box(Trace t, object value, object tangent):
     cdef Meta meta
     if cnp.PyArray_Check(value) and not cnp.PyArray_CheckExact(value):
         value = hooks["plain_array"](value)
+    if cnp.PyArray_CheckExact(value) and not cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray>value):
+        value = value.astype(value.dtype.newbyteorder("="))
     b = new_object(t, 0, value)
     if b.kind == OBJECT:
         meta = box_meta(b)
