@@ -1,0 +1,192 @@
+"""`autograd-c bench`: what a gradient costs on this machine, as a multiple of plain NumPy's forward pass.
+
+Works and their inputs are in `workloads`, the way they are timed in `timing`, the other libraries in `peers`,
+and what is measured beside the ratios in `overheads`.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autograd_c.cli import OneLineParser
+
+from .overheads import OVERHEADS, Settings
+from .peers import CONTENDERS, DEFAULT_PEERS, OURS, installed
+from .report import Table, machine
+from .timing import ONE_THREAD, measure, one_thread_asked, ratios
+from .workloads import WORKLOADS, Workload, select
+
+__all__ = ["main"]
+
+FORWARD = "forward"
+LEGEND = "Ratios to NumPy's forward pass: * reaches the aim, ! misses what it must reach, - not available."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``autograd-c bench``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after ``bench``; those of the process when not given.
+
+    Returns
+    -------
+    int
+        0 when everything was measured, 1 when a gradient of our own failed. A wrong argument ends the process
+        with exit code 2 instead.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = make_parser()
+    options = parser.parse_args(argv)
+    works, overheads = chosen(options.only)
+    if not works and not overheads:
+        parser.error(f"argument --only: nothing is called {options.only!r}; names are {', '.join(names())}")
+    if not one_thread_asked():
+        return again_on_one_thread(argv)
+    return run(options, works, overheads)
+
+
+# ---- options ----------------------------------------------------------------------------------------------
+
+
+def make_parser():
+    parser = OneLineParser(
+        prog="autograd-c bench",
+        description="Measure gradients on one thread, as ratios to the time of plain NumPy's forward pass.",
+        epilog=f"Works and overheads: {', '.join(names())}.",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="measure for a shorter time, for a first impression"
+    )
+    parser.add_argument("--only", metavar="PATTERN", help="only what has PATTERN in its name")
+    parser.add_argument(
+        "--peers",
+        type=peer_list,
+        metavar="LIST",
+        help=f"other libraries, of {', '.join(peer_names())}, or 'none'; "
+        f"default: those installed of {', '.join(DEFAULT_PEERS)}",
+    )
+    parser.add_argument("--json", type=writable, metavar="FILE", help="write the figures to FILE, too")
+    parser.add_argument("--large", action="store_true", help="grow the scalar chain to 10 million entries")
+    return parser
+
+
+def names():
+    return [*WORKLOADS, *OVERHEADS]
+
+
+def peer_names():
+    return [key for key in CONTENDERS if key != OURS]
+
+
+def chosen(pattern):
+    """Return the works and the names of the overheads that have `pattern` in their names."""
+    return select(pattern), [name for name in OVERHEADS if pattern is None or pattern in name]
+
+
+def peer_list(text):
+    """Return the peers that `text` names, which must all be installed."""
+    keys = [] if text == "none" else text.split(",")
+    for key in keys:
+        if key not in peer_names():
+            raise argparse.ArgumentTypeError(f"no peer {key!r}; there are {', '.join(peer_names())} and none")
+        if not installed([key]):
+            raise argparse.ArgumentTypeError(
+                f"{CONTENDERS[key].module} is not installed; pip install it first"
+            )
+    return keys
+
+
+def writable(text):
+    """Return the file to write to, refused before a long measurement rather than after it."""
+    path = Path(text)
+    if (
+        path.is_dir()
+        or not path.parent.is_dir()
+        or not os.access(path if path.exists() else path.parent, os.W_OK)
+    ):
+        raise argparse.ArgumentTypeError(f"cannot write to {text}")
+    return path
+
+
+# ---- measuring --------------------------------------------------------------------------------------------
+
+
+def again_on_one_thread(argv):
+    """Run the command in a new process, since libraries read their number of threads when they are loaded."""
+    command = [sys.executable, "-m", __name__, *argv]
+    return subprocess.run(command, env=os.environ | ONE_THREAD, check=False).returncode
+
+
+def run(options, works, overheads):
+    peers = installed(DEFAULT_PEERS) if options.peers is None else options.peers
+    keys = [key for key in CONTENDERS if key == OURS or key in peers]
+    about = {"date": datetime.date.today().isoformat(), **machine(keys)}
+    print(", ".join(f"{name} {value}" for name, value in about.items()), end="\n\n")
+    rows = measure_works(works, keys, seconds=0.3 if options.quick else 2.0) if works else []
+    failures = [f"{row['name']}, {key}: {reason}" for row in rows for key, reason in row["failures"].items()]
+    print(*failures, sep="\n", end="\n" if failures else "")
+    figures = measure_overheads(overheads, settings_from(options))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": about, "works": rows, "overheads": figures}, indent=2))
+    return int(any(OURS in row["failures"] for row in rows))
+
+
+def settings_from(options):
+    entries = 10**7 if options.large else 10**6
+    return Settings(seconds=0.1, processes=3, entries=entries) if options.quick else Settings(entries=entries)
+
+
+def measure_works(works, keys, seconds):
+    table = Table(keys, sys.stdout)
+    table.head()
+    rows = []
+    for workload in works:
+        row = measure_work(workload, keys, seconds)
+        table.row(workload, row["forward_seconds"], row["ratios"], row["failures"])
+        rows.append(row)
+    print(LEGEND, end="\n\n")
+    return rows
+
+
+def measure_work(workload: Workload, keys: Sequence[str], seconds: float) -> dict[str, Any]:
+    """Return a work's figures: seconds of the forward pass, every contender's ratio to it, and failures.
+
+    A contender that raises is left out and its error reported, so that one of them cannot cost the others.
+    """
+    inputs, forward = workload.make_inputs(), workload.forward()
+    calls: dict[str, Any] = {FORWARD: lambda: forward(*inputs)}
+    failures = {}
+    for key in keys:
+        try:
+            call = CONTENDERS[key].prepare(workload)
+            if call is not None:
+                call()
+                calls[key] = call
+        except Exception as error:
+            failures[key] = f"{type(error).__name__}: {error}".splitlines()[0]
+    best = measure(calls, seconds=seconds)
+    return {
+        "name": workload.name,
+        "forward_seconds": best[FORWARD],
+        "ratios": ratios(best, FORWARD),
+        "targets": {
+            mode: {"must": target.must, "aim": target.aim} for mode, target in workload.targets.items()
+        },
+        "failures": failures,
+    }
+
+
+def measure_overheads(overheads, settings):
+    figures = {}
+    for name in overheads:
+        sentence, figures[name] = OVERHEADS[name](settings)
+        print(sentence, flush=True)
+    return figures
