@@ -47,7 +47,7 @@ def moved(tree, directions, step):
 @each_work
 def test_gradient_is_the_slope_of_the_forward_pass(workload):
     forward = workload.forward()
-    # A few steps of a loop suffice: after a hundred the slope of the scalar chain is too small for differences.
+    # A few steps of a loop suffice: after a hundred the scalar chain is too flat for differences.
     inputs = [min(value, 5) if isinstance(value, int) else value for value in workload.make_inputs()]
     along = peers.leaves(grad(workload.bind("autograd_c"), workload.argnum)(*inputs))
     rng = numpy.random.default_rng(1)
