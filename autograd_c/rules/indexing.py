@@ -1,4 +1,10 @@
-"""Indexing in all its forms, and updates in place."""
+"""Indexing in all its forms, selection by index or mask, and updates in place.
+
+An update ``y[i] = v`` of a traced array records a new value, and the box `y` moves on to it: arrays that the tape
+needs are never written to. Where an index names an item twice, the last assignment counts, as in NumPy, and
+only its value gets a cotangent. A view (basic indexing, `reshape`, transposes, ...) knows the box that it looks at;
+an update of either is seen in the other.
+"""
 
 import operator
 
@@ -6,19 +12,18 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import is_box, rebind, registry, value_of
-from ..extend import call, rule
+from .._core import Meta, is_box, link_view, rebind, registry, value_of
+from ..extend import call, composite, constant, refuse, rule
 from .support import hook, hooks
 
-getitem = registry[operator.getitem]
-hooks["getitem"] = getitem
+# --- indices --------------------------------------------------------------------------------------
 
 
 @hook
 def freeze_index(index):
     """An index as it is now: arrays in it copied, lists made arrays, traced values refused."""
     if isinstance(index, tuple):
-        return tuple(freeze_index(i) if not isinstance(i, slice) else i for i in index)
+        return tuple(i if isinstance(i, slice) else freeze_index(i) for i in index)
     if is_box(index):
         plain = value_of(index)
         if np.asarray(plain).dtype.kind == "f":
@@ -34,24 +39,54 @@ def freeze_index(index):
 
 
 def is_basic(index):
-    """Whether an index selects a view, so that no item appears twice."""
+    """Whether an index selects a view."""
     if isinstance(index, tuple):
         return all(map(is_basic, index))
     return index is None or index is Ellipsis or type(index) in (int, slice)
 
 
-def _scatter(g, index, meta):
-    out = np.zeros(meta.shape, meta.dtype if np.asarray(g).dtype.kind != "c" else np.result_type(meta.dtype, g))
-    if is_basic(index):
+def names_once(index):
+    """Whether no item can be named twice: everything but arrays of integers."""
+    if isinstance(index, tuple):
+        return all(map(names_once, index))
+    return not isinstance(index, np.ndarray) or index.dtype == bool
+
+
+def _last_named(index, shape):
+    """Which of the items that an index names are not named again later; None for all."""
+    if names_once(index):
+        return None
+    owner = np.empty(shape, np.intp)
+    numbers = np.arange(owner[index].size).reshape(owner[index].shape)
+    owner[index] = numbers
+    last = owner[index] == numbers
+    return None if last.all() else last
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+getitem = registry[operator.getitem]
+
+
+@hook
+def read_item(x, index):
+    """``x[index]`` wherever the core has no short way: forward, nested and recording traces."""
+    if not is_basic(index):
+        return getitem(x, freeze_index(index))
+    out = getitem(x, index)
+    return link_view(out, x, index) if is_box(out) and out.ndim else out
+
+
+hooks["getitem"] = read_item
+
+
+def _scatter(g, index, meta, once=False):
+    dtype = g.dtype if isinstance(g, (np.ndarray, np.generic)) else np.dtype(type(g))
+    out = np.zeros(meta.shape, np.result_type(meta.dtype, dtype) if dtype.kind == "c" else meta.dtype)
+    if once or names_once(index):
         out[index] = g
     else:
         np.add.at(out, index, g)
-    return out
-
-
-def _setitem(x, value, index):
-    out = np.array(x)
-    out[index] = value
     return out
 
 
@@ -69,17 +104,40 @@ rule(
         lambda x: call(x(4, 3), (Ellipsis, np.array([0, 0]))),
     ),
 )
+# The opposite of indexing: an array of zeros but for the items that the index names, to which `g` is added. `once` says
+# that an array of integers names none twice.
 scatter = hooks["scatter"] = rule(
     _scatter,
-    (lambda g, _ans, _g, index, _meta: getitem(g, index), None, None),
-    ("same", None, None),
+    (lambda g, _ans, _g, index, _meta, once=False: getitem(g, index), None, None, None),
+    ("same", None, None, None),
     name="scatter",
+    examples=(
+        lambda x: call(x(2, 3), slice(1, 3), Meta((4, 3), float)),
+        lambda x: call(x(3), (np.array([0, 2, 0]), 1), Meta((4, 3), float)),
+    ),
 )
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def _setitem(x, value, index):
+    out = np.array(x)
+    out[index] = value
+    return out
+
+
+def _value_cotangent(g, index):
+    last = _last_named(index, g.shape)
+    g = getitem(g, index)
+    return g if last is None else anp.where(last, g, 0.0)
+
+
 setitem = rule(
     _setitem,
     (
         lambda g, _ans, _x, _value, index: setitem(g, 0.0, index),
-        lambda g, _ans, _x, _value, index: getitem(g, index),
+        lambda g, _ans, _x, _value, index: _value_cotangent(g, index),
         None,
     ),
     (
@@ -92,6 +150,8 @@ setitem = rule(
         lambda x: call(x(4, 3), x(3), 1),
         lambda x: call(x(4, 3), x(2, 3), slice(1, 3)),
         lambda x: call(x(4, 3), x(), (1, 2)),
+        lambda x: call(x(4, 3), x(1, 3), np.array([True, False, True, True])),
+        lambda x: call(x(4), x(3), np.array([1, 3, 1])),
     ),
 )
 
@@ -99,20 +159,323 @@ setitem = rule(
 @hook
 def set_at(x, index, value):
     """The value that ``x[index] = value`` gives `x`."""
-    index = freeze_index(index)
+    plain = value_of(x)
+    if not isinstance(plain, np.ndarray):
+        raise TypeError(f"a traced {type(plain).__name__} does not support item assignment")
     if isinstance(value, (list, tuple)):
         value = anp.array(value)
     dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
     if dtype.kind == "c" and x.dtype.kind != "c":
         raise TypeError("a complex value cannot be put into a real array in place; make the array complex first")
-    return setitem(x, value, index)
+    return setitem(x, value, freeze_index(index))
 
 
 @hook
-def write_through(x, base, take):
+def write_through(view, base, take):
     """An updated view writes to the array that it is a view of."""
-    if callable(take):
-        put = take.put
-        rebind(base, put(base, x))
+    if not callable(take):
+        new = setitem(base, view, take)
+    elif hasattr(take, "put"):
+        new = take.put(base, view)
     else:
-        rebind(base, setitem(base, x, take))
+        new = setitem(base, view, _positions(take, base))
+    rebind(base, new)
+
+
+def _positions(take, base):
+    """The index of the items that a view of `base` looks at."""
+    numbers = np.empty_like(value_of(base), dtype=np.intp, subok=False)
+    numbers[...] = np.arange(numbers.size).reshape(numbers.shape)
+    seen = take(numbers)
+    if seen.size > numbers.size:
+        raise ValueError("assignment destination is read-only: it is broadcast; copy it before the update")
+    return np.unravel_index(seen, numbers.shape)
+
+
+# --- selection by index or mask -------------------------------------------------------------------
+
+
+def within(indices, n, mode):
+    """Indices along an axis of length `n` as `take` and `choose` read them."""
+    indices = np.asarray(value_of(indices))
+    return indices if mode == "raise" else np.take(np.arange(n), indices, mode=mode)
+
+
+def _no_out(name, out):
+    if out is not None:
+        raise TypeError(f"{name}: out= is not supported for a traced value; drop out= and use the result")
+
+
+@composite(
+    np.take,
+    examples=(
+        lambda x: call(x(4, 3), [0, 2, 2]),
+        lambda x: call(x(4, 3), np.array([[0, 2], [1, 1]]), axis=1),
+        lambda x: call(x(4, 3), -1, axis=0),
+        lambda x: call(x(4, 3), [5, -7], axis=0, mode="wrap"),
+    ),
+)
+def take(a, indices, axis=None, out=None, mode="raise"):
+    _no_out("take", out)
+    a = anp.asarray(a)
+    if axis is None:
+        a, axis = anp.ravel(a), 0
+    axis = normalize_axis(axis, a.ndim)
+    indices = within(indices, a.shape[axis], mode)
+    if indices.dtype.kind not in "iub":
+        raise TypeError("take: indices must be integers")
+    return a[(slice(None),) * axis + (indices.astype(np.intp, copy=False),)]
+
+
+def normalize_axis(axis, ndim):
+    """A negative axis counted from the end, as NumPy does."""
+    axis = operator.index(axis)
+    if not -ndim <= axis < ndim:
+        raise np.exceptions.AxisError(axis, ndim)
+    return axis % ndim
+
+
+def _along(arr, indices, axis):
+    """The index that `take_along_axis` stands for."""
+    axis = normalize_axis(axis, arr.ndim)
+    indices = np.asarray(value_of(indices))
+    if indices.ndim != arr.ndim:
+        raise ValueError("`indices` and `arr` must have the same number of dimensions")
+    if indices.dtype.kind not in "iu":
+        raise IndexError("`indices` must be an integer array")
+    ones = (1,) * arr.ndim
+    return tuple(
+        indices if d == axis else np.arange(n).reshape(ones[:d] + (-1,) + ones[d + 1 :]) for d, n in enumerate(arr.shape)
+    )
+
+
+@composite(
+    np.take_along_axis,
+    examples=(
+        lambda x: call(x(2, 3), np.array([[0, 0], [2, 1]]), axis=1),
+        lambda x: call(x(2, 3), np.array([[0, 1, 1]]), axis=0),
+        lambda x: call(x(2, 3), np.array([4, 0, 4]), axis=None),
+    ),
+)
+def take_along_axis(arr, indices, axis=-1):
+    arr = anp.asarray(arr)
+    if axis is None:
+        arr, axis = anp.ravel(arr), 0
+    return arr[_along(arr, indices, axis)]
+
+
+@composite(
+    np.choose,
+    examples=(
+        lambda x: call(np.array([0, 1, 1]), [x(3), x(3)]),
+        lambda x: call(np.array([[0], [5]]), [x(3), x()], mode="clip"),
+    ),
+)
+def choose(a, choices, out=None, mode="raise"):
+    _no_out("choose", out)
+    choices = anp.broadcast_arrays(*choices)
+    a = within(a, len(choices), mode)
+    shape = np.broadcast_shapes(a.shape, choices[0].shape)
+    stacked = anp.broadcast_to(anp.stack(choices), (len(choices), *shape))
+    return stacked[(np.broadcast_to(a, shape), *np.indices(shape, sparse=True))]
+
+
+@composite(
+    np.compress,
+    examples=(
+        lambda x: call([True, False, True], x(4, 3), axis=0),
+        lambda x: call([False, True, True], x(2, 3)),
+    ),
+)
+def compress(condition, a, axis=None, out=None):
+    return take(a, np.flatnonzero(value_of(condition)), axis, out)
+
+
+@composite(np.extract, examples=(lambda x: call(np.array([[True, False], [True, True]]), x(2, 2)),))
+def extract(condition, arr):
+    return anp.ravel(arr)[np.flatnonzero(value_of(condition))]
+
+
+@composite(
+    np.select,
+    examples=(
+        lambda x: call([np.array([True, False, True]), np.array([True, True, False])], [x(3), x(3)], x()),
+        lambda x: call([np.array([[True], [False]])], [x(3)]),
+    ),
+)
+def select(condlist, choicelist, default=0):
+    if len(condlist) != len(choicelist):
+        raise ValueError("list of cases must be same length as list of conditions")
+    if not len(condlist):
+        raise ValueError("select with an empty condition list is not possible")
+    conditions = [np.asarray(value_of(c)) for c in condlist]
+    if any(c.dtype != bool for c in conditions):
+        raise TypeError("select: conditions should be boolean arrays")
+    dtype = np.result_type(*[_for_promotion(c) for c in (*choicelist, default)])
+    out = default
+    for condition, choice in zip(conditions[::-1], choicelist[::-1], strict=True):
+        out = anp.where(condition, choice, out)
+    return out if out.dtype == dtype else anp.astype(out, dtype)
+
+
+def _for_promotion(v):
+    """A value as `result_type` is to see it: Python's own numbers are weak."""
+    v = value_of(v)
+    return v if type(v) in (int, float, complex) else np.asarray(v)
+
+
+@composite(
+    np.piecewise,
+    examples=(
+        lambda x: call(x(5), [np.array([True, False, True, False, False])], [lambda v: v * v, lambda v: 3.0 * v]),
+    ),
+)
+def piecewise(x, condlist, funclist, *args, **kw):
+    x = anp.asarray(x)
+    conditions = value_of(condlist)
+    if np.isscalar(conditions) or (not isinstance(conditions[0], (list, np.ndarray)) and x.ndim != 0):
+        conditions = [conditions]
+    conditions = [np.asarray(value_of(c), dtype=bool) for c in conditions]
+    if len(funclist) == len(conditions) + 1:
+        conditions.append(~np.any(conditions, axis=0))
+    elif len(funclist) != len(conditions):
+        raise ValueError(f"with {len(conditions)} condition(s), either {len(conditions)} or {len(conditions) + 1} "
+                         "functions are expected")  # fmt: skip
+    y = anp.zeros_like(x)
+    for condition, fun in zip(conditions, funclist, strict=True):
+        part = fun
+        if callable(fun):
+            part = x[condition]
+            if not part.size:
+                continue
+            part = fun(part, *args, **kw)
+        y = setitem(y, part, condition)
+    return y
+
+
+@composite(
+    np.apply_along_axis,
+    examples=(lambda x: call(lambda v: anp.sum(v * v), 0, x(2, 3)), lambda x: call(lambda v: v[:2] * v[-1], 1, x(2, 3))),
+)
+def apply_along_axis(func1d, axis, arr, *args, **kwargs):
+    arr = anp.asarray(arr)
+    axis = normalize_axis(axis, arr.ndim)
+    lines = anp.moveaxis(arr, axis, -1)
+    lead = lines.shape[:-1]
+    if 0 in lead:
+        raise ValueError("Cannot apply_along_axis when any iteration dimensions are 0")
+    results = [anp.asarray(func1d(lines[i], *args, **kwargs)) for i in np.ndindex(*lead)]
+    inner = results[0].ndim
+    out = anp.reshape(anp.stack(results), lead + results[0].shape)
+    return anp.moveaxis(out, range(len(lead), out.ndim), range(axis, axis + inner))
+
+
+@composite(np.apply_over_axes, examples=(lambda x: call(anp.sum, x(2, 3, 4), [0, -1]),))
+def apply_over_axes(func, a, axes):
+    out = anp.asarray(a)
+    for axis in np.atleast_1d(axes):
+        axis = normalize_axis(axis, out.ndim)
+        result = func(out, axis)
+        result = result if result.ndim == out.ndim else anp.expand_dims(result, axis)
+        if result.ndim != out.ndim:
+            raise ValueError("function is not returning an array of the correct shape")
+        out = result
+    return out
+
+
+# --- NumPy's functions that write into their argument ---------------------------------------------
+
+
+def _destination(name, a, rewrite):
+    """Refuses to put a traced value into a plain array."""
+    if not is_box(a):
+        raise TypeError(
+            f"{name}: the destination is a plain array, which cannot hold a traced value; {rewrite}, "
+            "or make the destination traced, for instance np.zeros(n, like=x)"
+        )
+
+
+def _repeated(values, size):
+    """Values cycled to a given number, as NumPy's `put` does."""
+    values = anp.ravel(anp.asarray(values))
+    return values if values.size == size else anp.resize(values, size)
+
+
+@composite(np.put)
+def put(a, ind, v, mode="raise"):
+    _destination("put", a, "use np.where or build the array with np.stack or np.concatenate")
+    flat = np.ravel(np.take(np.arange(a.size), value_of(ind), mode=mode))
+    if flat.size:
+        a[np.unravel_index(flat, a.shape)] = _repeated(v, flat.size)
+
+
+@composite(np.put_along_axis)
+def put_along_axis(arr, indices, values, axis):
+    _destination("put_along_axis", arr, "use np.where or build the array with np.stack or np.concatenate")
+    if axis is None:
+        arr[np.unravel_index(np.arange(arr.size)[value_of(indices)], arr.shape)] = values
+    else:
+        arr[_along(arr, indices, axis)] = values
+
+
+@composite(np.place)
+def place(arr, mask, vals):
+    _destination("place", arr, "use np.where(mask, vals, arr)")
+    mask = np.asarray(value_of(mask), dtype=bool).reshape(arr.shape)
+    if mask.any():
+        arr[mask] = _repeated(vals, np.count_nonzero(mask))
+
+
+@composite(np.putmask)
+def putmask(a, mask, values):
+    _destination("putmask", a, "use np.where(mask, values, a)")
+    mask = np.asarray(value_of(mask), dtype=bool).reshape(a.shape)
+    a[mask] = anp.reshape(_repeated(values, a.size), a.shape)[mask]
+
+
+@composite(np.copyto)
+def copyto(dst, src, casting="same_kind", where=True):
+    _destination("copyto", dst, "use the source itself, np.where(where, src, dst) or np.full_like")
+    src = anp.asarray(src)
+    if not np.can_cast(src.dtype, dst.dtype, casting):
+        raise TypeError(f"Cannot cast array data from {src.dtype!r} to {dst.dtype!r} according to the rule {casting!r}")
+    dst[...] = src if where is True else anp.where(where, src, dst)
+
+
+@composite(np.fill_diagonal)
+def fill_diagonal(a, val, wrap=False):
+    _destination("fill_diagonal", a, "use np.where(np.eye(n, dtype=bool), val, a)")
+    if a.ndim < 2:
+        raise ValueError("array must be at least 2-d")
+    end = None
+    if a.ndim == 2:
+        step = a.shape[1] + 1
+        end = None if wrap else a.shape[1] * a.shape[1]
+    else:
+        if len(set(a.shape)) > 1:
+            raise ValueError("All dimensions of input must be of equal length")
+        step = 1 + sum(a.shape[0] ** k for k in range(1, a.ndim))
+    flat = np.arange(a.size)[:end:step]
+    a[np.unravel_index(flat, a.shape)] = _repeated(val, flat.size)
+
+
+# --- indices from a traced array ------------------------------------------------------------------
+
+
+@composite(np.diag_indices_from)
+def diag_indices_from(arr):
+    return np.diag_indices_from(value_of(arr))
+
+
+@composite(np.tril_indices_from)
+def tril_indices_from(arr, k=0):
+    return np.tril_indices_from(value_of(arr), k)
+
+
+@composite(np.triu_indices_from)
+def triu_indices_from(arr, k=0):
+    return np.triu_indices_from(value_of(arr), k)
+
+
+constant(np.ix_)
+refuse("use np.array(list(values))", np.fromiter)
