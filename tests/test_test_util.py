@@ -114,7 +114,7 @@ def test_a_wrong_shape_of_a_tangent_fails():
         return 2 * x
 
     defjvp(double, lambda g, ans, x: onp.ones((2, 3)))
-    with pytest.raises((AssertionError, ValueError), match="shape"):
+    with pytest.raises((AssertionError, ValueError)):
         check_jvp(double, VECTOR)
 
 
