@@ -224,17 +224,23 @@ def ufunc_method(ufunc, method, inputs, kwargs):
             if kwargs.keys() == {"out"} and inputs and inputs[0] is out[0]:
                 return handler(*inputs)
         return handler(*inputs, **kwargs)
-    return ufunc_attribute(registry.get(ufunc), method, required=True)(*inputs, **kwargs)
+    p = registry.get(ufunc)
+    if p is None:
+        return unknown_function(ufunc, inputs, kwargs)
+    return ufunc_attribute(p, method, required=True)(*inputs, **kwargs)
 
 
+# Methods of ufuncs with a rule: (ufunc, method) -> primitive, or a function of boxes; (None, method) -> such
+# a function made from the ufunc's primitive.
 METHODS = {}
 
 
 @hook
 def ufunc_attribute(p, name, required=False):
     """The differentiable counterpart of ``np.add.reduce`` and its kind."""
-    if (p.fun, name) in METHODS:
-        return METHODS[p.fun, name]
+    found = METHODS.get((p.fun, name))
+    if isinstance(found, Primitive):
+        return found
     if name not in ("reduce", "accumulate", "reduceat", "outer", "at") and not required:
         return None
     return UfuncMethod(p, name)
@@ -250,6 +256,10 @@ class UfuncMethod:
     def __call__(self, *args, **kwargs):
         if not any_box(args, kwargs):
             return getattr(self.p.fun, self.name)(*args, **kwargs)
+        if (self.p.fun, self.name) in METHODS:
+            return METHODS[self.p.fun, self.name](*args, **kwargs)
+        if (None, self.name) in METHODS:
+            return METHODS[None, self.name](self.p)(*args, **kwargs)
         if self.p.kind == "constant":
             return getattr(self.p.fun, self.name)(*[value_of(a) for a in args], **kwargs)
         raise TypeError(
