@@ -145,23 +145,19 @@ def rule(fun, vjp, jvp, name=None, examples=()):
 
 
 def _needs(vjp, for_all):
-    """What a vjp rule reads: (the result, the numbers of the arguments, or None for all)."""
+    """What a vjp rule reads, as bits: bit 0 the result, bit k + 1 argument k, all bits for `*args`."""
     if vjp is None:
-        return False, frozenset()
+        return 0
     names = [
         (p.name, p.kind) for p in inspect.signature(vjp).parameters.values() if p.kind is not p.KEYWORD_ONLY
     ]
     names = names[2 if for_all else 1 :]
-    arguments = set()
-    for i, (name, kind) in enumerate(names[1:]):
-        if kind is inspect.Parameter.VAR_KEYWORD:
+    bits = 0
+    for i, (name, kind) in enumerate(names):
+        if name.startswith("_") or kind is inspect.Parameter.VAR_KEYWORD:
             continue
-        if kind is inspect.Parameter.VAR_POSITIONAL:
-            if not name.startswith("_"):
-                return not names[0][0].startswith("_"), None
-        elif not name.startswith("_"):
-            arguments.add(i)
-    return not names[0][0].startswith("_"), arguments
+        bits |= (2**64 - 1) >> i << i if kind is inspect.Parameter.VAR_POSITIONAL else 1 << i
+    return bits
 
 
 def constant(*funs):

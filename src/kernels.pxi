@@ -45,9 +45,7 @@ cdef Entry *push_kernel(Tape tape, Primitive p, object ans, object a, object b) 
 
 cdef object kernel_sum(Primitive p, Trace t, Box x):
     cdef cnp.ndarray a
-    cdef double total = -0.0
-    cdef char *args[3]
-    cdef cnp.npy_intp steps[3]
+    cdef double total
     cdef cnp.npy_intp n
     cdef Box out
     cdef Entry *e
@@ -58,17 +56,10 @@ cdef object kernel_sum(Primitive p, Trace t, Box x):
     n = cnp.PyArray_SIZE(a)
     if cnp.PyArray_TYPE(a) != cnp.NPY_DOUBLE or not cnp.PyArray_IS_C_CONTIGUOUS(a) or n == 0:
         return None
-    args[0] = <char *>&total
-    args[1] = <char *>cnp.PyArray_DATA(a)
-    args[2] = <char *>&total
-    steps[0] = 0
-    steps[1] = 8
-    steps[2] = 0
-    run_loop(ADD_DOUBLE, args, steps, n)
-    if fp_flags():
+    total = add_all(a)
+    if unusual(total):
         fp_clear()
-        total = -0.0
-        run_loop(ADD_DOUBLE, args, steps, n)
+        total = add_all(a)
         if fp_flags():
             give_errors("reduce", fp_flags())
     if p.kernel == KERNEL_MEAN:

@@ -70,7 +70,7 @@ cdef class Primitive:
     cdef object maker_all           # one maker for all arguments
     cdef object jvp_all
     cdef bint rule_for_all          # the rules take the argument's number first
-    cdef tuple vjp_needs            # for each argument: (needs the result, set of arguments or None for all)
+    cdef list vjp_needs             # by rule: what it reads, bit 0 the result, bit k + 1 argument k
     cdef str advice
 
     def __cinit__(self):
@@ -133,7 +133,7 @@ cdef class Primitive:
         self.vjps = tuple(vjps)
         self.jvps = tuple(jvps)
         self.rule_for_all = for_all
-        self.vjp_needs = tuple(needs)
+        self.vjp_needs = list(needs)
         self.rule = CALL
 
     def set_maker(self, argnum, maker):
@@ -203,51 +203,50 @@ cdef class Primitive:
 
     cdef int prepare(self) except -1:
         """Records the partials of an elementwise rule and lowers them for float64."""
+        # Recording runs Python, which can fail or let another thread in: everything is made first and
+        # entered at the end, so that a primitive is prepared wholly or not at all.
         cdef int k
         cdef char out
-        cdef LoopRef ref
         cdef bytes codes
         cdef Program program
-        self.prepared = True
-        self.scalar_ok = False
-        for k in range(MAX_CODES):
-            self.loops[k].fn = NULL
+        cdef LoopRef loops[MAX_CODES]
+        cdef list recordings = [], partials = [], fast = []
+        cdef bint scalar_ok
         if self.rule != ELEMENTWISE:
+            self.prepared = True
             return 0
-        self.recordings = []
-        self.scalar_partials = []
-        self.contributions = {}
-        self.fast = []
-        if self.bool_args == " " * self.nin or self is P_WHERE:
-            for k in range(MAX_CODES):
-                codes = self.codes_of(b"dfDF"[k])
-                self.loops[k] = self.find_loop(codes, &out)
-                if self.loops[k].fn != NULL and out != b"dfDF"[k]:
-                    self.loops[k].fn = NULL
-        self.op = SCALAR_OPS.get(self.name, OP_LOOP)
+        for k in range(MAX_CODES):
+            codes = self.codes_of(b"dfDF"[k])
+            loops[k] = self.find_loop(codes, &out)
+            if loops[k].fn != NULL and out != b"dfDF"[k]:
+                loops[k].fn = NULL
+        scalar_ok = loops[0].fn != NULL and self.nin <= 2
         for k in range(self.nin):
             recording = hooks["record_partial"](self, self.partials[k],
                                                 self.complex_partials[k] if self.complex_partials else None)
-            self.recordings.append(recording)
+            recordings.append(recording)
+            partials.append(None)
+            fast.append(None)
             if recording is None:
-                self.scalar_partials.append(None)
-                self.fast.append(None)
-                self.used[k] = 0xffff
                 continue
-            partial, contributed, used = recording
-            self.used[k] = used
-            self.scalar_partials.append(self.lower(partial, b"d"))
-            self.fast.append(self.contribution_program(k, b"d"))
-        if self.loops[0].fn != NULL and self.nin <= 2:
-            self.scalar_ok = True
-            for k in range(self.nin):
-                if self.partials[k] is None:
-                    continue
-                program = <Program>self.scalar_partials[k]
-                if program is None or not program.scalar:
-                    self.scalar_ok = False
-            for k in range(self.nin):
-                self.quick[k] = quick_partial(self.scalar_partials[k] if self.scalar_ok else None)
+            partials[k] = self.lower(recording[0], b"d")
+            fast[k] = self.lower(recording[1], b"d")
+            program = <Program>partials[k]
+            if program is None or not program.scalar:
+                scalar_ok = False
+        for k in range(self.nin):
+            self.used[k] = 0xffff if recordings[k] is None else recordings[k][2]
+            if k < 2:
+                self.quick[k] = quick_partial(partials[k] if scalar_ok else None)
+        for k in range(MAX_CODES):
+            self.loops[k] = loops[k]
+        self.op = SCALAR_OPS.get(self.name, OP_LOOP)
+        self.recordings = recordings
+        self.scalar_partials = partials
+        self.fast = fast
+        self.contributions = {(k, <char>b"d"): fast[k] for k in range(self.nin)}
+        self.scalar_ok = scalar_ok
+        self.prepared = True
         return 0
 
     cdef bytes codes_of(self, char code):
@@ -261,11 +260,11 @@ cdef class Primitive:
             return None
 
     cdef Program contribution_program(self, int k, char code):
-        cdef object key = (k, code)
+        cdef object key = (k, code), program = None
         if key not in self.contributions:
-            self.contributions[key] = None
             if self.recordings[k] is not None and not (code in b"DF" and self.complex_partials is not None):
-                self.contributions[key] = self.lower(self.recordings[k][1], code)
+                program = self.lower(self.recordings[k][1], code)
+            self.contributions[key] = program
         return <Program>self.contributions[key]
 
 
@@ -293,7 +292,11 @@ cdef object call_primitive(Primitive p, PyObject *const *args, Py_ssize_t n, PyO
                 top = t
         elif may_hold_box(args[i]):
             nested = True
-    if top is None and not nested:
+    if top is None and nested:
+        for i in range(total):
+            if may_hold_box(args[i]) and holds_box(<object>args[i]):
+                return call_general(p, args, n, kwnames)
+    if top is None:
         return PyObject_Vectorcall(p.fun, args, n, kwnames)
     if kwnames == NULL and not nested:
         if not top.open:
@@ -313,11 +316,17 @@ cdef object call_general(Primitive p, PyObject *const *args, Py_ssize_t n, PyObj
     cdef Py_ssize_t i
     cdef list plain = [<object>args[i] for i in range(n)]
     cdef dict kwargs = {}
-    cdef object packed
+    cdef object packed, v
+    cdef bint odd = p.is_ufunc and n != p.nin
+    for v in plain:
+        odd = odd or type(v) is list or type(v) is tuple and holds_box(v)
     if kwnames != NULL:
         for i in range(PyTuple_GET_SIZE(<object>kwnames)):
-            kwargs[<object>PyTuple_GET_ITEM(<object>kwnames, i)] = <object>args[n + i]
-    if kwargs or (p.is_ufunc and n != p.nin) or any_nested(plain):
+            v = <object>args[n + i]
+            kwargs[<object>PyTuple_GET_ITEM(<object>kwnames, i)] = v
+            odd = odd or holds_box(v)
+        odd = odd or p.is_ufunc or "out" in kwargs
+    if odd:
         packed = hooks["normalize"](p, plain, kwargs)
         if packed is None:          # no box after all
             return p.fun(*plain, **kwargs)
@@ -333,13 +342,6 @@ cdef object call_general(Primitive p, PyObject *const *args, Py_ssize_t n, PyObj
     if not top.open:
         raise_outlived()
     return call_traced(p, top, plain, kwargs)
-
-
-cdef bint any_nested(list values):
-    for v in values:
-        if type(v) is list or type(v) is tuple:
-            return True
-    return False
 
 
 cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
@@ -910,45 +912,48 @@ cdef object record_call(Primitive p, Trace t, list args, list values, dict kwarg
     cdef Box out
     cdef Py_ssize_t i, n = len(args)
     cdef Parent *parents
-    cdef bint need_ans = False, need_all = False
-    cdef set need = set()
-    cdef list keep = []
-    cdef object closure
+    cdef unsigned long long need = 0
+    cdef Py_ssize_t count = len(traced), k
+    cdef Parent room[8]
+    cdef object v
     if p.rule == MAKER:
         return record_maker(p, t, args, values, kwargs, traced, ans)
-    for i in traced:
-        p.vjp_of(i)
-        need_result, arguments = p.vjp_needs[0 if p.rule_for_all else i]
-        need_ans |= need_result
-        if arguments is None:
-            need_all = True
-        else:
-            need |= arguments
-    keep.append(ans if need_ans else meta_of(ans))
+    for k in range(count):
+        i = traced[k]
+        p.vjp_of(<int>i)
+        need |= <unsigned long long>p.vjp_needs[0 if p.rule_for_all else i]
     for i in range(n):
-        v = values[i]
-        if not (need_all or i in need) and (type(args[i]) is Box or cnp.PyArray_Check(v)):
-            v = box_meta(<Box>args[i]) if type(args[i]) is Box else meta_of(v)
-        keep.append(v)
-    keep.append(kwargs if kwargs else None)
-    parents = <Parent *>PyMem_Malloc(len(traced) * sizeof(Parent))
+        # Traced arguments and arrays that no rule reads leave their shape and dtype only.
+        if i < 62 and need >> (i + 1) & 1 or i >= 62 and need >> 63:
+            continue
+        v = args[i]
+        if type(v) is Box:
+            values[i] = box_meta(<Box>v)
+        elif cnp.PyArray_Check(v):
+            values[i] = meta_of(v)
+    parents = &room[0]
+    if count > 8:
+        parents = <Parent *>PyMem_Malloc(count * sizeof(Parent))
     if parents == NULL:
         raise MemoryError(p.name)
     try:
-        for i in range(len(traced)):
-            parents[i].arg = traced[i]
-            parents[i].slot = (<Box>args[traced[i]]).slot
+        for k in range(count):
+            i = traced[k]
+            parents[k].arg = <int>i
+            parents[k].slot = (<Box>args[i]).slot
         out = new_object(t, <int>tape.n, ans)
-        if not need_ans:
-            set_field(&out.meta, keep[0])
+        v = ans if need & 1 else box_meta(out)
         e = tape.push(p, CALL_ENTRY)
         if out.kind == SCALAR:
             e.flags |= DOUBLE
-        set_call_parents(tape, e, parents, <int>len(traced))
-        for v in keep:
-            tape.keep(e, v)
+        set_call_parents(tape, e, parents, <int>count)
+        tape.keep(e, v)
+        for i in range(n):
+            tape.keep(e, values[i])
+        tape.keep(e, kwargs if kwargs else None)
     finally:
-        PyMem_Free(parents)
+        if parents != &room[0]:
+            PyMem_Free(parents)
     return out
 
 
@@ -1046,11 +1051,52 @@ cdef inline object fit_to(object c, Meta m):
         a = <cnp.ndarray>c
         if <PyObject *>cnp.PyArray_DESCR(a) == <PyObject *>m.dtype and same_as_tuple(a, m.shape):
             return c
-        if m is META_FLOAT64 and cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE:
-            return np_add_reduce(a, None)
+        if cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE and cnp.PyArray_ISBEHAVED_RO(a) and cnp.PyArray_IS_C_CONTIGUOUS(a):
+            if m is META_FLOAT64:
+                return float64(add_all(a))
+            if <PyObject *>cnp.PyArray_DESCR(a) == <PyObject *>m.dtype and ends_with(a, m.shape):
+                return add_rows(a, m)
     elif type(c) is np_float64 and m is META_FLOAT64:
         return c
     return hooks["fit"](c, m)
+
+
+cdef double add_all(cnp.ndarray a) noexcept:
+    """The sum of a C-ordered float64 array, by NumPy's pairwise loop."""
+    cdef double total = -0.0
+    cdef char *args[3]
+    cdef cnp.npy_intp steps[3]
+    args[0] = args[2] = <char *>&total
+    args[1] = <char *>cnp.PyArray_DATA(a)
+    steps[0] = steps[2] = 0
+    steps[1] = 8
+    run_loop(ADD_DOUBLE, args, steps, cnp.PyArray_SIZE(a))
+    return total
+
+
+cdef bint ends_with(cnp.ndarray a, tuple shape) except -1:
+    """Whether a shape is the end of the array's: the usual case of broadcasting, a row added to a matrix."""
+    cdef int i, n = cnp.PyArray_NDIM(a), k = <int>PyTuple_GET_SIZE(shape)
+    if k >= n or k == 0 or cnp.PyArray_SIZE(a) == 0:
+        return False
+    for i in range(k):
+        if cnp.PyArray_DIMS(a)[n - k + i] != <Py_ssize_t>(<object>PyTuple_GET_ITEM(shape, i)):
+            return False
+    return True
+
+
+cdef object add_rows(cnp.ndarray a, Meta m):
+    """The sum over the leading axes of a C-ordered float64 array, row after row as NumPy adds them."""
+    cdef cnp.ndarray out = zeros_like_meta(m)
+    cdef char *args[3]
+    cdef cnp.npy_intp steps[3]
+    cdef cnp.npy_intp row = cnp.PyArray_SIZE(out), i
+    args[0] = args[2] = <char *>cnp.PyArray_DATA(out)
+    steps[0] = steps[1] = steps[2] = 8
+    for i in range(cnp.PyArray_SIZE(a) // row):
+        args[1] = <char *>cnp.PyArray_DATA(a) + i * row * 8
+        run_loop(ADD_DOUBLE, args, steps, row)
+    return out
 
 
 cdef inline bint same_as_tuple(cnp.ndarray a, tuple shape) except -1:
