@@ -39,7 +39,7 @@ def measure(
     *,
     seconds: float = 1.0,
     min_rounds: int = 5,
-    slice_seconds: float = 2e-3,
+    slice_seconds: float = 1e-3,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Return the fastest time of one call of each program, in seconds.
