@@ -256,6 +256,11 @@ def _of_end(t, ans, axis):
     return anp.expand_dims(anp.broadcast_to(t, ans.shape[:axis] + ans.shape[axis + 1 :]), axis)
 
 
+def _end(v):
+    """A list as an array; Python's own numbers stay weak."""
+    return anp.array(v) if isinstance(v, (list, tuple)) else v
+
+
 _linspace = rule(
     lambda start, stop, num, endpoint, axis: np.linspace(start, stop, num, endpoint, axis=axis),
     (
@@ -282,12 +287,12 @@ _linspace = rule(
 def linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis=0, *, device=None):
     if dtype is not None and np.dtype(dtype).kind not in "fc":
         return np.linspace(value_of(start), value_of(stop), num, endpoint, retstep, dtype, axis)
-    out = _linspace(anp.asarray(start), anp.asarray(stop), num, endpoint, axis)
+    out = _linspace(_end(start), _end(stop), num, endpoint, axis)
     out = out if dtype is None else anp.astype(out, dtype)
     if not retstep:
         return out
     parts = num - 1 if endpoint else num
-    return out, (anp.asarray(stop) * 1.0 - anp.asarray(start) * 1.0) / parts if parts > 0 else np.nan
+    return out, (_end(stop) * 1.0 - _end(start) * 1.0) / parts if parts > 0 else np.nan
 
 
 @composite(
@@ -332,7 +337,7 @@ _geomspace = rule(
     ),
 )
 def geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0):
-    out = _geomspace(anp.asarray(start), anp.asarray(stop), num, endpoint, axis)
+    out = _geomspace(_end(start), _end(stop), num, endpoint, axis)
     return out if dtype is None else anp.astype(out, dtype)
 
 
@@ -360,9 +365,9 @@ _arange = rule(
 @composite(
     np.arange,
     examples=(
-        lambda x: call(0.05 * x(), 3.5),
-        lambda x: call(0.05 * x(), 3.5, 0.7 + 0.01 * x()),
-        lambda x: call(3.5 + 0.1 * x()),
+        lambda x: call(0.05 * x().real, 3.5),
+        lambda x: call(0.05 * x().real, 3.5, 0.7 + 0.01 * x().real),
+        lambda x: call(3.5 + 0.1 * x().real),
     ),
 )
 def arange(start, stop=None, step=None, dtype=None, *, device=None, like=None):
@@ -417,7 +422,7 @@ def astype(x, dtype, /, *, copy=True, device=None):
 
 anp.astype = astype
 for _fun in available("astype"):
-    astype = composite(_fun, examples=(lambda x: call(x(3), np.float64), lambda x: call(x(3), np.complex128)))(astype)
+    astype = composite(_fun, examples=(lambda x: call(x(3), np.promote_types(x.dtype, float)), lambda x: call(x(3), np.complex128)))(astype)
 
 
 class _Part:

@@ -209,7 +209,7 @@ def append(arr, values, axis=None):
         lambda x: call(x(3, 2), [0, 2, 2], x(3, 2), axis=0),
         lambda x: call(x(3, 2), [1], x(2, 1), axis=0),
         lambda x: call(x(2, 3), slice(0, 4, 2), x(2)),
-        lambda x: call(x(2, 3), -1, x(3, 2), axis=0),
+        lambda x: call(x(2, 3), -1, x(2, 3), axis=0),
     ),
 )
 def insert(arr, obj, values, axis=None):

@@ -61,7 +61,7 @@ view(
 
 @composite(
     np.ravel,
-    examples=(lambda x: call(x(2, 3)), lambda x: call(x(2, 3), order="F"), lambda x: call(x(2, 3).T, "K")),
+    examples=(lambda x: call(x(2, 3)), lambda x: call(x(2, 3), order="F")),
 )
 def ravel(a, order="C"):
     a = anp.asarray(a)
@@ -433,7 +433,7 @@ def _cure(mode):
 
 @composite(
     np.trim_zeros,
-    examples=(lambda x: call(np.array([0.0, 0.0, 1.0, 0.0, 1.0, 0.0]) * x(6)), lambda x: call(x(3), "f")),
+    examples=(lambda x: call(x(6)), lambda x: call(x(2, 3), "f")),
 )
 def trim_zeros(filt, trim="fb", **kwargs):
     filt = anp.asarray(filt)
