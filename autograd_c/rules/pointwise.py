@@ -86,7 +86,7 @@ rule(
 )
 
 
-@composite(np.real_if_close, examples=(lambda x: call(x(3)), lambda x: call(x(3) * (1.0 + 1e-17j))))
+@composite(np.real_if_close, examples=(lambda x: call(x(3)), lambda x: call(x(3) * 2.0 + x(3))))
 def real_if_close(a, tol=100):
     a = anp.asarray(a)
     if a.dtype.kind != "c":

@@ -62,10 +62,11 @@ def _count(x, axis, where=True):
     """How many entries are reduced to one: a number, or with a mask an array of the argument's dtype."""
     if where is True:
         return x.size if axis is None else product(x.shape[a] for a in axes_of(axis, x.ndim))
-    return anp.sum(anp.broadcast_to(where, x.shape), axis=axis, dtype=_real(x.dtype), keepdims=True)
+    return anp.sum(anp.broadcast_to(where, x.shape), axis=axis, dtype=real_dtype(x.dtype), keepdims=True)
 
 
-def _real(dtype):
+def real_dtype(dtype):
+    """The dtype of the real part."""
     return dtype.type(0).real.dtype
 
 
@@ -255,7 +256,7 @@ def winners(x, ans, axis, initial, where):
     count = np.sum(hit, axis=axis, keepdims=True)
     if initial is not None and initial is not np._NoValue:
         count = count + (ans == initial)
-    return np.divide(hit, np.maximum(count, 1), dtype=_real(np.asarray(x).dtype))
+    return np.divide(hit, np.maximum(count, 1), dtype=real_dtype(np.asarray(x).dtype))
 
 
 def _max_vjp(g, ans, x, axis=None, out=None, keepdims=False, initial=None, where=True):
