@@ -3,6 +3,8 @@
 from . import support  # noqa: I001
 from . import elementwise, indexing, shape, joining, creation
 from . import products, reductions
+from . import linalg
+from . import cumulative, pointwise, sorting, ufunc_methods
 
 from . import methods  # what a Box's methods are is looked up once all functions are there
 

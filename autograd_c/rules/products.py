@@ -1,35 +1,63 @@
-"""Products of vectors, matrices and tensors."""
+"""Products of vectors, matrices and tensors.
+
+All of them are linear in each factor (or conjugate-linear, for the first factor of ``vdot``, ``vecdot`` and
+``vecmat``), so that a tangent goes through the product itself and each cotangent is again a product. The core
+sums a cotangent over the axes along which its argument was broadcast.
+"""
+
+import functools
+import string
 
 import numpy as np
 
 import autograd_c.numpy as anp
 
-from ..extend import call, rule
+from .._core import value_of
+from ..extend import call, composite, rule
+
+ndarray = np.ndarray
 
 
-def _swap(x):
-    return anp.swapaxes(x, -1, -2)
+def _mul2(x, y):
+    """The product of two matrices; the method is the shortest way to BLAS for plain ones."""
+    return x.dot(y) if type(x) is ndarray and type(y) is ndarray else dot(x, y)
 
 
-def _matmul_left(g, x, y):
+def _array(x):
+    """What has axes as it is, lists and Python numbers as arrays."""
+    return x if hasattr(x, "ndim") else np.asarray(x)
+
+
+def _rows(x):
+    """All axes but the last in one."""
+    return x if x.ndim == 2 else anp.reshape(x, (-1, x.shape[-1]))
+
+
+# --- matrices and vectors -------------------------------------------------------------------------
+
+
+def _matmul_left(g, _ans, _x, y):
+    _x, y = _array(_x), _array(y)
+    if y.ndim == 2:
+        return _mul2(g, y.T) if _x.ndim == 2 else matmul(y, g) if _x.ndim == 1 else matmul(g, y.T)
     if y.ndim == 1:
-        return anp.expand_dims(g, -1) * y if x.ndim > 1 else g * y
-    if x.ndim == 1:
-        return anp.matmul(y, anp.expand_dims(g, -1))[..., 0]
-    return anp.matmul(g, _swap(y))
+        return g * y if _x.ndim == 1 else g[..., None] * y
+    return matmul(y, g[..., None])[..., 0] if _x.ndim == 1 else matmul(g, y.mT)
 
 
-def _matmul_right(g, x, y):
-    if x.ndim == 1:
-        return g * x if y.ndim == 1 else anp.expand_dims(x, -1) * anp.expand_dims(g, -2)
-    if y.ndim == 1:
-        return anp.matmul(_swap(x), anp.expand_dims(g, -1))[..., 0]
-    return anp.matmul(_swap(x), g)
+def _matmul_right(g, _ans, x, _y):
+    x, _y = _array(x), _array(_y)
+    if _y.ndim == 2:
+        # One large product also where the first factor is a stack of matrices that share the second.
+        return x[:, None] * g if x.ndim == 1 else _mul2(_rows(x).T, _rows(g))
+    if _y.ndim == 1:
+        return g * x if x.ndim == 1 else matmul(anp.reshape(g, -1), _rows(x))
+    return x[:, None] * g[..., None, :] if x.ndim == 1 else matmul(x.mT, g)
 
 
-rule(
+matmul = rule(
     np.matmul,
-    (lambda g, _ans, _x, y: _matmul_left(g, _x, y), lambda g, _ans, x, _y: _matmul_right(g, x, _y)),
+    (_matmul_left, _matmul_right),
     ("same", "same"),
     examples=(
         lambda x: call(x(3, 4), x(4, 2)),
@@ -37,26 +65,558 @@ rule(
         lambda x: call(x(3, 4), x(4)),
         lambda x: call(x(4), x(4)),
         lambda x: call(x(5, 3, 4), x(4, 2)),
+        lambda x: call(x(3, 4), x(5, 4, 2)),
         lambda x: call(x(2, 1, 3, 4), x(5, 4, 2)),
         lambda x: call(x(4), x(5, 4, 2)),
         lambda x: call(x(5, 3, 4), x(4)),
+        lambda x: call(x(3, 0), x(0, 2)),
     ),
 )
 
 
-def _swapaxes(g, x, a, b):
-    return anp.swapaxes(g, a, b)
+def _dot_left(g, _ans, _x, y):
+    _x, y = _array(_x), _array(y)
+    if _x.ndim == 2 and y.ndim == 2:
+        return _mul2(g, y.T)
+    if not _x.ndim or not y.ndim:
+        return g * y
+    if y.ndim <= 2:
+        return _matmul_left(g, _ans, _x, y)
+    return _tensordot_left(g, _ans, _x, y, (-1, -2))
+
+
+def _dot_right(g, _ans, x, _y):
+    x, _y = _array(x), _array(_y)
+    if x.ndim == 2 and _y.ndim == 2:
+        return _mul2(x.T, g)
+    if not x.ndim or not _y.ndim:
+        return g * x
+    if _y.ndim <= 2:
+        return _matmul_right(g, _ans, x, _y)
+    return _tensordot_right(g, _ans, x, _y, (-1, -2))
+
+
+dot = rule(
+    np.dot,
+    (_dot_left, _dot_right),
+    ("same", "same"),
+    examples=(
+        lambda x: call(x(3, 4), x(4, 2)),
+        lambda x: call(x(4), x(4, 2)),
+        lambda x: call(x(3, 4), x(4)),
+        lambda x: call(x(4), x(4)),
+        lambda x: call(x(), x(4, 2)),
+        lambda x: call(x(3, 4), x()),
+        lambda x: call(x(2, 3, 4), x(4, 2)),
+        lambda x: call(x(2, 3), x(4, 3, 2)),
+        lambda x: call(x(3), x(4, 3, 2)),
+        lambda x: call(x(2, 3, 4), x(4)),
+    ),
+)
+
+
+def _inner_left(g, _ans, _x, y):
+    _x, y = _array(_x), _array(y)
+    if not _x.ndim or not y.ndim:
+        return g * y
+    if y.ndim == 1:
+        return g * y if _x.ndim == 1 else g[..., None] * y
+    return anp.tensordot(g, y, y.ndim - 1)
+
+
+def _inner_right(g, _ans, x, _y):
+    x, _y = _array(x), _array(_y)
+    if not x.ndim or not _y.ndim:
+        return g * x
+    if x.ndim == 1:
+        return g * x if _y.ndim == 1 else g[..., None] * x
+    k = x.ndim - 1
+    return anp.tensordot(g, x, (range(k), range(k)))
 
 
 rule(
-    np.swapaxes,
-    (lambda g, _ans, _x, axis1, axis2: anp.swapaxes(g, axis1, axis2), None, None),
-    ("same", None, None),
-    examples=(lambda x: call(x(2, 3, 4), 0, 2),),
+    np.inner,
+    (_inner_left, _inner_right),
+    ("same", "same"),
+    examples=(
+        lambda x: call(x(4), x(4)),
+        lambda x: call(x(3, 4), x(4)),
+        lambda x: call(x(4), x(3, 4)),
+        lambda x: call(x(2, 3, 4), x(5, 4)),
+        lambda x: call(x(), x(4)),
+        lambda x: call(x(3, 2), x()),
+    ),
 )
+
+
 rule(
-    np.expand_dims,
-    (lambda g, _ans, _x, axis: anp.reshape(g, _x.shape), None),
-    ("same", None),
-    examples=(lambda x: call(x(2, 3), 1), lambda x: call(x(2, 3), (0, -1))),
+    np.outer,
+    (
+        lambda g, _ans, _x, y: anp.reshape(dot(g, anp.reshape(y, -1)), _array(_x).shape),
+        lambda g, _ans, x, _y: anp.reshape(dot(anp.reshape(x, -1), g), _array(_y).shape),
+    ),
+    ("same", "same"),
+    examples=(
+        lambda x: call(x(3), x(4)),
+        lambda x: call(x(2, 3), x(4)),
+        lambda x: call(x(), x(2, 2)),
+    ),
 )
+
+
+# --- with the conjugate of the first factor -------------------------------------------------------
+
+rule(
+    np.vdot,
+    (
+        lambda g, _ans, _x, y: anp.conj(anp.reshape(g * _array(y), _array(_x).shape)),
+        lambda g, _ans, x, _y: anp.reshape(g * anp.conj(x), _array(_y).shape),
+    ),
+    ("same", "same"),
+    examples=(
+        lambda x: call(x(4), x(4)),
+        lambda x: call(x(2, 3), x(3, 2)),
+        lambda x: call(x(2, 3), x(6)),
+    ),
+)
+
+
+def _to_last(x, axis):
+    return x if axis == -1 else anp.moveaxis(x, axis, -1)
+
+
+def _from_last(c, axis, ndim):
+    """Puts the last axis back where an argument of `ndim` axes has it; `c` may have more axes in front."""
+    return c if axis == -1 else anp.moveaxis(c, -1, axis % ndim + c.ndim - ndim)
+
+
+def _vecdot_left(g, _ans, _x, y, axis=-1):
+    return _from_last(anp.conj(g[..., None] * _to_last(_array(y), axis)), axis, _array(_x).ndim)
+
+
+def _vecdot_right(g, _ans, x, _y, axis=-1):
+    return _from_last(g[..., None] * anp.conj(_to_last(_array(x), axis)), axis, _array(_y).ndim)
+
+
+rule(
+    np.vecdot,
+    (_vecdot_left, _vecdot_right),
+    ("same", "same"),
+    examples=(
+        lambda x: call(x(4), x(4)),
+        lambda x: call(x(3, 4), x(4)),
+        lambda x: call(x(4), x(2, 3, 4)),
+        lambda x: call(x(3, 1, 4), x(2, 4)),
+        lambda x: call(x(4, 3), x(2, 4, 3), axis=-2),
+        lambda x: call(x(4, 3), x(4, 1), axis=0),
+    ),
+)
+
+# NumPy has these two since 2.2.
+if hasattr(np, "matvec"):
+    rule(
+        np.matvec,
+        (
+            lambda g, _ans, _x, y: g[..., :, None] * _array(y)[..., None, :],
+            lambda g, _ans, x, _y: (
+                matmul(anp.reshape(g, -1), _rows(_array(x)))
+                if _array(_y).ndim == 1
+                else matmul(_array(x).mT, g[..., None])[..., 0]
+            ),
+        ),
+        ("same", "same"),
+        examples=(
+            lambda x: call(x(3, 4), x(4)),
+            lambda x: call(x(5, 3, 4), x(4)),
+            lambda x: call(x(3, 4), x(5, 4)),
+            lambda x: call(x(2, 1, 3, 4), x(5, 4)),
+        ),
+    )
+    rule(
+        np.vecmat,
+        (
+            lambda g, _ans, _x, y: anp.conj(matmul(y, g[..., None])[..., 0]),
+            lambda g, _ans, x, _y: anp.conj(x)[..., :, None] * g[..., None, :],
+        ),
+        ("same", "same"),
+        examples=(
+            lambda x: call(x(3), x(3, 4)),
+            lambda x: call(x(3), x(5, 3, 4)),
+            lambda x: call(x(5, 3), x(3, 4)),
+            lambda x: call(x(2, 1, 3), x(5, 3, 4)),
+        ),
+    )
+
+
+# --- tensors --------------------------------------------------------------------------------------
+
+
+def _contracted(axes, nx, ny):
+    """The axes that ``tensordot`` sums over and those that it leaves, of both factors."""
+    if isinstance(axes, (int, np.integer)):
+        xs, ys = range(nx - axes, nx), range(axes)
+    else:
+        xs, ys = ([a] if isinstance(a, (int, np.integer)) else a for a in axes)
+    xs, ys = [int(a) % nx for a in xs], [int(a) % ny for a in ys]
+    return xs, [i for i in range(nx) if i not in xs], ys, [i for i in range(ny) if i not in ys]
+
+
+def _permuted(c, order):
+    """``transpose`` undone: axis ``order[i]`` of the result is axis `i` of `c`."""
+    return c if order == sorted(order) else anp.transpose(c, [int(i) for i in np.argsort(order)])
+
+
+def _tensordot_left(g, _ans, _x, y, axes=2):
+    y = _array(y)
+    xs, x_free, ys, y_free = _contracted(axes, _array(_x).ndim, y.ndim)
+    c = anp.tensordot(g, y, (range(len(x_free), g.ndim), y_free))
+    # What is left of y are its contracted axes in rising order.
+    return _permuted(c, x_free + [xs[ys.index(a)] for a in sorted(ys)])
+
+
+def _tensordot_right(g, _ans, x, _y, axes=2):
+    x = _array(x)
+    xs, x_free, ys, y_free = _contracted(axes, x.ndim, _array(_y).ndim)
+    c = anp.tensordot(x, g, (x_free, range(len(x_free))))
+    return _permuted(c, [ys[xs.index(a)] for a in sorted(xs)] + y_free)
+
+
+rule(
+    np.tensordot,
+    (_tensordot_left, _tensordot_right, None),
+    ("same", "same", None),
+    examples=(
+        lambda x: call(x(2, 3, 4), x(3, 4, 5)),
+        lambda x: call(x(2, 3), x(4, 5), axes=0),
+        lambda x: call(x(2, 3), x(3, 4), axes=1),
+        lambda x: call(x(2, 3, 4), x(4, 5, 2), axes=([0, 2], [2, 0])),
+        lambda x: call(x(2, 3, 4), x(4, 3, 2), axes=((-1, 1), (0, -2))),
+        lambda x: call(x(2, 3), x(4, 2), axes=(0, 1)),
+        lambda x: call(x(2, 3), x(2, 3)),
+    ),
+)
+
+
+@composite(
+    np.kron,
+    examples=(
+        lambda x: call(x(3), x(4)),
+        lambda x: call(x(2, 3), x(3, 2)),
+        lambda x: call(x(2, 2, 3), x(2)),
+        lambda x: call(x(2), x(2, 2)),
+        lambda x: call(x(), x(3)),
+    ),
+)
+def kron(a, b):
+    """Each axis of `a` in front of the same axis of `b`, then the two made one."""
+    a, b = _array(a), _array(b)
+    if not a.ndim or not b.ndim:
+        return anp.multiply(a, b)
+    n = max(a.ndim, b.ndim)
+    a_shape = (1,) * (n - a.ndim) + a.shape
+    b_shape = (1,) * (n - b.ndim) + b.shape
+    spread = anp.reshape(a, [k for size in a_shape for k in (size, 1)])
+    product = spread * anp.reshape(b, [k for size in b_shape for k in (1, size)])
+    return anp.reshape(product, [k * m for k, m in zip(a_shape, b_shape, strict=True)])
+
+
+# --- cross ----------------------------------------------------------------------------------------
+
+
+def _cross3(a, b, axisa=-1, axisb=-1, axisc=-1):
+    return np.cross(a, b, axisa, axisb, axisc)
+
+
+def _cross_left(g, _ans, _a, b, axisa=-1, axisb=-1, axisc=-1):
+    return _from_last(cross3(_to_last(b, axisb), _to_last(g, axisc)), axisa, _a.ndim)
+
+
+def _cross_right(g, _ans, a, _b, axisa=-1, axisb=-1, axisc=-1):
+    return _from_last(cross3(_to_last(g, axisc), _to_last(a, axisa)), axisb, _b.ndim)
+
+
+cross3 = rule(
+    _cross3,
+    (_cross_left, _cross_right),
+    ("same", "same"),
+    name="cross",
+)
+
+
+@composite(
+    np.cross,
+    examples=(
+        lambda x: call(x(3), x(3)),
+        lambda x: call(x(4, 3), x(3)),
+        lambda x: call(x(2, 1, 3), x(4, 3)),
+        lambda x: call(x(3, 4), x(4, 3), axisa=0),
+        lambda x: call(x(3, 4), x(3, 4), axis=0),
+        lambda x: call(x(4, 3), x(4, 3), axisc=0),
+    ),
+)
+def _cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = _array(a), _array(b)
+    sizes = {x.shape[k] if x.ndim else 0 for x, k in ((a, axisa), (b, axisb))}
+    if sizes == {3}:
+        return cross3(a, b, axisa=axisa, axisb=axisb, axisc=axisc)
+    if sizes <= {2, 3}:
+        raise TypeError(
+            "cross has a derivative for vectors of three components; for two write a[0] * b[1] - a[1] * b[0]"
+        )
+    raise ValueError("cross: the vectors must have three components")
+
+
+@composite(
+    np.linalg.cross, examples=(lambda x: call(x(4, 3), x(3)), lambda x: call(x(3, 2), x(3, 2), axis=0))
+)
+def _linalg_cross(x1, x2, /, *, axis=-1):
+    return _cross(x1, x2, axis=axis)
+
+
+# --- einsum ---------------------------------------------------------------------------------------
+#
+# The cotangent of an operand is an einsum of the result's cotangent with the other operands, over the
+# operand's own labels. Labels are single letters once a call is normalised, with letters of their own for
+# the axes behind "...".
+
+
+@functools.lru_cache(maxsize=1024)
+def _labels(subscripts, ndims):
+    """The labels of each operand and of the result, with the ellipsis spelled out."""
+    subscripts = subscripts.replace(" ", "")
+    inputs, arrow, output = subscripts.partition("->")
+    inputs = inputs.split(",")
+    spare = [c for c in string.ascii_letters if c not in subscripts]
+    widths = [n - len(s.replace("...", "")) if "..." in s else 0 for s, n in zip(inputs, ndims, strict=True)]
+    dots = "".join(spare[: max(widths, default=0)])
+    inputs = tuple(s.replace("...", dots[len(dots) - w :]) for s, w in zip(inputs, widths, strict=True))
+    if arrow:
+        return inputs, output.replace("...", dots)
+    every = "".join(inputs)
+    return inputs, dots + "".join(sorted(c for c in set(every) - set(dots) if every.count(c) == 1))
+
+
+@functools.lru_cache(maxsize=1024)
+def _adjoint_plan(subscripts, ndims, argnum):
+    """How the cotangent of an operand is computed.
+
+    Returns the subscripts of the einsum, the axes of the operand that the einsum lacks (labels that no one
+    else has: the cotangent is the same all along), and for each repeated label the axis whose identity
+    matrix joins the einsum.
+    """
+    inputs, output = _labels(subscripts, ndims)
+    own = inputs[argnum]
+    others = inputs[:argnum] + inputs[argnum + 1 :]
+    spare = (c for c in string.ascii_letters if c not in "".join(inputs) + output)
+    target, diagonal = [], []
+    for axis, label in enumerate(own):
+        if label in target:
+            diagonal.append((axis, label + next(spare)))
+            label = diagonal[-1][1][1]
+        target.append(label)
+    known = set(output).union(*others, *(pair for _, pair in diagonal))
+    missing = tuple(i for i, label in enumerate(target) if label not in known)
+    operands = [output, *others, *(pair for _, pair in diagonal)]
+    result = "".join(label for label in target if label in known)
+    return ",".join(operands) + "->" + result, missing, tuple(axis for axis, _ in diagonal)
+
+
+def _einsum_adjoint(argnum, g, own, others, subscripts, ndims, optimize):
+    plan, missing, diagonal = _adjoint_plan(subscripts, ndims, argnum)
+    eyes = [np.eye(own.shape[axis], dtype=own.dtype) for axis in diagonal]
+    c = _einsum_any(plan, g, *others, *eyes, optimize=optimize)
+    return anp.expand_dims(c, missing) if missing else c
+
+
+def _einsum_any(subscripts, *operands, **kwargs):
+    """An einsum of operands that may be traced, with the rule that keeps least."""
+    if len(operands) < 3:
+        return (_einsum1, _einsum2)[len(operands) - 1](subscripts, *operands, **kwargs)
+    return _einsum(subscripts, *operands, **kwargs)
+
+
+def _c_einsum(subscripts, *operands, **kwargs):
+    return np.einsum(subscripts, *operands, **kwargs)
+
+
+def _vjp1(g, _ans, subscripts, _x, optimize=False, **kwargs):
+    return _einsum_adjoint(0, g, _x, (), subscripts, (_x.ndim,), optimize is not False)
+
+
+def _vjp2_left(g, _ans, subscripts, _x, y, optimize=False, **kwargs):
+    return _einsum_adjoint(0, g, _x, (y,), subscripts, (_x.ndim, y.ndim), optimize is not False)
+
+
+def _vjp2_right(g, _ans, subscripts, x, _y, optimize=False, **kwargs):
+    return _einsum_adjoint(1, g, _y, (x,), subscripts, (x.ndim, _y.ndim), optimize is not False)
+
+
+def _vjp_many(argnum, g, _ans, subscripts, *operands, optimize=False, **kwargs):
+    k = argnum - 1
+    ndims = tuple(x.ndim if hasattr(x, "ndim") else np.ndim(x) for x in operands)
+    others = operands[:k] + operands[k + 1 :]
+    return _einsum_adjoint(k, g, operands[k], others, subscripts, ndims, optimize is not False)
+
+
+def _private(fun):
+    """A function of its own for a further primitive of the same name."""
+    return lambda *args, **kwargs: fun(*args, **kwargs)
+
+
+_einsum1 = rule(_private(_c_einsum), (None, _vjp1), (None, "same"), name="einsum")
+_einsum2 = rule(_private(_c_einsum), (None, _vjp2_left, _vjp2_right), (None, "same", "same"), name="einsum")
+_einsum = rule(_private(_c_einsum), _vjp_many, "same", name="einsum")
+
+
+def _interleaved(args):
+    """``einsum(x, [0, 1], y, [1], [0])`` with its labels as letters."""
+    operands, lists = list(args[:-1:2]), list(args[1::2])
+    output = args[-1] if len(args) % 2 else None
+    numbers = sorted({k for s in [*lists, output or []] for k in s if k is not Ellipsis})
+    letter = dict(zip(numbers, string.ascii_letters, strict=False))
+    letter[Ellipsis] = "..."
+    spelled = ",".join("".join(letter[k] for k in s) for s in lists)
+    if output is not None:
+        spelled += "->" + "".join(letter[k] for k in output)
+    return spelled, operands
+
+
+@composite(
+    np.einsum,
+    examples=(
+        lambda x: call("ij,jk->ik", x(3, 4), x(4, 2)),
+        lambda x: call("ij,jk", x(3, 4), x(4, 2)),
+        lambda x: call("ij,jk,kl->il", x(3, 4), x(4, 2), x(2, 3), optimize=True),
+        lambda x: call("ij->ji", x(3, 4)),
+        lambda x: call("ii->i", x(3, 3)),
+        lambda x: call("ii", x(3, 3)),
+        lambda x: call("iji->j", x(3, 2, 3)),
+        lambda x: call("ij->", x(3, 4)),
+        lambda x: call("ij,k->k", x(3, 4), x(2)),
+        lambda x: call("...ij,...jk->...ik", x(2, 3, 4), x(4, 2)),
+        lambda x: call("i...,i...->...", x(3, 2), x(3, 1)),
+        lambda x: call("i...,j...", x(3, 2), x(2, 2)),
+        lambda x: call("ij,ij->ij", x(3, 1), x(1, 4)),
+        lambda x: call("ij,ij->", x(3, 1), x(3, 4)),
+        lambda x: call("i,i,i->", x(3), x(3), x(3)),
+        lambda x: call(x(3, 4), [0, 1], x(4, 2), [1, 2], [0, 2]),
+        lambda x: call(x(3, 4), [7, 3], x(4), [3]),
+        lambda x: call(x(2, 3, 4), [Ellipsis, 1], [1, Ellipsis]),
+        lambda x: call("bij,bjk,bk->bi", x(2, 3, 4), x(2, 4, 2), x(2, 2), optimize="greedy"),
+        lambda x: call("ij, jk -> ki", x(3, 4), x(4, 2), optimize=["einsum_path", (0, 1)]),
+    ),
+)
+def einsum(*operands, out=None, optimize=False, **kwargs):
+    """The primitive for the number of operands, with the labels as one string."""
+    if out is not None:
+        raise TypeError("einsum: out= cannot hold a traced value; drop it and use the result")
+    if isinstance(operands[0], str):
+        subscripts, operands = operands[0], operands[1:]
+    else:
+        subscripts, operands = _interleaved(operands)
+    if optimize is not False:
+        kwargs["optimize"] = optimize
+    return _einsum_any(subscripts, *map(_array, operands), **kwargs)
+
+
+@composite(np.einsum_path)
+def einsum_path(*operands, **kwargs):
+    """Depends on shapes only, so that traced operands stand for their values."""
+    return np.einsum_path(*map(value_of, operands), **kwargs)
+
+
+# --- numpy.linalg's ---------------------------------------------------------------------------------
+
+
+@composite(np.linalg.outer, examples=(lambda x: call(x(3), x(4)),))
+def _linalg_outer(x1, x2, /):
+    x1, x2 = _array(x1), _array(x2)
+    if x1.ndim != 1 or x2.ndim != 1:
+        raise ValueError(f"linalg.outer: the factors must be vectors, not of {x1.ndim} and {x2.ndim} axes")
+    return anp.outer(x1, x2)
+
+
+@composite(np.linalg.matmul, examples=(lambda x: call(x(2, 3, 4), x(4, 2)),))
+def _linalg_matmul(x1, x2, /):
+    return matmul(x1, x2)
+
+
+@composite(
+    np.linalg.tensordot,
+    examples=(lambda x: call(x(2, 3, 4), x(3, 4, 5)), lambda x: call(x(2, 3), x(3), axes=1)),
+)
+def _linalg_tensordot(x1, x2, /, *, axes=2):
+    return anp.tensordot(x1, x2, axes=axes)
+
+
+@composite(
+    np.linalg.vecdot, examples=(lambda x: call(x(3, 4), x(4)), lambda x: call(x(4, 3), x(4, 3), axis=-2))
+)
+def _linalg_vecdot(x1, x2, /, *, axis=-1):
+    return anp.vecdot(x1, x2, axis=axis)
+
+
+def _chain_order(sizes):
+    """Where to split each run of matrices: matrix i has shape ``(sizes[i], sizes[i + 1])``.
+
+    Dynamic programming over the runs by length (Cormen, Leiserson, Rivest and Stein, Introduction to
+    Algorithms, section 15.2).
+    """
+    n = len(sizes) - 1
+    cost = {(i, i): 0 for i in range(n)}
+    split = {}
+    for length in range(1, n):
+        for i in range(n - length):
+            j = i + length
+            ends = sizes[i] * sizes[j + 1]
+            costs = [cost[i, k] + cost[k + 1, j] + ends * sizes[k + 1] for k in range(i, j)]
+            cost[i, j] = min(costs)
+            split[i, j] = i + costs.index(cost[i, j])
+    return split
+
+
+def _multiply_chain(arrays, split, i, j):
+    if i == j:
+        return arrays[i]
+    k = split[i, j]
+    return dot(_multiply_chain(arrays, split, i, k), _multiply_chain(arrays, split, k + 1, j))
+
+
+def _order_of(sizes):
+    if len(sizes) == 4:
+        # Of two orders that cost the same NumPy takes the right one first for three matrices.
+        a, b, c, d = sizes
+        left_first = a * c * (b + d) < b * d * (a + c)
+        return {(0, 2): 1, (0, 1): 0} if left_first else {(0, 2): 0, (1, 2): 1}
+    return _chain_order(sizes)
+
+
+@composite(
+    np.linalg.multi_dot,
+    examples=(
+        lambda x: call([x(3, 4), x(4, 2)]),
+        lambda x: call([x(3, 4), x(4, 2), x(2, 5)]),
+        lambda x: call([x(4), x(4, 2), x(2, 5), x(5)]),
+        lambda x: call([x(3, 4), x(4, 2), x(2, 5), x(5, 3), x(3)]),
+    ),
+)
+def multi_dot(arrays, *, out=None):
+    """The products in the order that costs least, as NumPy takes them."""
+    if out is not None:
+        raise TypeError("multi_dot: out= cannot hold a traced value; drop it and use the result")
+    arrays = [_array(a) for a in arrays]
+    if len(arrays) < 2:
+        raise ValueError("multi_dot: two arrays or more are needed")
+    if len(arrays) == 2:
+        return dot(arrays[0], arrays[1])
+    first, last = arrays[0].ndim, arrays[-1].ndim
+    arrays[0] = anp.atleast_2d(arrays[0])
+    if last == 1:
+        arrays[-1] = anp.reshape(arrays[-1], (-1, 1))
+    sizes = [a.shape[0] for a in arrays] + [arrays[-1].shape[1]]
+    result = _multiply_chain(arrays, _order_of(sizes), 0, len(arrays) - 1)
+    if first == 1 and last == 1:
+        return result[0, 0]
+    return anp.reshape(result, -1) if first == 1 or last == 1 else result
