@@ -234,39 +234,44 @@ def trace_forward(call, list leaves, list tangents):
 
 
 def grad_hot(fun, tuple args, kwargs, Py_ssize_t argnum, bint want_value):
-    """Gradient of a scalar function with respect to one array or number; the short way of `grad`.
+    """Gradient of a scalar function with respect to one argument; the short way of `grad`.
 
-    Returns `NotImplemented` for an argument that is a container, so that the caller can take the
-    general way.
+    The argument is an array, a number, or lists, tuples and dicts of them. Returns `NotImplemented` for any
+    other, so that the caller can take the general way.
     """
     cdef Trace t
     cdef Tape tape
     cdef Box b
-    cdef object x, y, value, g
+    cdef object x, y, value, g, boxed
     cdef tuple full
     cdef Adjoint *adjoints
     cdef Py_ssize_t i, n = len(args)
-    cdef int raised
+    cdef int slot = 0
     if not 0 <= argnum < n:
         return NotImplemented
     x = args[argnum]
-    if type(x) is not float and not cnp.PyArray_CheckExact(x) and type(x) is not Box and type(x) is not np_float64:
+    if not plain_tree(x):
         return NotImplemented
     t = open_trace(REVERSE)
     tape = t.tape
     try:
-        b = leaf_box(t, x, None)
+        boxed = box_tree(t, x)
         full = PyTuple_New(n)
         for i in range(n):
-            x = b if i == argnum else args[i]
-            Py_INCREF(x)
-            PyTuple_SET_ITEM(full, i, x)
+            y = boxed if i == argnum else args[i]
+            Py_INCREF(y)
+            PyTuple_SET_ITEM(full, i, y)
         y = PyObject_Call(fun, full, kwargs) if kwargs else PyObject_CallObject(fun, full)
     finally:
         t.close()
     if type(y) is not Box or (<Box>y).trace is not t:
         value = hooks["scalar_result"](y)
-        return (value, leaf_zero(tape)) if want_value else leaf_zero(tape)
+        adjoints = new_adjoints(tape)
+        try:
+            g = gradient_tree(tape, adjoints, x, &slot)
+        finally:
+            free_adjoints(tape, adjoints)
+        return (value, g) if want_value else g
     b = current(<Box>y)
     adjoints = new_adjoints(tape)
     try:
@@ -277,22 +282,54 @@ def grad_hot(fun, tuple args, kwargs, Py_ssize_t argnum, bint want_value):
             put_adjoint(&adjoints[b.slot], hooks["unit_cotangent"](<object>b.v, box_meta(b)))
         value = box_value(b) if want_value else None
         full = None
-        x = None
-        fp_clear()
-        sweep(tape, adjoints, True)
-        raised = fp_flags() | tape.flags
-        if raised:
-            give_errors("gradient", raised)
-        g = leaf_gradient(tape, adjoints, 0)
+        boxed = None
+        run_sweep(tape, adjoints, True)
+        g = gradient_tree(tape, adjoints, x, &slot)
     finally:
         free_adjoints(tape, adjoints)
     return (value, g) if want_value else g
 
 
-cdef object leaf_zero(Tape t):
-    if t.entries[0].flags & DOUBLE:
-        return float64(0.0)
-    return hooks["zeros"](<object>t.residual(&t.entries[0], 0))
+cdef bint plain_tree(object x) except -1:
+    """Whether an argument is of arrays, floats and boxes in plain lists, tuples and dicts."""
+    if cnp.PyArray_CheckExact(x) or type(x) is Box or type(x) is float or type(x) is np_float64:
+        return True
+    if type(x) is list or type(x) is tuple:
+        for item in x:
+            if not plain_tree(item):
+                return False
+        return True
+    if type(x) is dict:
+        for item in (<dict>x).values():
+            if not plain_tree(item):
+                return False
+        return True
+    return False
+
+
+cdef object box_tree(Trace t, object x):
+    """The same structure with its leaves boxed, on slots that count up."""
+    if type(x) is list:
+        return [box_tree(t, item) for item in <list>x]
+    if type(x) is tuple:
+        return tuple([box_tree(t, item) for item in <tuple>x])
+    if type(x) is dict:
+        return {key: box_tree(t, item) for key, item in (<dict>x).items()}
+    return leaf_box(t, x, None)
+
+
+cdef object gradient_tree(Tape t, Adjoint *adjoints, object x, int *slot):
+    """The gradient of each leaf, in the structure that `box_tree` boxed."""
+    cdef object g
+    if type(x) is list:
+        return [gradient_tree(t, adjoints, item, slot) for item in <list>x]
+    if type(x) is tuple:
+        return tuple([gradient_tree(t, adjoints, item, slot) for item in <tuple>x])
+    if type(x) is dict:
+        return {key: gradient_tree(t, adjoints, item, slot) for key, item in (<dict>x).items()}
+    g = leaf_gradient(t, adjoints, slot[0])
+    slot[0] += 1
+    return g
 
 
 # --- recording -------------------------------------------------------------------------------
