@@ -148,15 +148,13 @@ def _needs(vjp, for_all):
     """What a vjp rule reads, as bits: bit 0 the result, bit k + 1 argument k, all bits for `*args`."""
     if vjp is None:
         return 0
-    names = [
-        (p.name, p.kind) for p in inspect.signature(vjp).parameters.values() if p.kind is not p.KEYWORD_ONLY
-    ]
-    names = names[2 if for_all else 1 :]
-    bits = 0
-    for i, (name, kind) in enumerate(names):
-        if name.startswith("_") or kind is inspect.Parameter.VAR_KEYWORD:
-            continue
-        bits |= (2**64 - 1) >> i << i if kind is inspect.Parameter.VAR_POSITIONAL else 1 << i
+    code = vjp.__code__
+    names = code.co_varnames[2 if for_all else 1 : code.co_argcount]
+    bits = sum(1 << i for i, name in enumerate(names) if not name.startswith("_"))
+    if code.co_flags & inspect.CO_VARARGS:
+        rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
+        if not rest.startswith("_"):
+            bits |= (2**64 - 1) >> len(names) << len(names)
     return bits
 
 

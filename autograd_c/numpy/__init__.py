@@ -24,6 +24,7 @@ def __dir__():
 
 from .. import rules as _rules  # noqa: E402, F401  (fills the registry, and uses this module while it does)
 
-for _name in dir(_np):
+# What NumPy has loaded by now; its modules that load on demand stay so, through `__getattr__`.
+for _name in list(vars(_np)):
     if not _name.startswith("_"):
         __getattr__(_name)
