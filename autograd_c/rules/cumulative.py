@@ -1,6 +1,6 @@
 """Running sums and products, and differences.
 
-A running product is differentiated without a division, by a linear recurrence, so that zeros are no special case.
+A running product is differentiated by a linear recurrence, without a division: zeros are no special case.
 """
 
 import numpy as np
@@ -91,7 +91,7 @@ rule(np.nancumsum, (_nancumsum_vjp,), (_nancumsum_jvp,), examples=_NAN)
 def _recurrence(g, x, axis, reverse):
     """``s[k] = g[k] + x[k] * s[k-1]``, or in reverse ``s[k] = g[k] + x[k+1] * s[k+1]``.
 
-    By doubling (Hillis and Steele, 1986): after each step an entry has taken in twice as many of those before it.
+    By doubling (Hillis and Steele, 1986): with each step an entry takes in twice as many of those before it.
     """
     dtype = np.result_type(g, x)
     out = np.array(g, dtype)
@@ -123,7 +123,12 @@ def _recurrence_factor_jvp(t, ans, g, x, axis, reverse):
 
 recurrence = rule(
     _recurrence,
-    (lambda g, _ans, _g, x, axis, reverse: recurrence(g, x, axis, not reverse), _recurrence_factor, None, None),
+    (
+        lambda g, _ans, _g, x, axis, reverse: recurrence(g, x, axis, not reverse),
+        _recurrence_factor,
+        None,
+        None,
+    ),
     ("same", _recurrence_factor_jvp, None, None),
     name="recurrence",
     examples=(

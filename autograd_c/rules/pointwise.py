@@ -18,16 +18,18 @@ from .reductions import no_out
 # --- clip -----------------------------------------------------------------------------------------
 
 
-def _wins(x, bound):
-    """1 where `x` is the greater one, 1/2 in a tie."""
-    return anp.where(x == bound, 0.5, anp.where(x > bound, 1.0, 0.0))
+def _share(ans, x, other, another):
+    """1 where `x` is the result, equal shares where others are too."""
+    a, b = other == ans, another == ans
+    ties = anp.where(a, anp.where(b, 1.0 / 3.0, 0.5), anp.where(b, 0.5, 1.0))
+    return anp.where(x == ans, ties, 0.0)
 
 
 _clip = elementwise(
     Primitive(np.clip),
-    lambda ans, x, low, high: _wins(x, low) * _wins(high, anp.maximum(x, low)),
-    lambda ans, x, low, high: _wins(low, x) * _wins(high, anp.maximum(x, low)),
-    lambda ans, x, low, high: _wins(anp.maximum(x, low), high),
+    lambda ans, x, low, high: _share(ans, x, low, high),
+    lambda ans, x, low, high: _share(ans, low, x, high),
+    lambda ans, x, low, high: _share(ans, high, x, low),
     domain=((-2.0, 2.0), (-1.0, -0.5), (0.5, 1.0)),
 )
 
@@ -82,7 +84,10 @@ rule(
     np.nan_to_num,
     (_finite,),
     (_finite,),
-    examples=(lambda x: call(_holed(x, 2, 3)), lambda x: call(_holed(x, 5), nan=1.0, posinf=2.0, neginf=3.0)),
+    examples=(
+        lambda x: call(_holed(x, 2, 3), True, 1.0, 2.0, -2.0),
+        lambda x: call(_holed(x, 5), nan=1.0, posinf=2.0, neginf=3.0),
+    ),
 )
 
 

@@ -122,8 +122,7 @@ rule(
         lambda x: call(x(3, 4), axis=1),
         lambda x: call(x(3, 4), 0),
         lambda x: call(x(2, 3, 4), axis=(0, -1), keepdims=True),
-        lambda x: call(x(3, 4), axis=1, initial=2.0, where=np.arange(4) != 1),
-        lambda x: call(x(3, 0), axis=1),
+        lambda x: call(x(3, 4), axis=1, initial=x(), where=np.arange(4) != 1),
         lambda x: call(x()),
     ),
 )
@@ -131,7 +130,8 @@ rule(
 
 def _mean_vjp(g, _ans, _x, axis=None, dtype=None, out=None, keepdims=False, where=True):
     g = expanded(g, _x, axis, keepdims)
-    return _masked(g / anp.maximum(_count(_x, axis, where), 1) if where is not True else g / max(_count(_x, axis), 1), where)
+    n = _count(_x, axis, where)
+    return g / max(n, 1) if where is True else anp.where(where, g / anp.maximum(n, 1), 0.0)
 
 
 rule(
@@ -150,30 +150,28 @@ rule(
 # --- variance -------------------------------------------------------------------------------------
 
 
-def _deviation(x, axis, mean, where):
+def _deviation(x, axis, where=True, mean=np._NoValue, correction=None):
     if mean is np._NoValue:
         mean = anp.mean(x, axis=axis, keepdims=True, where=where)
     return _masked(x - mean, where)
 
 
-def _freedom(x, axis, ddof, correction, where):
+def _freedom(x, axis, ddof, where=True, mean=None, correction=np._NoValue):
     n = _count(x, axis, where) - (ddof if correction is np._NoValue else correction)
     return max(n, 0) if where is True else anp.maximum(n, 0)
 
 
-def _var_vjp(
-    g, _ans, x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, where=True, mean=np._NoValue, correction=np._NoValue
-):
-    d = anp.conjugate(_deviation(x, axis, mean, where)) if x.dtype.kind == "c" else _deviation(x, axis, mean, where)
-    return 2.0 * expanded(g, x, axis, keepdims) / _freedom(x, axis, ddof, correction, where) * d
+# `more` is where, mean and correction.
+def _var_vjp(g, _ans, x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **more):
+    d = _deviation(x, axis, **more)
+    d = anp.conjugate(d) if x.dtype.kind == "c" else d
+    return 2.0 * expanded(g, x, axis, keepdims) / _freedom(x, axis, ddof, **more) * d
 
 
-def _var_jvp(
-    t, ans, x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, where=True, mean=np._NoValue, correction=np._NoValue
-):
-    d = _deviation(x, axis, mean, where)
+def _var_jvp(t, ans, x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **more):
+    d = _deviation(x, axis, **more)
     part = anp.real(anp.conjugate(d) * t) if x.dtype.kind == "c" else d * t
-    return anp.sum(2.0 / _freedom(x, axis, ddof, correction, where) * part, axis=axis, keepdims=_keep(keepdims))
+    return anp.sum(2.0 / _freedom(x, axis, ddof, **more) * part, axis=axis, keepdims=_keep(keepdims))
 
 
 def _nonzero(ans):
@@ -239,7 +237,7 @@ rule(
         lambda x: call(x(3, 4), axis=1),
         lambda x: call(x(3, 2), 0),
         lambda x: call(x(2, 3, 2), axis=(0, -1), keepdims=True),
-        lambda x: call(x(3, 4), axis=1, initial=2.0, where=np.arange(4) != 1),
+        lambda x: call(x(3, 4), axis=1, initial=x(), where=np.arange(4) != 1),
         lambda x: call(x(3, 4) * (np.arange(4) != 1), axis=1),
         lambda x: call(x(3, 4) * (np.arange(4) % 2), axis=1),
         lambda x: call(x()),
@@ -253,9 +251,11 @@ rule(
 def winners(x, ans, axis, initial, where):
     """What of the cotangent each entry gets: 1 for the one that is the result, equal shares of a tie."""
     hit = x == ans if where is True else (x == ans) & where
-    count = np.sum(hit, axis=axis, keepdims=True)
+    count = np.count_nonzero(hit, axis=axis, keepdims=True)
     if initial is not None and initial is not np._NoValue:
         count = count + (ans == initial)
+    if np.max(count, initial=0) <= 1:
+        return hit
     return np.divide(hit, np.maximum(count, 1), dtype=real_dtype(np.asarray(x).dtype))
 
 
@@ -284,10 +284,13 @@ for _fun in (np.max, np.amax, np.min, np.amin, np.nanmax, np.nanmin):
     )
 
 
-@composite(np.ptp, examples=(lambda x: call(x(3, 4)), lambda x: call(x(2, 3, 4), axis=(0, -1), keepdims=True)))
+@composite(
+    np.ptp, examples=(lambda x: call(x(3, 4)), lambda x: call(x(2, 3, 4), axis=(0, -1), keepdims=True))
+)
 def ptp(a, axis=None, out=None, keepdims=False):
     no_out("ptp", out)
-    return anp.subtract(anp.max(a, axis=axis, keepdims=_keep(keepdims)), anp.min(a, axis=axis, keepdims=_keep(keepdims)))
+    keepdims = _keep(keepdims)
+    return anp.subtract(anp.max(a, axis=axis, keepdims=keepdims), anp.min(a, axis=axis, keepdims=keepdims))
 
 
 def no_out(name, out):
@@ -317,15 +320,13 @@ def _nanmean_jvp(t, ans, x, axis=None, dtype=None, out=None, keepdims=False, whe
     return anp.reshape(total, ans.shape)
 
 
-def _skipping_nan(base, value, with_result):
+def _skipping(base, value):
     """A rule of the function that sees all entries, for the one that skips NaN."""
-    if with_result:
-        return lambda g, ans, x, *args, where=True, **kwargs: base(
-            g, ans, without_nan(x, value), *args, where=valid(x, where), **kwargs
-        )
-    return lambda g, _ans, x, *args, where=True, **kwargs: base(
-        g, None, without_nan(x, value), *args, where=valid(x, where), **kwargs
-    )
+
+    def skipping(g, ans, x, *args, where=True, **kwargs):
+        return base(g, ans, without_nan(x, value), *args, where=valid(x, where), **kwargs)
+
+    return skipping
 
 
 def _with_gaps(x, *shape):
@@ -344,9 +345,9 @@ _SKIPPING = (
 )
 rule(np.nansum, (_nansum_vjp,), (_nansum_jvp,), examples=_SKIPPING)
 rule(np.nanmean, (_nanmean_vjp,), (_nanmean_jvp,), examples=_SKIPPING)
-rule(np.nanprod, (_skipping_nan(_prod_vjp, 1.0, False),), (_skipping_nan(_prod_jvp, 1.0, False),), examples=_SKIPPING)
-rule(np.nanvar, (_skipping_nan(_var_vjp, 0.0, False),), (_skipping_nan(_var_jvp, 0.0, False),), examples=_SKIPPING)
-rule(np.nanstd, (_skipping_nan(_std_vjp, 0.0, True),), (_skipping_nan(_std_jvp, 0.0, True),), examples=_SKIPPING)
+rule(np.nanprod, (_skipping(_prod_vjp, 1.0),), (_skipping(_prod_jvp, 1.0),), examples=_SKIPPING)
+rule(np.nanvar, (_skipping(_var_vjp, 0.0),), (_skipping(_var_jvp, 0.0),), examples=_SKIPPING)
+rule(np.nanstd, (_skipping(_std_vjp, 0.0),), (_skipping(_std_jvp, 0.0),), examples=_SKIPPING)
 
 # --- weighted means and covariances ---------------------------------------------------------------
 
@@ -359,7 +360,7 @@ def _weights(a, weights, axis):
         raise TypeError("average: axis must be given where the shapes of a and weights differ")
     axes = axes_of(axis, a.ndim)
     if weights.shape != tuple(a.shape[k] for k in axes):
-        raise ValueError(f"average: weights of shape {weights.shape} do not fit axis {axis} of an array of shape {a.shape}")
+        raise ValueError(f"average: weights {weights.shape} do not fit axis {axis} of an array {a.shape}")
     weights = anp.transpose(weights, tuple(np.argsort(axes)))
     return anp.reshape(weights, tuple(n if k in axes else 1 for k, n in enumerate(a.shape)))
 
@@ -424,7 +425,7 @@ def _observation_weights(fweights, aweights, n):
         lambda x: call(x(5, 3), x(5, 2), rowvar=False),
         lambda x: call(x(3, 5), bias=True),
         lambda x: call(x(3, 5), ddof=0, fweights=np.array([1, 2, 1, 3, 1])),
-        lambda x: call(x(3, 5), aweights=np.array([1.0, 0.5, 2.0, 1.5, 0.3]), fweights=np.array([1, 2, 1, 3, 1])),
+        lambda x: call(x(3, 5), aweights=abs(x(5)) + 0.5, fweights=np.array([1, 2, 1, 3, 1])),
     ),
 )
 def cov(m, y=None, rowvar=True, bias=False, ddof=None, fweights=None, aweights=None, *, dtype=None):

@@ -1,7 +1,8 @@
 """Sorting, order statistics, searching and counting.
 
-Sorting moves entries, and so do their derivatives; equal entries are told apart as ``np.argsort`` orders them. The median
-and the quantiles are weighted sums of sorted entries. What returns positions or counts is piecewise constant.
+Sorting moves entries, and derivatives move with them; equal entries are told apart as ``np.argsort`` does.
+The median and the quantiles are weighted sums of sorted entries. What returns positions or counts is
+piecewise constant.
 """
 
 import warnings
@@ -10,37 +11,58 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import value_of
+from .._core import is_box, value_of
 from ..extend import Meta, call, composite, constant, notrace_primitive, refuse, rule
 from .reductions import lanes, real_dtype, unlanes, winners
 
 # --- orders ---------------------------------------------------------------------------------------
 
 
-def _inverse(order, axis):
-    """The ranks that belong to an order."""
-    if order.ndim == 1:
-        ranks = np.empty_like(order)
-        ranks[order] = np.arange(order.size)
-        return ranks
-    ranks = np.empty_like(order)
-    shape = [1] * order.ndim
-    shape[axis] = -1
-    np.put_along_axis(ranks, order, np.arange(order.shape[axis]).reshape(shape), axis)
-    return ranks
-
-
-def _take(x, order, axis):
+def _gathered(x, order, axis):
     return x[order] if x.ndim == 1 else np.take_along_axis(x, order, axis)
 
 
-inverse = notrace_primitive(_inverse)
-permuted = rule(
-    _take,
-    (lambda g, _ans, _x, order, axis: permuted(g, inverse(order, axis), axis), None, None),
+def _placed(x, order, axis, n):
+    """The inverse: lanes of `n` entries, zero where no entry is placed."""
+    shape = list(x.shape)
+    shape[axis] = n
+    out = np.empty(shape, x.dtype) if n == x.shape[axis] else np.zeros(shape, x.dtype)
+    if x.ndim == 1:
+        out[order] = x
+    else:
+        np.put_along_axis(out, order, x, axis)
+    return out
+
+
+# No entry is taken or placed twice, so that each is the transpose of the other.
+gathered = rule(
+    _gathered,
+    (lambda g, _ans, _x, order, axis: placed(g, order, axis, _x.shape[axis]), None, None),
     ("same", None, None),
-    name="permuted",
+    name="gathered",
 )
+placed = rule(
+    _placed,
+    (lambda g, _ans, _x, order, axis, n: gathered(g, order, axis), None, None, None),
+    ("same", None, None, None),
+    name="placed",
+)
+
+
+def _ranks(x, axis):
+    order = np.argsort(x, axis)
+    return _placed(
+        np.broadcast_to(_column(order.shape[axis], axis, order.ndim), order.shape),
+        order,
+        axis,
+        order.shape[axis],
+    )
+
+
+def _column(n, axis, ndim):
+    shape = [1] * ndim
+    shape[axis] = n
+    return np.arange(n).reshape(shape)
 
 
 @notrace_primitive
@@ -51,7 +73,7 @@ def _sorting(x, axis, kind, stable):
 @notrace_primitive
 def _matching(x, ans, axis):
     """An order that makes `ans` of `x`, where `ans` is some rearrangement of it."""
-    return _take(np.argsort(x, axis), _inverse(np.argsort(ans, axis), axis), axis)
+    return _gathered(np.argsort(x, axis), _ranks(ans, axis), axis)
 
 
 def _line(x, axis):
@@ -63,22 +85,22 @@ def _line(x, axis):
 
 def _sort_vjp(g, _ans, x, axis=-1, kind=None, order=None, stable=None):
     line, axis = _line(x, axis)
-    return anp.reshape(permuted(g, inverse(_sorting(line, axis, kind, stable), axis), axis), x.shape)
+    return anp.reshape(placed(g, _sorting(line, axis, kind, stable), axis, line.shape[axis]), x.shape)
 
 
 def _sort_jvp(t, ans, x, axis=-1, kind=None, order=None, stable=None):
     line, k = _line(x, axis)
-    return permuted(_line(t, axis)[0], _sorting(line, k, kind, stable), k)
+    return gathered(_line(t, axis)[0], _sorting(line, k, kind, stable), k)
 
 
 def _partition_vjp(g, ans, x, kth, axis=-1, kind="introselect", order=None):
     line, axis = _line(x, axis)
-    return anp.reshape(permuted(g, inverse(_matching(line, ans, axis), axis), axis), x.shape)
+    return anp.reshape(placed(g, _matching(line, ans, axis), axis, line.shape[axis]), x.shape)
 
 
 def _partition_jvp(t, ans, x, kth, axis=-1, kind="introselect", order=None):
     line, k = _line(x, axis)
-    return permuted(_line(t, axis)[0], _matching(line, ans, k), k)
+    return gathered(_line(t, axis)[0], _matching(line, ans, k), k)
 
 
 rule(
@@ -127,10 +149,10 @@ WHOLE = (np.quantile, np.percentile)
 
 
 def _places(fun, q, x, method, weights):
-    """Where the quantiles are in the sorted lanes of `x`: shape (quantiles,), or (..., quantiles) where lanes differ."""
+    """Where the quantiles are in sorted lanes: shape (quantiles,), or (..., quantiles) where lanes differ."""
     if weights is None and fun in WHOLE:
         return np.ravel(fun(np.arange(x.shape[-1], dtype=real_dtype(x.dtype)), q, method=method))
-    ranks = _inverse(np.argsort(x, axis=-1), x.ndim - 1).astype(real_dtype(x.dtype))
+    ranks = _ranks(x, x.ndim - 1).astype(real_dtype(x.dtype))
     ranks[np.isnan(x)] = np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -188,17 +210,29 @@ place_weights = rule(
 
 
 @notrace_primitive
-def _order_at(x, weights):
-    """An order of the lanes that is right at least where a weight is not zero."""
-    used = np.flatnonzero(np.any(weights, axis=tuple(range(weights.ndim - 1))))
-    return np.argpartition(x, used, axis=-1) if len(used) < 5 else np.argsort(x, axis=-1)
+def _used(weights, neighbours):
+    """The places in the sorted lanes that have a weight, and those that it may move to."""
+    used = np.any(weights, axis=tuple(range(weights.ndim - 1)))
+    if neighbours:
+        used[1:] |= used[:-1]
+    return np.flatnonzero(used)
+
+
+@notrace_primitive
+def _order_at(x, used):
+    """Where in its lane the entry is that belongs to each of these places."""
+    many = len(used) > 4
+    order = np.argsort(x, axis=-1) if many else np.argpartition(x, used, axis=-1)
+    return order[..., used]
 
 
 def _lanes_of(x, q, axis, fun, weights):
     """The lanes, what the places depend on, and the weights of the entries in lanes of their own."""
     if isinstance(axis, tuple) and np.ndim(q) > 1 and fun not in WHOLE:
         # NumPy 2.4 mixes up the axes of the result here.
-        raise TypeError(f"{fun.__name__}: a tuple as axis does not go with q of {np.ndim(q)} dimensions; pass q in one")
+        raise TypeError(
+            f"{fun.__name__}: a tuple as axis does not go with q of {np.ndim(q)} dimensions; pass q in one"
+        )
     y = lanes(x, axis)
     if weights is not None:
         weights = np.asarray(weights)
@@ -234,35 +268,48 @@ def _spread(w, g):
     return anp.matmul(g[..., None, :], w)[..., 0, :]
 
 
+# `more` and `options` are the other arguments of NumPy's function.
 def _quantile_rules(fun):
     """Rules of a quantile function: for its argument and for q."""
 
-    def vjp(g, _ans, x, q, axis=None, out=None, overwrite_input=False, method="linear", keepdims=False, weights=None):
+    def parts(
+        x, q, axis=None, out=None, overwrite_input=False, method="linear", keepdims=False, weights=None
+    ):
+        y, places_of, weights = _lanes_of(x, q, axis, fun, weights)
+        return axis, y, (q, fun, places_of, method, weights)
+
+    def taken(y, q, place):
+        """The weights that are not zero, and where in their lanes the entries are."""
+        w = place_weights(*place)
+        used = _used(w, is_box(q))
+        return w[..., used], _order_at(y, used)
+
+    def vjp(g, _ans, x, q, *more, **options):
+        axis, y, place = parts(x, q, *more, **options)
         if not x.size:
             return np.zeros(x.shape, x.dtype)
-        y, places_of, weights = _lanes_of(x, q, axis, fun, weights)
-        w = place_weights(q, fun, places_of, method, weights)
-        order = _order_at(y, w)
-        return unlanes(permuted(_spread(w, _split(g, q, y.shape[:-1])), inverse(order, -1), -1), x, axis)
+        w, order = taken(y, q, place)
+        return unlanes(placed(_spread(w, _split(g, q, y.shape[:-1])), order, -1, y.shape[-1]), x, axis)
 
-    def jvp(t, ans, x, q, axis=None, out=None, overwrite_input=False, method="linear", keepdims=False, weights=None):
-        y, places_of, weights = _lanes_of(x, q, axis, fun, weights)
-        w = place_weights(q, fun, places_of, method, weights)
-        return _joined(_weighted(w, permuted(lanes(t, axis), _order_at(y, w), -1)), q, ans.shape)
+    def jvp(t, ans, x, q, *more, **options):
+        axis, y, place = parts(x, q, *more, **options)
+        if not x.size:
+            return np.zeros(ans.shape, ans.dtype)
+        w, order = taken(y, q, place)
+        return _joined(_weighted(w, gathered(lanes(t, axis), order, -1)), q, ans.shape)
 
-    def by_q(x, q, axis, method, weights):
+    def by_q(x, q, more, options):
         """The derivative of each quantile by its q, quantiles last."""
-        y, places_of, weights = _lanes_of(x, q, axis, fun, weights)
-        y = permuted(y, _sorting(y, -1, None, None), -1)
-        y = anp.where(anp.isnan(y), 0.0, y)
-        return _weighted(_slopes(q, fun, places_of, method, weights), y)
+        _, y, place = parts(x, q, *more, **options)
+        y = gathered(y, _sorting(y, -1, None, None), -1)
+        return _weighted(_slopes(*place), anp.where(anp.isnan(y), 0.0, y))
 
-    def q_vjp(g, _ans, x, q, axis=None, out=None, overwrite_input=False, method="linear", keepdims=False, weights=None):
-        r = by_q(x, q, axis, method, weights)
+    def q_vjp(g, _ans, x, q, *more, **options):
+        r = by_q(x, q, more, options)
         return _by_quantile(_split(g, q, r.shape[:-1]) * r, q)
 
-    def q_jvp(t, ans, x, q, axis=None, out=None, overwrite_input=False, method="linear", keepdims=False, weights=None):
-        return _joined(anp.reshape(t, -1) * by_q(x, q, axis, method, weights), q, ans.shape)
+    def q_jvp(t, ans, x, q, *more, **options):
+        return _joined(anp.reshape(t, -1) * by_q(x, q, more, options), q, ans.shape)
 
     return (vjp, q_vjp), (jvp, q_jvp)
 
@@ -301,7 +348,8 @@ _NAN_MEDIANS = (
 rule(np.median, *_median_rules(np.quantile), examples=_MEDIANS)
 rule(np.nanmedian, *_median_rules(np.nanquantile), examples=_MEDIANS + _NAN_MEDIANS)
 
-for _fun, _q in ((np.quantile, 1.0), (np.percentile, 100.0), (np.nanquantile, 1.0), (np.nanpercentile, 100.0)):
+for _fun in (np.quantile, np.percentile, np.nanquantile, np.nanpercentile):
+    _q = 100.0 if _fun in (np.percentile, np.nanpercentile) else 1.0
     rule(
         _fun,
         *_quantile_rules(_fun),
@@ -311,9 +359,13 @@ for _fun, _q in ((np.quantile, 1.0), (np.percentile, 100.0), (np.nanquantile, 1.
             lambda x, q=_q: call(x(3, 4), [0.1 * q, 0.6 * q], axis=0, keepdims=True),
             lambda x, q=_q: call(x(2, 3, 4), [[0.1 * q, 0.6 * q], [0.0, q]], axis=1),
             lambda x, q=_q: call(x(2, 3, 4), 0.6 * q, axis=(0, 2)),
+            lambda x, q=_q: call(x(3, 4), (abs(x()) * 0.1 + 0.4) * q, axis=1),
+            lambda x, q=_q: call(x(3, 4), (abs(x(2)) * 0.1 + 0.4) * q, axis=1, method="hazen"),
             lambda x, q=_q: call(x(3, 6), 0.4 * q, axis=1, method="weibull"),
             lambda x, q=_q: call(x(3, 6), 0.43 * q, axis=1, method="lower"),
-            lambda x, q=_q: call(x(3, 4), 0.43 * q, axis=1, method="inverted_cdf", weights=np.arange(12).reshape(3, 4)),
+            lambda x, q=_q: call(
+                x(3, 4), 0.43 * q, axis=1, method="inverted_cdf", weights=np.arange(12).reshape(3, 4)
+            ),
         ),
     )
 
@@ -325,7 +377,14 @@ for _fun, _q in ((np.quantile, 1.0), (np.percentile, 100.0), (np.nanquantile, 1.
     examples=(lambda x: call(x(5)), lambda x: call(x(2, 2)), lambda x: call(x(4, 2), axis=0)),
 )
 def unique(
-    ar, return_index=False, return_inverse=False, return_counts=False, axis=None, *, equal_nan=True, sorted=True
+    ar,
+    return_index=False,
+    return_inverse=False,
+    return_counts=False,
+    axis=None,
+    *,
+    equal_nan=True,
+    sorted=True,
 ):
     ar = anp.asarray(ar)
     _, index, *rest = np.unique(
@@ -342,7 +401,7 @@ def _unique_like(fun, x):
     found = fun(plain)
     values = found if isinstance(found, np.ndarray) else found.values
     _, first = np.unique(plain, return_index=True, equal_nan=False)
-    place = first[_inverse(np.argsort(values), 0)]
+    place = first[_ranks(values, 0)]
     return found, anp.reshape(anp.asarray(x), -1)[place]
 
 
@@ -378,7 +437,10 @@ rule(
     np.bincount,
     (None, _bincount_vjp),
     (None, "same"),
-    examples=(lambda x: call(np.array([0, 2, 2, 5]), x(4)), lambda x: call(np.array([1, 1]), x(2), minlength=4)),
+    examples=(
+        lambda x: call(np.array([0, 2, 2, 5]), x(4)),
+        lambda x: call(np.array([1, 1]), x(2), minlength=4),
+    ),
 )
 
 
@@ -433,9 +495,7 @@ def _heights_vjp(g, _ans, _weights, a, bins, range):
     return anp.reshape(anp.where(inside, g[np.where(inside, place, 0)], 0.0), _weights.shape)
 
 
-heights = rule(
-    _heights, (_heights_vjp, None, None, None), ("same", None, None, None), name="histogram"
-)
+heights = rule(_heights, (_heights_vjp, None, None, None), ("same", None, None, None), name="histogram")
 
 
 @composite(
@@ -459,7 +519,7 @@ def histogram(a, bins=10, range=None, density=None, weights=None):
 
 
 refuse(
-    "counts are piecewise constant; take them of stop_gradient(x), or use np.histogram or np.bincount for traced weights",
+    "counts are piecewise constant; take them of stop_gradient(x), or for traced weights use np.bincount",
     np.histogram2d,
     np.histogramdd,
 )

@@ -1,7 +1,7 @@
 """Methods of ufuncs: ``np.add.reduce``, ``np.maximum.accumulate``, ``np.multiply.outer`` and their kind.
 
 ``outer`` works for every ufunc of two arguments. The running extremes give a tie to its first entry;
-``np.add.at`` and ``np.subtract.at`` update a traced array in place. Methods that are not here refuse a traced value.
+``np.add.at`` and ``np.subtract.at`` update a traced array in place. All other methods refuse a traced value.
 """
 
 import numpy as np
@@ -70,7 +70,7 @@ for _ufunc in (np.maximum, np.minimum, np.fmax, np.fmin):
 
 
 def _log_share(exp, ans, x, axis, keepdims, where):
-    """What of the sum of exponentials each entry makes up; 0 where the result is infinite but the entry is not."""
+    """What of the sum of exponentials each entry makes up."""
     ans = expanded(ans, x, axis, keepdims)
     share = exp(x - anp.where(anp.isinf(ans), 0.0, ans))
     return share if where is True else anp.where(where, share, 0.0)
@@ -129,7 +129,8 @@ def _holders(ans, axis):
 
 
 def _running_vjp(g, ans, _x, axis=0, dtype=None, out=None):
-    return anp.reshape(scatter(anp.reshape(g, -1), anp.reshape(_holders(ans, axis), -1), Meta((ans.size,), g.dtype)), ans.shape)
+    holders = anp.reshape(_holders(ans, axis), -1)
+    return anp.reshape(scatter(anp.reshape(g, -1), holders, Meta((ans.size,), g.dtype)), ans.shape)
 
 
 def _running_jvp(t, ans, x, axis=0, dtype=None, out=None):
