@@ -24,6 +24,7 @@ from .tree import (
     LEAF,
     Constant,
     UntraceableLeaf,
+    argument_leaf,
     describe,
     flatten,
     gather,
@@ -144,8 +145,12 @@ class _Gradient(Derived):
             result = grad_hot(self.__wrapped__, args, kwargs, self._argnum, self._want_value)
         except _NoGradient as error:
             raise TypeError(f"{self._title}: {error}") from None
+        except UntraceableLeaf:
+            result = NotImplemented
         if result is NotImplemented:
             return self._rule(self._title, *self._bind(args, kwargs))
+        if self._want_value and type(result[0]) is float:
+            return np.float64(result[0]), result[1]
         return result
 
 
@@ -185,9 +190,21 @@ def _take_apart(title, x):
         place = locate(x, error.value)
         raise TypeError(f"{title}: {error}{place and f' (it is at {place} of the argument)'}") from None
     if isinstance(structure, Constant):
-        cure = "pass a float, an array of floats or a container of them"
-        raise TypeError(f"{title}: {describe(x)} cannot be differentiated: {cure}")
+        raise TypeError(f"{title}: {_refusal(x)}")
     return leaves, structure
+
+
+def _refusal(x):
+    return UntraceableLeaf(x, "pass a float, an array of floats or a container of them")
+
+
+def _refuse_dtype(value, meta):
+    """What the core calls for an array that is not of floats."""
+    argument_leaf(value)
+    raise _refusal(value)
+
+
+hooks["refuse_dtype"] = _refuse_dtype
 
 
 class _OnLeaves:

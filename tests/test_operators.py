@@ -95,7 +95,9 @@ def test_value_and_grad():
     value, slope = value_and_grad(loss)(VECTOR)
     assert value == loss(VECTOR)
     onp.testing.assert_array_equal(slope, grad(loss)(VECTOR))
-    assert isinstance(value_and_grad(loss)(0.5)[0], onp.float64)
+    for fun in (loss, lambda x: x * x, lambda x: 3.0):
+        assert isinstance(value_and_grad(fun)(0.5)[0], onp.float64)
+        assert isinstance(value_and_grad(lambda p, fun=fun: fun(p[0]))([0.5])[0], onp.float64)
 
 
 @pytest.mark.parametrize("operator", [grad, value_and_grad])
@@ -189,6 +191,7 @@ def weights():
     return {
         "layers": [(MATRIX.copy(), VECTOR[:2].copy()), (onp.ones((1, 2)), 0.5)],
         "point": Point(0.25, [1.5]),
+        "mask": onp.array([True, False]),
         "name": "net",
         "nothing": None,
         "flag": True,
@@ -209,7 +212,8 @@ def test_gradients_have_the_structure_of_the_argument():
     assert type(slopes["point"]) is Point
     assert slopes["layers"][0][0].shape == (2, 3)
     assert slopes["point"].y[0] == 6.0
-    assert slopes["name"] is slopes["nothing"] is slopes["flag"] is None
+    assert slopes["name"] is slopes["nothing"] is slopes["flag"] is slopes["mask"] is None
+    assert grad(lambda p: p[0] ** 2)([3.0, onp.array([True])]) == [6.0, None]
 
 
 def test_gradients_of_containers_are_right():
@@ -696,6 +700,8 @@ class TestArguments:
     def test_integers_inside_containers_are_refused_with_their_place(self, operator):
         with pytest.raises(TypeError, match=r"the int 3 .*at \['w'\]\[1\] of the argument"):
             operator(lambda p: p["w"][0])({"w": [1.0, 3]})
+        with pytest.raises(TypeError, match=r"int64 .*x.astype\(float\) \(it is at \[1\] of the argument\)"):
+            operator(lambda p: p[0])([1.0, onp.arange(3)])
 
     @pytest.mark.parametrize("x", [None, "text", True, len])
     def test_what_is_no_number_is_refused(self, operator, x):
