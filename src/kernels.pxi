@@ -86,7 +86,10 @@ cdef bint visit_sum(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:
     d = PyFloat_AS_DOUBLE(g)
     if (<Primitive>e.prim).kernel == KERNEL_MEAN:
         d /= meta.size
-    accumulate(to, False, spread(d, meta.shape))
+    if is_double_slot(t, e.p0):
+        add_double(to, d)
+    else:
+        accumulate(to, False, spread(d, meta.shape))
     return True
 
 

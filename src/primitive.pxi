@@ -819,7 +819,7 @@ cdef bint contribute_into(Primitive p, int k, PyObject **values, object g, Adjoi
     cdef double room[MAX_INPUTS]
     cdef Operand operands[MAX_INPUTS]
     cdef cnp.ndarray out
-    if not plain_array(g):
+    if not plain_array(g) or cnp.PyArray_NDIM(<cnp.ndarray>g) == 0:
         return False
     code = type_code(cnp.PyArray_TYPE(<cnp.ndarray>g))
     if code == b"d":

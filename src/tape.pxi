@@ -390,7 +390,7 @@ cdef int visit_index(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
     target = <cnp.ndarray>to.o
     if pick:
         # The adjoint of a picked item is a double, the target a C-ordered float64 array.
-        (<double *>cnp.PyArray_DATA(target))[<Py_ssize_t>e.s0] += a.d
+        (<double *>cnp.PyArray_DATA(target))[<Py_ssize_t>e.s0] += <double>g
         return 0
     if is_basic(index):
         view = PyObject_GetItem(target, index)
