@@ -42,6 +42,9 @@ cnp.import_array()
 cnp.import_umath()
 
 cdef extern from "Python.h":
+    ctypedef struct PySequenceMethods:
+        void *sq_item
+        void *sq_ass_item
     ctypedef struct PyTypeObject:
         object (*tp_alloc)(type, Py_ssize_t)
         void (*tp_dealloc)(PyObject *) noexcept
@@ -49,6 +52,7 @@ cdef extern from "Python.h":
         unsigned long tp_flags
         object (*tp_call)(object, object, object)
         PyObject *tp_dict
+        PySequenceMethods *tp_as_sequence
     ctypedef object (*vectorcallfunc)(object, PyObject *const *, size_t, PyObject *)
     unsigned long Py_TPFLAGS_HAVE_VECTORCALL
     Py_ssize_t PyVectorcall_NARGS(size_t) noexcept nogil
@@ -81,6 +85,8 @@ cdef object np_bool = np.bool_, np_complexfloating = np.complexfloating
 hooks = {}
 # From a NumPy function to what stands in for it: a Primitive or a function made of primitives.
 registry = {}
+# The same for functions that take `like=`: called with the box first.
+likes = {}
 
 cdef class Trace
 cdef class Tape
@@ -111,6 +117,10 @@ cdef int offer_vectorcall() except -1:
 offer_vectorcall()
 dealloc_rest = (<PyTypeObject *>Box).tp_dealloc
 (<PyTypeObject *>Box).tp_dealloc = dealloc_box
+# Not a sequence to C code: NumPy would meet the error of `plain_array[i] = box` with one of its own.
+(<PyTypeObject *>Box).tp_as_sequence.sq_item = NULL
+(<PyTypeObject *>Box).tp_as_sequence.sq_ass_item = NULL
+PyType_Modified(Box)
 
 
 def install(str name, value):
@@ -157,6 +167,11 @@ cdef Primitive made(object fun, str name=None):
     return p
 
 
+def _array(*items):
+    """An array of one axis from scalars."""
+    return np_array(items)
+
+
 def _leaf():
     """Stands for the differentiated argument itself on a tape."""
 
@@ -168,7 +183,7 @@ cdef Primitive P_SQUARE = made(np.square), P_SQRT = made(np.sqrt), P_RECIPROCAL 
 cdef Primitive P_LT = made(np.less), P_LE = made(np.less_equal), P_GT = made(np.greater)
 cdef Primitive P_GE = made(np.greater_equal), P_EQ = made(np.equal), P_NE = made(np.not_equal)
 cdef Primitive P_MATMUL = made(np.matmul), P_WHERE = made(np.where)
-cdef Primitive P_LEAF = Primitive(_leaf, "argument")
+cdef Primitive P_LEAF = Primitive(_leaf, "argument"), P_ARRAY = Primitive(_array, "array")
 cdef Primitive P_GETITEM = made(operator_getitem, "getitem")
 cdef dict COPY = {ord(c): compile_program([], 1, ("slot", 0), c.encode()) for c in "dfDF"}
 cdef Program COPY_DOUBLE = COPY[ord("d")]

@@ -278,6 +278,9 @@ cdef class Box:
         n = len(self)
         return iter([get_item(self, i) for i in range(n)])
 
+    def __reversed__(self):
+        return iter([get_item(self, i) for i in range(len(self) - 1, -1, -1)])
+
     def __contains__(self, item):
         return bool(compare(P_EQ, self, item).any())
 
@@ -292,15 +295,21 @@ cdef class Box:
         return hooks["ufunc_method"](ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func, types, args, kwargs):
-        cdef object handler = registry.get(func)
+        cdef object handler = likes.get(func)
+        if handler is not None:
+            # Only called for `like=`, which NumPy has taken out of the arguments: `self` is what it was.
+            return handler(self, *args, **kwargs)
+        handler = registry.get(func)
         if handler is None:
             return hooks["unknown_function"](func, args, kwargs)
         return handler(*args, **kwargs)
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
-            "turning a traced value into a plain array would cut the derivative here without a word; use "
-            "autograd_c.numpy.array (or asarray), which keep it, or stop_gradient(x) if a constant is meant")
+            "turning a traced value into a plain array would cut the derivative here without a word (np.asarray(x), "
+            "np.array([x, y]) and a[:] = x for a plain array a do it). Use autograd_c.numpy.array or asarray, which keep "
+            "it; np.stack, np.where or np.zeros(n, like=x) instead of filling a plain array; or stop_gradient(x) if a "
+            "constant is meant")
 
     def __reduce_ex__(self, protocol):
         raise TypeError("a traced value cannot be pickled; return it from the differentiated function, "

@@ -48,6 +48,7 @@ cdef class Primitive:
     cdef dict __dict__
     cdef object __weakref__
     cdef readonly int nin
+    cdef public bint view           # NumPy answers with a view of the first argument where it can
     cdef int rule
     cdef int kernel
     cdef bint prepared
@@ -359,7 +360,8 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
         v = args[i]
         if type(v) is Box and (<Box>v).trace is top:
             b = current(<Box>v)
-            v = box_value(b)
+            # A rule may ask any value for its shape and dtype; only ufuncs tell a Python float from a float64.
+            v = float64(b.d) if b.kind == SCALAR and not p.is_ufunc else box_value(b)
             traced.append(i)
         values[i] = v
     if p.rule == ELEMENTWISE and not kwargs and top.mode != RECORD and n == p.nin:
@@ -368,11 +370,15 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     ans = p(*values, **kwargs)
     if top.mode == RECORD:
         return record_code(p, top, args, kwargs, ans)
-    if p.rule == CONSTANT:
+    if p.rule == CONSTANT or p.rule == ELEMENTWISE and n != p.nin:      # np.where(condition) is nonzero
         return ans
     if top.mode == REVERSE:
-        return record_call(p, top, args, values, kwargs, traced, ans)
-    return push_forward(p, top, args, values, kwargs, traced, ans)
+        b = record_call(p, top, args, values, kwargs, traced, ans)
+    else:
+        b = push_forward(p, top, args, values, kwargs, traced, ans)
+    if p.view and len(traced) == 1 and traced[0] == 0 and shares(ans, values[0]):
+        look_at(b, <Box>args[0], taken_again(p, args, kwargs))
+    return b
 
 
 cdef object record_code(Primitive p, Trace t, list args, dict kwargs, object ans):
@@ -1173,11 +1179,9 @@ cdef object record_index(Box x, object index):
     if not cnp.PyArray_CheckExact(value) and not isinstance(value, np_generic):
         return hooks["getitem"](x, index)
     tape = t.tape
-    if cnp.PyArray_CheckExact(value) and cnp.PyArray_NDIM(<cnp.ndarray>value) > 0 and shares(value):
-        out = new_object(t, <int>tape.n, value)
+    out = new_object(t, <int>tape.n, value)
+    if shares(value, <object>x.v):
         look_at(out, x, index)
-    else:
-        out = new_object(t, <int>tape.n, value)
     e = tape.push(P_GETITEM, INDEX_ENTRY)
     e.p0 = x.slot
     if out.kind == SCALAR:
@@ -1197,9 +1201,42 @@ cdef bint is_basic(object index) noexcept:
     return type(index) is slice or type(index) is int or index is None or index is Ellipsis
 
 
-cdef bint shares(object view) noexcept:
-    """Whether an indexed part is a view, so that an update of one is seen in the other."""
-    return not cnp.PyArray_CHKFLAGS(<cnp.ndarray>view, cnp.NPY_ARRAY_OWNDATA)
+cdef bint shares(object view, object base) noexcept:
+    """Whether a value is a view of another one, so that an update of one is seen in the other.
+
+    An array that does not own its memory may still be a view of a copy: it is the owner that counts.
+    """
+    if type(view) is Box:
+        return view is base or (<Box>view).view != NULL
+    if not cnp.PyArray_CheckExact(view) or cnp.PyArray_NDIM(<cnp.ndarray>view) == 0:
+        return False
+    return owner(<PyObject *>view) == owner(<PyObject *>base)
+
+
+cdef PyObject *owner(PyObject *a) noexcept:
+    """The array at the end of the chain of bases."""
+    while cnp.PyArray_Check(<object>a) and cnp.PyArray_BASE(<cnp.ndarray><object>a) != NULL:
+        a = cnp.PyArray_BASE(<cnp.ndarray><object>a)
+    return a
+
+
+@cython.final
+cdef class TakenAgain:
+    """How a primitive's view of its first argument is taken again: the primitive and its other arguments."""
+    cdef Primitive p
+    cdef tuple rest
+    cdef dict kwargs
+
+    def __call__(self, base):
+        return self.p(base, *self.rest, **self.kwargs)
+
+
+cdef TakenAgain taken_again(Primitive p, list args, dict kwargs):
+    cdef TakenAgain t = TakenAgain.__new__(TakenAgain)
+    t.p = p
+    t.rest = tuple(args[1:])
+    t.kwargs = kwargs
+    return t
 
 
 cdef int catch_up(Box b) except -1:
@@ -1209,6 +1246,9 @@ cdef int catch_up(Box b) except -1:
     current(view.base)
     if view.seen == view.base.version:
         return 0
+    if view.base.trace is not b.trace:
+        raise TypeError("a view of an array was used after a value of an inner derivative had been put into the array; "
+                        "take the view again")
     fresh = view.take(view.base) if callable(view.take) else get_item(view.base, view.take)
     b.slot = fresh.slot
     share_field(&b.v, fresh.v)
@@ -1224,10 +1264,10 @@ cdef object update(Box x, object new):
     cdef Box fresh
     if new is NotImplemented:
         return new
-    if x.kind == SCALAR or box_ndim_zero(x):
+    if not holds_array(x):
         return new
     current(x)
-    if type(new) is not Box or (<Box>new).trace is not x.trace:
+    if type(new) is not Box or (<Box>new).trace.level < x.trace.level:
         return hooks["update"](x, new)
     fresh = <Box>new
     if box_meta(fresh).shape != box_meta(x).shape or box_meta(fresh).dtype != box_meta(x).dtype:
@@ -1236,13 +1276,20 @@ cdef object update(Box x, object new):
     return x
 
 
-cdef inline bint box_ndim_zero(Box x) except -1:
-    return x.kind == OBJECT and not cnp.PyArray_CheckExact(<object>x.v) and type(<object>x.v) is not Box and len(box_meta(x).shape) == 0
+cdef inline bint holds_array(Box x) noexcept:
+    """Whether the value is an array, which changes in place, and not a scalar, which does not."""
+    while x.kind == OBJECT and type(<object>x.v) is Box:
+        x = <Box>x.v
+    return x.kind == OBJECT and cnp.PyArray_Check(<object>x.v)
 
 
 cdef int adopt(Box x, Box fresh) except -1:
-    """Rebinds a box to a newer slot; what it is a view of sees the update too."""
+    """Rebinds a box to a newer slot; what it is a view of sees the update too.
+
+    A value of an inner trace takes the box with it: it is of no use after that trace.
+    """
     cdef View view
+    x.trace = fresh.trace
     x.slot = fresh.slot
     share_field(&x.v, fresh.v)
     share_field(&x.tan, fresh.tan)
@@ -1262,18 +1309,25 @@ cdef int set_item(Box x, object index, object value) except -1:
     if not x.trace.open:
         raise_outlived()
     current(x)
-    new = hooks["set_at"](x, index, value)
-    if type(new) is not Box or (<Box>new).trace is not x.trace:
-        hooks["update"](x, new)
-        return 0
-    adopt(x, <Box>new)
+    if not in_place_already(x, index, value):
+        adopt(x, <Box?>hooks["set_at"](x, index, value))
     return 0
+
+
+cdef bint in_place_already(Box x, object index, object value) except -1:
+    """Whether this is the last step of ``x[index] += v``, whose view has written to `x` already."""
+    cdef View view
+    if type(value) is not Box or (<Box>value).view == NULL or not is_basic(index):
+        return False
+    view = <View>(<Box>value).view
+    return view.base is x and view.seen == x.version and not callable(view.take) and view.take == index
 
 
 def rebind(Box x, Box new):
     """Gives a box the value of another one of the same trace: `out=` and updates in place."""
-    if new.trace is not x.trace:
-        raise TypeError("an array of one trace cannot take the value of another in place; use the result instead")
+    if new.trace.level < x.trace.level:
+        raise TypeError("an array of an inner derivative cannot take the value of an outer one in place; "
+                        "use the result instead")
     adopt(x, new)
     return x
 
@@ -1283,3 +1337,59 @@ def link_view(Box view, Box base, take):
     if view.trace is base.trace and view.kind == OBJECT:
         look_at(view, base, take)
     return view
+
+
+def stack_scalars(items):
+    """An array of one axis from float64 scalars of one trace; None where that is not what the items are."""
+    cdef Trace t = None
+    cdef cnp.npy_intp n
+    cdef Py_ssize_t i
+    cdef object v
+    cdef cnp.ndarray out
+    cdef bint weak
+    for v in items:
+        if type(v) is Box:
+            if (<Box>v).kind != SCALAR or (t is not None and t is not (<Box>v).trace) or (<Box>v).tan != NULL:
+                return None
+            t = (<Box>v).trace
+        elif not PyFloat_Check(v) and type(v) is not int:
+            return None
+    if t is None or t.mode == RECORD:
+        return None
+    if not t.open:
+        raise_outlived()
+    n = len(items)
+    out = cnp.PyArray_SimpleNew(1, &n, cnp.NPY_DOUBLE)
+    for i in range(n):
+        if not scalar_number(items[i], &(<double *>cnp.PyArray_DATA(out))[i], &weak):
+            return None
+    return array_entry(t, items, out) if t.mode == REVERSE else array_tangent(t, items, out)
+
+
+cdef Box array_entry(Trace t, object items, cnp.ndarray value):
+    cdef Tape tape = t.tape
+    cdef Box out = new_object(t, <int>tape.n, value)
+    cdef Entry *e
+    cdef int i = 0, start = <int>tape.nmore
+    cdef object v
+    for v in items:
+        if type(v) is Box:
+            tape.push_parent((<Box>v).slot, i)
+        i += 1
+    e = tape.push(P_ARRAY, ARRAY_ENTRY)
+    e.flags = MANY
+    e.p0 = start
+    e.p1 = <int>tape.nmore - start
+    return out
+
+
+cdef Box array_tangent(Trace t, object items, cnp.ndarray value):
+    cdef Box out = new_object(t, 0, value)
+    cdef cnp.npy_intp n = cnp.PyArray_SIZE(value)
+    cdef cnp.ndarray tangent = cnp.PyArray_SimpleNew(1, &n, cnp.NPY_DOUBLE)
+    cdef Py_ssize_t i
+    for i in range(n):
+        v = items[i]
+        (<double *>cnp.PyArray_DATA(tangent))[i] = (<Box>v).dt if type(v) is Box else 0.0
+    set_tangent(out, tangent)
+    return out

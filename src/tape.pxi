@@ -20,6 +20,7 @@ cdef enum EntryKind:
     PICK_ENTRY          # one item of an array: s0 holds the flat index, the residual is the array's Meta
     INDEX_ENTRY         # indexing: residuals are the index and the array's Meta
     MAKER_ENTRY         # rules as closures (extend.defvjp): one residual for each parent
+    ARRAY_ENTRY         # an array of one axis from scalars: all parents in `more`, no residuals
 
 cdef enum EntryFlag:
     FIT0 = 1            # the first parent's contribution must be brought to its shape and dtype
@@ -120,6 +121,8 @@ cdef class Tape:
         Py_INCREF(p)
         e.p0 = -1
         e.p1 = -1
+        e.a0 = 0
+        e.a1 = 0
         e.res = 0
         e.nref = 0
         e.kind = kind
@@ -261,6 +264,8 @@ cdef int visit(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
         return visit_index(t, e, a, adjoints)
     if e.kind == MAKER_ENTRY:
         return visit_maker(t, e, a, adjoints)
+    if e.kind == ARRAY_ENTRY:
+        return visit_array(t, e, <object>a.o, adjoints)
     # A scalar entry whose cotangent belongs to an outer trace.
     accumulate(&adjoints[e.p0], True, P_MUL(<object>a.o, float64(e.s0)))
     if e.p1 >= 0:
@@ -367,6 +372,24 @@ cdef int visit_maker(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
         else:
             c = (<object>t.residual(e, 2 * j))(g)
             accumulate(&adjoints[parent.slot], is_double_slot(t, parent.slot), fit_to(c, <Meta>t.residual(e, 2 * j + 1)))
+    return 0
+
+
+cdef int visit_array(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:
+    cdef int j
+    cdef Parent parent
+    cdef cnp.ndarray a
+    if cnp.PyArray_CheckExact(g) and cnp.PyArray_TYPE(<cnp.ndarray>g) == cnp.NPY_DOUBLE \
+            and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>g):
+        a = <cnp.ndarray>g
+        for j in range(e.p1):
+            parent = t.more[e.p0 + j]
+            add_double(&adjoints[parent.slot],
+                       (<double *>(<char *>cnp.PyArray_DATA(a) + parent.arg * cnp.PyArray_STRIDES(a)[0]))[0])
+        return 0
+    for j in range(e.p1):
+        parent = t.more[e.p0 + j]
+        accumulate(&adjoints[parent.slot], True, g[parent.arg])
     return 0
 
 

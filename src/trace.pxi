@@ -45,6 +45,13 @@ cdef int raise_outlived() except -1:
         "stop_gradient(x)")
 
 
+cdef inline int refuse_outlived(object out) except -1:
+    """A result that is a box of another trace must at least be alive."""
+    if type(out) is Box and not (<Box>out).trace.open:
+        raise_outlived()
+    return 0
+
+
 cdef Box leaf_box(Trace t, object value, object tangent):
     """Boxes an argument: slot 0, 1, ... of a reverse trace, a value with a tangent in a forward one."""
     cdef Entry *e
@@ -204,6 +211,7 @@ def trace_reverse(call, list leaves):
                 pull.outs.append((b.slot, box_meta(b)))
                 outs.append(box_value(b))
             else:
+                refuse_outlived(out)
                 pull.outs.append((-1, meta_of(out)))
                 outs.append(out)
     finally:
@@ -226,6 +234,7 @@ def trace_forward(call, list leaves, list tangents):
                 outs.append(box_value(b))
                 out_tangents.append(hooks["finished"](tangent_of(b), box_meta(b)))
             else:
+                refuse_outlived(out)
                 outs.append(out)
                 out_tangents.append(hooks["zeros"](meta_of(out)))
     finally:
@@ -265,6 +274,7 @@ def grad_hot(fun, tuple args, kwargs, Py_ssize_t argnum, bint want_value):
     finally:
         t.close()
     if type(y) is not Box or (<Box>y).trace is not t:
+        refuse_outlived(y)
         value = hooks["scalar_result"](y)
         adjoints = new_adjoints(tape)
         try:

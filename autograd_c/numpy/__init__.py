@@ -4,6 +4,8 @@ Every public name of NumPy is here. Functions that have a rule are the primitive
 that `autograd_c.rules` registers for them; everything else is NumPy's own object.
 """
 
+from importlib import import_module as _import_module
+
 import numpy as _np
 
 from .._core import registry as _registry
@@ -28,3 +30,7 @@ from .. import rules as _rules  # noqa: E402, F401  (fills the registry, and use
 for _name in list(vars(_np)):
     if not _name.startswith("_"):
         __getattr__(_name)
+
+# NumPy's submodules that have a differentiable counterpart here.
+for _name in ("linalg", "fft", "random"):
+    globals()[_name] = _import_module(f"{__name__}.{_name}")

@@ -158,20 +158,28 @@ def _positional(p, args, kwargs):
         raise TypeError(f"{p.name} takes traced values by position only")
     bound = signature.bind(*args, **kwargs)
     names = [n for n in signature.parameters if n in bound.arguments]
-    last = max(i for i, n in enumerate(signature.parameters) if is_box(bound.arguments.get(n)))
+    traced = [i for i, n in enumerate(signature.parameters) if is_box(bound.arguments.get(n))]
+    keyword = next((n for n, v in bound.kwargs.items() if is_box(v) and _only_by_keyword(signature, n)), None)
+    if keyword is not None or not traced:
+        keyword = keyword or ", ".join(kwargs)
+        raise TypeError(f"{p.name} has no derivative with respect to {keyword}; pass a plain value there")
+    last = traced[-1]
     args = list(bound.args)
     kwargs = dict(bound.kwargs)
     for i, (name, parameter) in enumerate(signature.parameters.items()):
         if i > last:
             break
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            raise TypeError(f"{p.name} has no derivative with respect to {name}; pass a plain value there")
         if i >= len(args):
             args.append(kwargs.pop(name, parameter.default))
     # What stands behind the last traced argument goes by keyword, as the rules expect it.
     for name, value in zip(names[last + 1 :], args[last + 1 :], strict=False):
         kwargs[name] = value
     return args[: last + 1], kwargs
+
+
+def _only_by_keyword(signature, name):
+    parameter = signature.parameters.get(name)
+    return parameter is None or parameter.kind is parameter.KEYWORD_ONLY
 
 
 def _ufunc_keywords(p, args, kwargs):
@@ -415,7 +423,7 @@ def unbroadcast(c, shape, target):
 def _cast(c, dtype):
     have = c.dtype if hasattr(c, "dtype") else np.asarray(c).dtype
     if have == dtype:
-        return c
+        return c if hasattr(c, "dtype") else dtype.type(c)
     if have.kind == "c" and dtype.kind != "c":
         c = anp.real(c)
     return anp.astype(c, dtype) if hasattr(c, "dtype") else dtype.type(c)
@@ -436,7 +444,8 @@ def fit_up(t, meta):
 @hook
 def update(x, new):
     """A box takes a value in place that its own trace did not record."""
-    new = anp.add(new, anp.multiply(x, 0.0)) if not is_box(new) or new._level != x._level else new
+    if not is_box(new) or new._level < x._level:
+        new = hooks["constant_like"](x, cast_update(new, Meta(x.shape, x.dtype)))
     return rebind(x, new)
 
 
