@@ -4,6 +4,7 @@ import collections
 import copy
 import inspect
 import pickle
+import typing
 
 import numpy as onp
 import pytest
@@ -40,7 +41,11 @@ from autograd_c import (
 )
 from autograd_c.test_util import check_equivalent, check_grads
 
-Point = collections.namedtuple("Point", "x y")
+
+class Point(typing.NamedTuple):
+    x: object
+    y: object
+
 
 VECTOR = onp.array([0.3, -0.7, 1.2])
 OTHER = onp.array([1.0, 2.0, -3.0])

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import typing
 
 import numpy as np
 import pytest
@@ -20,7 +21,10 @@ from autograd_c.tree import (
     unflatten,
 )
 
-Point = collections.namedtuple("Point", "x y")
+
+class Point(typing.NamedTuple):
+    x: object
+    y: object
 
 
 class Layers(list):
