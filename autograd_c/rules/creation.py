@@ -18,15 +18,15 @@ from .support import hook
 
 _constant_like = rule(
     lambda x, value: value,
-    (lambda g, _ans, _x, _value: None, None),
-    (lambda t, ans, x, value: np.zeros(ans.shape, ans.dtype), None),
+    (lambda g, _ans, _x, _value: None, lambda g, _ans, _x, _value: g),
+    (lambda t, ans, x, value: np.zeros(ans.shape, ans.dtype), lambda t, ans, x, value: t),
     name="constant_like",
 )
 
 
 @hook
 def constant_like(x, value):
-    """A plain value as a traced one, of the trace of `x` and with derivative zero; integers stay plain."""
+    """A value as one of the trace of `x`, by which it has derivative zero; integers stay plain."""
     return _constant_like(x, value) if value.dtype.kind in "fc" else value
 
 
