@@ -100,7 +100,7 @@ def _unpacked(flat, shapes):
     return parts
 
 
-def _by_formula(fun, formula, name):
+def by_formula(fun, formula, name):
     """A primitive that computes a formula of differentiable functions in a faster way.
 
     Its derivatives are those of the formula, traced when they are asked for.
@@ -188,7 +188,7 @@ def _triangle_of(c, lower, unit_diagonal):
 
 def _triangular_vjp_a(g, ans, a, _b, lower=False, trans=0, unit_diagonal=False):
     v = _transposed_solve(a, g, lower, trans, unit_diagonal)
-    c = matmul(v, ans.mT)
+    c = v * ans.mT if ans.shape[-1] == 1 else matmul(v, ans.mT)
     c = c if trans == 0 else c.mT if trans == 1 else _conj(c.mT)
     return -_triangle_of(c, lower, unit_diagonal)
 
@@ -288,7 +288,7 @@ def _solve_vjp_b(g, _ans, a, _b):
 def _solve_vjp_a(g, ans, a, _b):
     vector = _array(_b).ndim == 1
     v = solve_transposed(_array(a), _column(g, vector))
-    return -matmul(v, _column(ans, vector).mT)
+    return -v * ans[..., None, :] if vector else matmul(-v, ans.mT)
 
 
 def _solve_jvp_a(t, ans, a, b):
@@ -361,7 +361,7 @@ def _cofactor_plain(a):
         return np.matmul(u.conj() * (scale * rest.astype(s.dtype))[..., None, :], vh.conj())
 
 
-_cofactor = _by_formula(_cofactor_plain, lambda a: det(a)[..., None, None] * inv(a).mT, "det")
+_cofactor = by_formula(_cofactor_plain, lambda a: det(a)[..., None, None] * inv(a).mT, "det")
 det = rule(
     np.linalg.det,
     (lambda g, _ans, a: g[..., None, None] * _cofactor(_array(a)),),
@@ -407,28 +407,52 @@ def _(a):
 
 # --- Cholesky -------------------------------------------------------------------------------------
 
-TRMM = {"f": blas.strmm, "d": blas.dtrmm}
 TRSM = {"f": blas.strsm, "d": blas.dtrsm}
+BLOCK = 48
+BELOW_OR_ON = np.tri(BLOCK, dtype=bool)
 
 
 def _cholesky_adjoint_plain(factor, g):
     """The cotangent of ``factor @ factor^H`` from that of the lower factor."""
-    if factor.ndim == 2 and factor.dtype == g.dtype and factor.dtype.char in TRMM and factor.size:
-        return _cholesky_adjoint_blas(factor, g)
+    if factor.ndim == 2 and factor.dtype == g.dtype and factor.dtype.char in TRSM:
+        return _cholesky_adjoint_blocks(factor, g)
     return _cholesky_adjoint_formula(factor, g)
 
 
-def _cholesky_adjoint_blas(factor, g):
-    """Half of ``L^-T Q L^-1``, where the symmetric Q has the lower triangle of ``L^T g``.
+def _cholesky_adjoint_blocks(factor, g):
+    """Murray's blocked algorithm (section 4.3): the factorisation run backwards, nearly all of it products.
 
-    In terms of the transposes, which are what BLAS calls arrays in Fortran's order.
+    It costs about two Cholesky factorisations, where the formula costs nine. `bar` holds the cotangents of
+    blocks still to come; what is done goes to both triangles of the result.
     """
-    trmm, trsm = TRMM[factor.dtype.char], TRSM[factor.dtype.char]
+    n = len(factor)
+    trsm = TRSM[factor.dtype.char]
+    bar, out = np.array(g), np.empty((n, n), g.dtype)
+    for start in range((n - 1) // BLOCK * BLOCK, -1, -BLOCK):
+        stop = min(start + BLOCK, n)
+        here, left, below = slice(start, stop), slice(0, start), slice(stop, n)
+        diagonal, row = factor[here, here], factor[here, left]
+        if stop < n:
+            column = trsm(1.0, diagonal.T, bar[below, here].T, side=0, lower=0)
+            bar[here, here] -= column @ factor[below, here]
+            bar[below, left] -= column.T @ row
+            bar[here, left] -= column @ factor[below, left]
+            column *= 0.5
+            out[here, below], out[below, here] = column, column.T
+        block = _cholesky_adjoint_block(diagonal, bar[here, here], trsm)
+        bar[here, left] -= block @ row
+        block *= 0.5
+        out[here, here] = block
+    return out
+
+
+def _cholesky_adjoint_block(factor, g, trsm):
+    """``L^-T Q L^-1``, where the symmetric Q has the lower triangle of ``L^T g``; twice the cotangent."""
     upper = factor.T
-    q = trmm(0.5, upper, g.T, side=1, lower=0, trans_a=1)
-    q = np.where(_lower(len(q)).T, q, q.T)
+    q = np.matmul(upper, g)
+    q = np.where(BELOW_OR_ON[: len(q), : len(q)], q, q.T)
     q = trsm(1.0, upper, q.T, side=0, lower=0, overwrite_b=1)
-    return trsm(1.0, upper, q, side=1, lower=0, trans_a=1, overwrite_b=1).T
+    return trsm(1.0, upper, q, side=1, lower=0, trans_a=1, overwrite_b=1)
 
 
 def _cholesky_adjoint_formula(factor, g):
@@ -440,7 +464,7 @@ def _cholesky_adjoint_formula(factor, g):
     return _conj(0.5 * (x + _h(x)))
 
 
-_cholesky_adjoint = _by_formula(_cholesky_adjoint_plain, _cholesky_adjoint_formula, "cholesky")
+_cholesky_adjoint = by_formula(_cholesky_adjoint_plain, _cholesky_adjoint_formula, "cholesky")
 
 
 def _cholesky_vjp(g, ans, _a, *, upper=False):
