@@ -384,8 +384,5 @@ def _(seq_of_zeros):
     return p
 
 
-refuse(
-    "differentiate np.linalg.eigvals of the companion matrix, or the equation p(r) = 0 by the implicit
-    function theorem", np.roots,
-)
+refuse("take the eigenvalues of the companion matrix with np.linalg.eigvals", np.roots)
 refuse("solve the normal equations of np.vander(x, deg + 1) with np.linalg.solve", np.polyfit)
