@@ -8,8 +8,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .. import _core
-from .._core import Meta, Primitive, any_box, is_box, link_view, value_of
+from .._core import Meta, Primitive, any_box, is_box, likes, link_view, stack_scalars, value_of
 from ..extend import call, composite, defjvp_argnums, defvjp_argnums, rule
 from .shape import available
 from .support import hook
@@ -97,7 +96,6 @@ def _items_tangent(argnums, ts, ans, args, kwargs):
 
 defvjp_argnums(from_items, _items_maker)
 defjvp_argnums(from_items, _items_tangent)
-_stack_scalars = getattr(_core, "stack_scalars", lambda items: None)
 
 
 def _items(x):
@@ -127,7 +125,7 @@ def _from_list(x, dtype):
         if dtype.kind == "O":
             raise TypeError("array: an object array cannot hold traced values; use a list")
         return np.array([value_of(v) for v in items], dtype).reshape(shape)
-    made = _stack_scalars(items) if dtype is None else None
+    made = stack_scalars(items) if dtype is None else None
     if made is None:
         made = from_items(dtype, *items)
     return made if len(shape) == 1 else anp.reshape(made, shape)
@@ -235,8 +233,7 @@ def fromfunction(function, shape, *, dtype=float, like=None, **kwargs):
 for _name in ("zeros", "ones", "empty", "eye", "identity", "arange", "tri", "full", "array", "asarray", "asanyarray",
               "ascontiguousarray", "asfortranarray", "require", "fromfunction", "fromiter", "frombuffer", "fromstring",
               "fromfile", "loadtxt", "genfromtxt"):  # fmt: skip
-    if hasattr(_core, "likes"):
-        _core.likes[getattr(np, _name)] = _made_like(getattr(np, _name))
+    likes[getattr(np, _name)] = _made_like(getattr(np, _name))
 
 
 # --- ranges ---------------------------------------------------------------------------------------
