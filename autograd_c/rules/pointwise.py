@@ -47,6 +47,8 @@ _clip = elementwise(
 )
 def clip(a, a_min=np._NoValue, a_max=np._NoValue, out=None, *, min=np._NoValue, max=np._NoValue, dtype=None):
     no_out("clip", out)
+    if (a_min is np._NoValue) != (a_max is np._NoValue):
+        raise TypeError("clip: a_min and a_max go together; one may be None, or use min= or max=")
     low, high = _bound(a_min, min, "min"), _bound(a_max, max, "max")
     if dtype is not None:
         a = anp.astype(anp.asarray(a), dtype)

@@ -508,11 +508,12 @@ heights = rule(_heights, (_heights_vjp, None, None, None), ("same", None, None, 
 def histogram(a, bins=10, range=None, density=None, weights=None):
     a = anp.asarray(a)
     plain = np.asarray(value_of(a))
-    edges = anp.histogram_bin_edges(a, bins, range, weights)
+    edges = bins if is_box(bins) else anp.histogram_bin_edges(a, bins, range)
+    bins = value_of(bins)
     if weights is None:
         n = np.histogram(plain, bins, range)[0]
     else:
-        n = heights(anp.asarray(weights), plain, value_of(bins), range)
+        n = heights(anp.asarray(weights), plain, bins, range)
     if not density:
         return n, edges
     return n / anp.diff(edges) / anp.sum(n), edges
