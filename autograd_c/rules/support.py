@@ -30,6 +30,8 @@ def plain_array(x):
     """An ndarray subclass as an ordinary array, where it means the same."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError("masked arrays cannot be differentiated; pass x.filled(...) and a mask for np.where")
+    if isinstance(x, np.matrix):
+        raise TypeError("a matrix cannot be differentiated: its * is @; pass np.asarray(x) and write @")
     return np.asarray(x)
 
 
@@ -280,9 +282,14 @@ class UfuncMethod:
 def reduce_primitive(p):
     """Primitives of importable functions pickle by reference."""
     if registry.get(p.fun) is p:
-        return registry.__getitem__, (p.fun,)
+        return _registered, (p.fun,)
     module, name = getattr(p, "__module__", None), getattr(p, "__qualname__", None)
     return _by_name, (module, getattr(p.fun, "__qualname__", name))
+
+
+def _registered(fun):
+    # By a function: the registry's own method would pickle the whole registry.
+    return registry[fun]
 
 
 def _by_name(module, name):
