@@ -456,7 +456,7 @@ cdef object binary(Primitive p, object x, object y):
             t = by.trace
     if t.mode == RECORD or not p.scalar_ready():
         return binary_general(p, x, y)
-    return scalar_call(p, t, bx, by, a, b, weak)
+    return scalar_call(p, t, bx, by, a, b, weak, False)
 
 
 cdef inline bint scalar_number(object x, double *a, bint *weak) except -1:
@@ -499,7 +499,7 @@ cdef object binary_general(Primitive p, object x, object y):
 cdef object unary(Primitive p, Box x):
     cdef PyObject *args[1]
     if x.kind == SCALAR and x.trace.mode != RECORD and p.scalar_ready():
-        return scalar_call(p, x.trace, x, None, x.d, 0.0, x.weak)
+        return scalar_call(p, x.trace, x, None, x.d, 0.0, x.weak, False)
     args[0] = <PyObject *>x
     return call_primitive(p, args, 1, <PyObject *>NULL)
 

@@ -272,7 +272,14 @@ cdef class Primitive:
 # --- the call ------------------------------------------------------------------------------
 
 cdef object primitive_vectorcall(object callable_, PyObject *const *args, size_t nargsf, PyObject *kwnames):
-    return call_primitive(<Primitive>callable_, args, PyVectorcall_NARGS(nargsf), kwnames)
+    cdef Primitive p = <Primitive>callable_
+    cdef Py_ssize_t n = PyVectorcall_NARGS(nargsf)
+    cdef Box b
+    if n == 1 and kwnames == NULL and p.scalar_ok and type(<object>args[0]) is Box:
+        b = <Box>args[0]
+        if b.kind == SCALAR and p.nin == 1 and b.trace.mode != RECORD:
+            return scalar_call(p, b.trace, b, None, b.d, 0.0, False, False)
+    return call_primitive(p, args, n, kwnames)
 
 
 cdef inline bint may_hold_box(PyObject *a) noexcept:
@@ -458,7 +465,8 @@ cdef inline double scalar_value(Primitive p, const double *x) noexcept nogil:
     return out
 
 
-cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b, bint weak, bint libm_power=False):
+cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b, bint weak,
+                        bint libm_power):
     """One primitive on float64 scalars: the value and the partials, all as C doubles.
 
     With `libm_power` the value is the C library's ``pow(a, b)``, as it is for `**` between NumPy scalars; `p` gives
@@ -559,6 +567,7 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
     cdef bint scalars
     cdef Box b, bx = None, by = None
     cdef double x[2]
+    x[0] = x[1] = 0.0
     if not p.prepared:
         p.prepare()
     scalars = p.scalar_ok
@@ -582,7 +591,7 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
             else:
                 scalars = False
     if scalars:
-        return scalar_call(p, top, bx, by, x[0], x[1] if n > 1 else 0.0, False)
+        return scalar_call(p, top, bx, by, x[0], x[1], False, False)
     for i in range(n):
         v = <object>args[i]
         if type(v) is Box and (<Box>v).trace is top and (<Box>v).kind == SCALAR:
