@@ -1,0 +1,3 @@
+# The types are NumPy's own.
+
+from numpy.random import *
