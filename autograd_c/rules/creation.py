@@ -143,6 +143,10 @@ def _from_list(x, dtype):
     ),
 )
 def array(object, dtype=None, *, copy=True, order="K", subok=False, ndmin=0, like=None, **kwargs):
+    if object.__class__ is list and dtype is None and not ndmin:
+        out = stack_scalars(object)
+        if out is not None:
+            return out
     if is_box(object):
         out = _copied(object, dtype, copy, order)
     elif any_box((object,), None):

@@ -133,7 +133,7 @@ def _value_cotangent(g, index):
     return g if last is None else anp.where(last, g, 0.0)
 
 
-setitem = rule(
+setitem = hooks["setitem"] = rule(
     _setitem,
     (
         lambda g, _ans, _x, _value, index: setitem(g, 0.0, index),

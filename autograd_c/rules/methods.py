@@ -65,12 +65,12 @@ def compress(self, condition, axis=None, out=None):
 
 @method
 def ravel(self, order="C"):
-    return anp.ravel(self, order)
+    return anp.reshape(self, -1) if order == "C" else anp.ravel(self, order)
 
 
 @method
 def flatten(self, order="C"):
-    return anp.copy(anp.ravel(self, order))
+    return anp.copy(ravel(self, order))
 
 
 @method
