@@ -69,8 +69,8 @@ def elementwise(fun, *partials, complex_partials=None, types=None, name=None, do
     *partials : callable, number or None
         One for each argument: ``partial(ans, *args)`` built from functions of `autograd_c.numpy`, which is
         recorded once, so it may not branch on its arguments (use ``np.where``); a number where the partial is
-        constant; None where there is no derivative. Only the arguments (and the result) that a partial reads are
-        kept between the forward and the reverse pass.
+        constant; None where there is no derivative. Only the arguments (and the result) that a partial reads
+        are kept between the forward and the reverse pass.
     complex_partials : sequence, optional
         To be used instead where an argument is complex. For a real result the partial ``p`` must satisfy
         ``d ans = Re(p dx)``.
@@ -115,18 +115,18 @@ def rule(fun, vjp, jvp, name=None, examples=()):
     fun : callable
         Called with plain arguments. A NumPy function is registered, so that calls of it on a box come here.
     vjp : tuple of callable or None, or callable
-        One for each positional argument: ``vjp(g, ans, *args, **kwargs)`` returns that argument's cotangent. It need not
-        care about broadcasting or dtype: what it returns is summed to the argument's shape, or broadcast to it, made
-        real where the argument is, and cast. A single callable serves all arguments and takes the argument's
-        number first: ``vjp(argnum, g, ans, *args, **kwargs)``.
-        A parameter whose name starts with an underscore is not kept between the passes: the rule receives its `Meta`,
-        which has ``shape``, ``dtype``, ``ndim`` and ``size`` only.
+        One for each positional argument: ``vjp(g, ans, *args, **kwargs)`` returns that argument's cotangent. It
+        need not care about broadcasting or dtype: what it returns is summed to the argument's shape, or
+        broadcast to it, made real where the argument is, and cast. A single callable serves all arguments and
+        takes the argument's number first: ``vjp(argnum, g, ans, *args, **kwargs)``.
+        A parameter whose name starts with an underscore is not kept between the passes: the rule receives its
+        `Meta`, which has ``shape``, ``dtype``, ``ndim`` and ``size`` only.
     jvp : tuple of callable, "same" or None; or callable, or "same"
-        ``jvp(t, ans, *args, **kwargs)`` for each argument, or one that takes the number first. "same" stands for a function
-        that is linear in the argument: its tangent is the function of the tangent.
+        ``jvp(t, ans, *args, **kwargs)`` for each argument, or one that takes the number first. "same" stands for
+        a function that is linear in the argument: its tangent is the function of the tangent.
     examples : sequence of callable
-        Calls from which tests and benchmarks are made: ``lambda x: call(x(3, 4), axis=0)``, where ``x(*shape)`` is an array
-        of random numbers of the dtype being tested.
+        Calls from which tests and benchmarks are made: ``lambda x: call(x(3, 4), axis=0)``, where ``x(*shape)``
+        is an array of random numbers of the dtype being tested.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def refuse(advice, *funs):
 
 
 class _Composite:
-    """A function written in terms of primitives, that stands for NumPy's where a box is among the arguments."""
+    """A function made of primitives, which stands for NumPy's where a box is among the arguments."""
 
     def __init__(self, fun, python, examples):
         functools.update_wrapper(self, fun)
@@ -217,7 +217,7 @@ def composite(*funs, examples=()):
 
 
 def primitive(fun):
-    """A primitive of a Python function that is not to be traced; give it derivatives with `defvjp` and `defjvp`.
+    """A primitive of a Python function that is not to be traced; `defvjp` and `defjvp` give it derivatives.
 
     Examples
     --------
@@ -272,13 +272,16 @@ def defvjp_argnum(fun, maker):
 
 
 def defvjp_argnums(fun, maker):
-    """One vjp maker for all traced arguments at once: ``maker(argnums, ans, args, kwargs)`` returns ``vjp(g)``, a tuple."""
+    """One vjp maker for all traced arguments at once.
+
+    ``maker(argnums, ans, args, kwargs)`` returns ``vjp(g)``, whose result is a tuple.
+    """
     _require_primitive(fun, "defvjp_argnums")
     fun.set_maker(None, maker)
 
 
 def defjvp(fun, *jvps, argnums=None):
-    """Gives a primitive its forward rules: ``jvp(g, ans, *args, **kwargs)``, or "same" for a linear function."""
+    """Gives a primitive its forward rules: ``jvp(g, ans, *args, **kwargs)``, or "same" if it is linear."""
     _require_primitive(fun, "defjvp")
     for argnum, jvp in zip(argnums if argnums is not None else range(len(jvps)), jvps, strict=False):
         fun.set_jvp(argnum, jvp if jvp is not None else _zero_jvp)

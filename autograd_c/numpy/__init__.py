@@ -1,7 +1,7 @@
 """NumPy's main namespace, differentiable: ``import autograd_c.numpy as np``.
 
-Every public name of NumPy is here. Functions that have a rule are the primitives (or functions made of primitives)
-that `autograd_c.rules` registers for them; everything else is NumPy's own object.
+Every public name of NumPy is here. Functions that have a rule are the primitives (or functions made of
+primitives) that `autograd_c.rules` registers for them; everything else is NumPy's own object.
 """
 
 from importlib import import_module as _import_module
