@@ -115,18 +115,18 @@ def rule(fun, vjp, jvp, name=None, examples=()):
     fun : callable
         Called with plain arguments. A NumPy function is registered, so that calls of it on a box come here.
     vjp : tuple of callable or None, or callable
-        One for each positional argument: ``vjp(g, ans, *args, **kwargs)`` returns that argument's cotangent. It
-        need not care about broadcasting or dtype: what it returns is summed to the argument's shape, or
+        One for each positional argument: ``vjp(g, ans, *args, **kwargs)`` returns that argument's cotangent.
+        It need not care about broadcasting or dtype: what it returns is summed to the argument's shape, or
         broadcast to it, made real where the argument is, and cast. A single callable serves all arguments and
-        takes the argument's number first: ``vjp(argnum, g, ans, *args, **kwargs)``.
-        A parameter whose name starts with an underscore is not kept between the passes: the rule receives its
-        `Meta`, which has ``shape``, ``dtype``, ``ndim`` and ``size`` only.
+        takes the argument's number first: ``vjp(argnum, g, ans, *args, **kwargs)``. A parameter whose name
+        starts with an underscore is not kept between the passes: the rule receives its `Meta`, which has
+        ``shape``, ``dtype``, ``ndim`` and ``size`` only.
     jvp : tuple of callable, "same" or None; or callable, or "same"
-        ``jvp(t, ans, *args, **kwargs)`` for each argument, or one that takes the number first. "same" stands for
-        a function that is linear in the argument: its tangent is the function of the tangent.
+        ``jvp(t, ans, *args, **kwargs)`` for each argument, or one that takes the number first. "same" stands
+        for a function that is linear in the argument: its tangent is the function of the tangent.
     examples : sequence of callable
-        Calls from which tests and benchmarks are made: ``lambda x: call(x(3, 4), axis=0)``, where ``x(*shape)``
-        is an array of random numbers of the dtype being tested.
+        Calls from which tests and benchmarks are made: ``lambda x: call(x(3, 4), axis=0)``, where
+        ``x(*shape)`` is an array of random numbers of the dtype being tested.
 
     Returns
     -------
