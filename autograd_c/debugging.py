@@ -1,9 +1,9 @@
 """Debug mode: the reverse pass checks what it reads and says where it came from.
 
-The tape keeps references, not copies, of the arrays that the derivatives need. An array that is changed in place
-between its use and the reverse pass makes the gradient wrong. In the default mode this goes unnoticed, since noticing
-it costs a pass over every array. In debug mode each kept array has a check sum, and each entry of the tape remembers
-the line of the program that recorded it.
+The tape keeps references, not copies, of the arrays that the derivatives need. An array that is changed in
+place between its use and the reverse pass makes the gradient wrong. In the default mode this goes unnoticed,
+since noticing it costs a pass over every array. In debug mode each kept array has a check sum, and each entry
+of the tape remembers the line of the program that recorded it.
 """
 
 import functools
@@ -19,9 +19,10 @@ VARIABLE = "AUTOGRAD_C_DEBUG_TAPE"
 class debug:
     """Switch debug mode on or off, for the whole process or for a block.
 
-    In debug mode an array that the tape still needs and that was changed in place raises RuntimeError in the reverse
-    pass, and errors and floating-point warnings of the reverse pass name the line of the forward pass that recorded
-    the entry. It takes time and memory: use it to look for a mistake. The environment variable ``AUTOGRAD_C_DEBUG_TAPE=1`` switches it on from the start.
+    In debug mode an array that the tape still needs and that was changed in place raises RuntimeError in the
+    reverse pass, and errors and floating-point warnings of the reverse pass name the line of the forward pass
+    that recorded the entry. It takes time and memory: use it to look for a mistake. The environment variable
+    ``AUTOGRAD_C_DEBUG_TAPE=1`` switches it on from the start.
 
     Parameters
     ----------
@@ -30,9 +31,9 @@ class debug:
 
     Notes
     -----
-    The call alone takes effect at once and lasts. Used in a ``with`` statement, or as the decorator of a function,
-    it restores the mode of before at the end. The mode belongs to the process, not to the thread. Only what is
-    recorded in debug mode is checked.
+    The call alone takes effect at once and lasts. Used in a ``with`` statement, or as the decorator of a
+    function, it restores the mode of before at the end. The mode belongs to the process, not to the thread.
+    Only what is recorded in debug mode is checked.
 
     Examples
     --------
@@ -64,6 +65,7 @@ class debug:
         set_debug(self._before)
 
     def __call__(self, fun):
+        """Decorate a function: it runs in this mode."""
         set_debug(self._before)  # only while the function runs
 
         @functools.wraps(fun)

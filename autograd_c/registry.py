@@ -1,7 +1,7 @@
 """The table of everything that has a rule: what tests, benchmarks and documentation are made from.
 
-Nobody lists primitives by hand. A rule is written once in `autograd_c.rules`; from its row come here a name, a kind
-and sample calls, and from these one test of every property and one benchmark for each primitive.
+Nobody lists primitives by hand. A rule is written once in `autograd_c.rules`; from its row come here a name,
+a kind and sample calls, and from these one test of every property and one benchmark for each primitive.
 """
 
 import math
@@ -98,7 +98,7 @@ class Draw:
         return self.within(-2.0, 2.0, *shape)
 
     def within(self, low, high, *shape):
-        """An array of distinct numbers; complex ones have small imaginary parts, so that they keep to the domain."""
+        """An array of distinct numbers; complex ones keep near the domain by small imaginary parts."""
         values = [self._distinct(low, high) for _ in range(math.prod(shape))]
         out = np.array(values).reshape(shape)
         if self.dtype.kind == "c":

@@ -302,7 +302,7 @@ def test_edges_are_the_same_in_all_ways(row):
     """At special values, reverse and forward mode, scalars and arrays agree."""
     args = edges(row)
     for k, rule_of_k in enumerate(row.handler.rules):
-        if rule_of_k is None:
+        if rule_of_k is None or not is_leaf(args[k]):
             continue
         with np.errstate(all="ignore"):
             reverse = reverse_partial(row, args, k)
@@ -386,9 +386,10 @@ def off(partial):
 
 @each_elementwise
 def test_a_wrong_partial_is_found(row):
-    """Each partial of each row in turn is made slightly wrong, and the check above must fail in both modes."""
+    """Each partial of each row in turn is made slightly wrong; the check above must fail in both modes."""
+    arguments = row.samples(float)[1][0]
     for k, right in enumerate(row.handler.rules):
-        if right is None:
+        if right is None or not is_leaf(arguments[k]):
             continue
         wrong = Primitive(row.fun, row.name)
         wrong.domain = row.handler.domain
@@ -406,7 +407,7 @@ CALLS = [row for row in ROWS if row.kind == "call" and row.samples()]
 
 @pytest.mark.parametrize("row", CALLS, ids=[row.name for row in CALLS])
 def test_a_wrong_vjp_is_found(row):
-    """The same for the rules of whole arrays, in reverse mode: one of the row's examples at least must tell."""
+    """The same for rules of whole arrays, in reverse mode: at least one of the examples must tell."""
     for k, vjp in enumerate(row.handler.rules):
         if vjp is None:
             continue

@@ -3,9 +3,21 @@
 from . import support  # noqa: I001
 from . import elementwise, indexing, shape, joining, creation
 from . import products, reductions
-from . import linalg
+from . import linalg, calculus, special
 from . import cumulative, pointwise, sorting, ufunc_methods
 
+from . import constants
 from . import methods  # what a Box's methods are is looked up once all functions are there
 
-__all__ = ["creation", "elementwise", "indexing", "joining", "methods", "products", "reductions", "shape", "support"]
+__all__ = [
+    "constants",
+    "creation",
+    "elementwise",
+    "indexing",
+    "joining",
+    "methods",
+    "products",
+    "reductions",
+    "shape",
+    "support",
+]

@@ -1,28 +1,30 @@
 """NumPy's ufuncs, one row each: the function and its partial derivatives by (ans, *args).
 
-Where a function has a kink or a singular point, a choice is made. Every choice holds in both modes, for scalars and
+Where a function has a kink or a singular point, a choice is made. It holds in both modes, for scalars and
 arrays, and for higher orders it is differentiated like any other value:
 
-===========================  =====================================================================================
+===========================  ===========================================================================
 ``abs``, ``fabs``, ``sign``  0 at 0, to every order; for complex arguments too
 ``hypot``, ``arctan2``       0 at (0, 0), to every order
 ``copysign(x, y)``           0 in `x` at 0, and 0 in `y`
-``maximum`` and its kind     a tie is shared equally; an argument that is NaN gets 0 if the other one is the result
+``maximum`` and its kind     a tie is shared equally
 ``sqrt``, ``cbrt``, ``log``  infinity at 0, the limit, with NumPy's warning of a division by zero
 ``arcsin`` and its kind      infinity at the ends of the domain, likewise
-``x ** y`` in `x`            ``y * x ** (y - 1)``, with 0 at ``0 ** 0``; so 0 for ``x ** 0`` and 2 for the second
-                             derivative of ``x ** 2`` at 0. A negative `x` is allowed as NumPy allows it
-``x ** y`` in `y`            ``log(x) * x ** y``; at ``x = 0`` its limit, 0 for y > 0 and minus infinity for y < 0,
-                             and 0 at ``0 ** 0``; NaN for negative `x`, since no power between two integers exists
-``remainder``, ``fmod``      1 in `x` and minus the (locally constant) quotient in `y`, at the jumps too
+``x ** y`` in `x`            ``y * x ** (y - 1)``, with 0 at ``0 ** 0``; so 0 for ``x ** 0``, and 2 for the
+                             second derivative of ``x ** 2`` at 0; `x` may be negative where NumPy's may
+``x ** y`` in `y`            ``log(x) * x ** y``; at x = 0 its limit, 0 for y > 0 and minus infinity for
+                             y < 0, and 0 at ``0 ** 0``; NaN for x < 0, where no power lies between the
+                             integer ones
+``remainder``, ``fmod``      1 in `x` and minus the quotient, which is constant, in `y`; at the jumps too
 ``heaviside(x, h)``          0 in `x`, and 1 in `h` at x = 0
-``logaddexp``                the share of each argument; infinite arguments share as in ``maximum``
-``modf``, ``frexp``          of the fraction and the mantissa; the integral part and the exponent are constant
-===========================  =====================================================================================
+``logaddexp``                the share of each argument; infinite ones share as in ``maximum``
+``modf``, ``frexp``          of the fraction and the mantissa; integral part and exponent are constant
+``where``                    0 in the condition
+===========================  ===========================================================================
 
-Complex arguments: the rows are the complex derivatives (no conjugation), continued along the branch cuts in the
-direction that the sign of zero tells, as NumPy's functions are. ``abs`` and ``sign`` are not holomorphic and have
-rules of their own.
+Complex arguments: the rows are the complex derivatives (no conjugation), continued along the branch cuts in
+the direction that the sign of zero tells, as NumPy's functions are. ``abs`` and ``sign`` are not holomorphic
+and have rules of their own.
 """
 
 import math
@@ -43,7 +45,9 @@ INFINITY = math.inf
 elementwise(np.add, 1.0, 1.0)
 elementwise(np.subtract, 1.0, -1.0)
 elementwise(np.multiply, lambda ans, x, y: y, lambda ans, x, y: x)
-elementwise(np.divide, lambda ans, x, y: 1.0 / y, lambda ans, x, y: -ans / y, domain=((-2.0, 2.0), (0.5, 2.0)))
+elementwise(
+    np.divide, lambda ans, x, y: 1.0 / y, lambda ans, x, y: -ans / y, domain=((-2.0, 2.0), (0.5, 2.0))
+)
 elementwise(np.negative, -1.0)
 elementwise(np.positive, 1.0)
 elementwise(np.reciprocal, lambda ans, x: -ans * ans, domain=(0.5, 2.0))
@@ -107,8 +111,8 @@ elementwise(np.log1p, lambda ans, x: 1.0 / (1.0 + x), domain=(-0.5, 2.0))
 def _share(exp, half):
     """The share of `x` in the sum of two exponentials, ``exp(x - ans)``; `half` is the exponent of 1/2.
 
-    Infinities must not be subtracted from each other, so where the result is infinite, the exponent of the share is
-    written down.
+    Infinities must not be subtracted from each other, so where the result is infinite, the exponent of the
+    share is written down.
     """
 
     def share(ans, x, y):
@@ -132,9 +136,33 @@ for _fun, _exp, _half in ((np.logaddexp, anp.exp, -LOG2), (np.logaddexp2, anp.ex
 elementwise(np.sin, lambda ans, x: anp.cos(x))
 elementwise(np.cos, lambda ans, x: -anp.sin(x))
 elementwise(np.tan, lambda ans, x: 1.0 + ans * ans, domain=(-1.0, 1.0))
-# (1 - x) (1 + x) rather than 1 - x * x: no digits are lost near the ends of the domain.
-elementwise(np.arcsin, lambda ans, x: 1.0 / anp.sqrt((1.0 - x) * (1.0 + x)), domain=(-0.8, 0.8))
-elementwise(np.arccos, lambda ans, x: -1.0 / anp.sqrt((1.0 - x) * (1.0 + x)), domain=(-0.8, 0.8))
+
+
+def _circle(x):
+    """``sqrt(1 - x * x)``, with no digits lost near its zeros."""
+    return anp.sqrt((1.0 - x) * (1.0 + x))
+
+
+def _complex_circle(x):
+    """The same continued along the cuts of arcsin.
+
+    Adding a number to a complex one loses the sign of a zero imaginary part; subtracting it keeps the sign.
+    """
+    return anp.sqrt(-((x - 1.0) * (x - -1.0)))
+
+
+elementwise(
+    np.arcsin,
+    lambda ans, x: 1.0 / _circle(x),
+    complex_partials=(lambda ans, x: 1.0 / _complex_circle(x),),
+    domain=(-0.8, 0.8),
+)
+elementwise(
+    np.arccos,
+    lambda ans, x: -1.0 / _circle(x),
+    complex_partials=(lambda ans, x: -1.0 / _complex_circle(x),),
+    domain=(-0.8, 0.8),
+)
 elementwise(np.arctan, lambda ans, x: 1.0 / (1.0 + x * x))
 
 
@@ -152,9 +180,9 @@ elementwise(
 elementwise(np.sinh, lambda ans, x: anp.cosh(x))
 elementwise(np.cosh, lambda ans, x: anp.sinh(x))
 elementwise(np.tanh, lambda ans, x: 1.0 - ans * ans)
-elementwise(np.arcsinh, lambda ans, x: 1.0 / anp.sqrt(1.0 + x * x))
+elementwise(np.arcsinh, lambda ans, x: 1.0 / anp.sqrt(x * x - -1.0))
 # One root for each factor: the root of the product has another branch cut.
-elementwise(np.arccosh, lambda ans, x: 1.0 / (anp.sqrt(x - 1.0) * anp.sqrt(x + 1.0)), domain=(1.5, 3.0))
+elementwise(np.arccosh, lambda ans, x: 1.0 / (anp.sqrt(x - 1.0) * anp.sqrt(x - -1.0)), domain=(1.5, 3.0))
 elementwise(np.arctanh, lambda ans, x: 1.0 / ((1.0 - x) * (1.0 + x)), domain=(-0.8, 0.8))
 elementwise(np.degrees, 1.0 / DEGREE)
 elementwise(np.rad2deg, 1.0 / DEGREE)
@@ -173,14 +201,12 @@ for _fun in (np.maximum, np.minimum, np.fmax, np.fmin):
     elementwise(_fun, _chosen, _swapped(_chosen))
 elementwise(
     np.where,
-    None,
+    0.0,
     lambda ans, c, x, y: anp.where(c, 1.0, 0.0),
     lambda ans, c, x, y: anp.where(c, 0.0, 1.0),
     types="?  ",
 )
-elementwise(
-    np.copysign, lambda ans, x, y: anp.sign(x) * anp.sign(ans), 0.0, domain=((-2.0, 2.0), (0.5, 2.0))
-)
+elementwise(np.copysign, lambda ans, x, y: anp.sign(x) * anp.sign(ans), 0.0, domain=((-2.0, 2.0), (0.5, 2.0)))
 elementwise(np.heaviside, 0.0, lambda ans, x, y: anp.where(x == 0.0, 1.0, 0.0))
 
 # --- parts of a number ----------------------------------------------------------------------------
@@ -209,7 +235,7 @@ def _binary_exponent(x):
 
 @notrace_primitive
 def _binary_scale(x):
-    return np.ldexp(x.dtype.type(1), -np.frexp(x)[1])
+    return np.ldexp(np.asarray(x).dtype.type(1), -np.frexp(x)[1])
 
 
 fraction = elementwise(_fraction, 1.0, name="modf", domain=(0.1, 0.9))
