@@ -390,7 +390,7 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
 
 cdef object record_code(Primitive p, Trace t, list args, dict kwargs, object ans):
     cdef Box b
-    t.code.append((p, tuple([operand_of(t, a) for a in args]), kwargs))
+    t.code.append((p, tuple([operand_of(t, a) for a in args]), kwargs, ans))
     b = new_object(t, <int>len(t.code) - 1, ans)
     return b
 
@@ -912,7 +912,10 @@ cdef object push_forward_elementwise(Primitive p, Trace t, PyObject *const *args
     for j in range(count):
         g = tangent_of(<Box>args[parents[j].arg])
         operands[0] = <PyObject *>g
+        fp_clear()
         tangent = contribution(p, parents[j].arg, operands, g)
+        if fp_flags():
+            give_errors(p.name, fp_flags())
         total = tangent if total is None else P_ADD(total, tangent)
     out = new_object(t, 0, ans)
     set_tangent(out, fit_up(total, box_meta(out)))

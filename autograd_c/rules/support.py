@@ -329,7 +329,7 @@ def record_partial(p, partial, complex_partial):
 def _record(fun, inputs):
     with np.errstate(all="ignore"):
         code, result = record(fun, inputs)
-    return [(p, operands) for p, operands, _ in code], result
+    return [step[:2] for step in code], result
 
 
 def _times(g, number):
