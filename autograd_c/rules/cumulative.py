@@ -9,7 +9,6 @@ import autograd_c.numpy as anp
 
 from ..extend import Meta, Primitive, call, composite, rule
 from .indexing import scatter
-from .reductions import valid, without_nan
 
 # --- along one axis -------------------------------------------------------------------------------
 
@@ -31,6 +30,17 @@ def _shifted(y, axis, by):
     """The entries one place on along the axis (or back, for -1), with a zero where nothing came."""
     source, target = (slice(None, -1), slice(1, None)) if by > 0 else (slice(1, None), slice(None, -1))
     return scatter(y[along(axis, y.ndim, source)], along(axis, y.ndim, target), Meta(y.shape, y.dtype))
+
+
+def valid(x, where=True):
+    """The mask of the entries that the ``nan`` functions see."""
+    mask = anp.logical_not(anp.isnan(x))
+    return mask if where is True else anp.logical_and(mask, where)
+
+
+def without_nan(x, value):
+    """The array with `value` for NaN."""
+    return anp.where(anp.isnan(x), value, x)
 
 
 # --- sums -----------------------------------------------------------------------------------------
@@ -140,11 +150,22 @@ recurrence = rule(
 )
 
 
-def products_before(x, axis):
+def _products_before(x, axis):
     """For each entry, the product of those before it along the axis."""
-    if not x.shape[axis]:
-        return x
-    return anp.cumulative_prod(x[along(axis, x.ndim, slice(None, -1))], axis=axis, include_initial=True)
+    out = np.ones(x.shape, x.dtype)
+    if x.shape[axis] > 1:
+        first, rest = (along(axis, x.ndim, part) for part in (slice(None, -1), slice(1, None)))
+        np.multiply.accumulate(x[first], axis, out=out[rest])
+    return out
+
+
+products_before = rule(
+    _products_before,
+    (lambda g, ans, x, axis: ans * recurrence(_shifted(g, axis, -1), x, axis, True), None),
+    (lambda t, ans, x, axis: _shifted(recurrence(t * ans, x, axis, False), axis, 1), None),
+    name="products_before",
+    examples=(lambda x: call(x(5), 0), lambda x: call(x(2, 5) * [1, 0, 1, 0, 1], 1), lambda x: call(x(1), 0)),
+)
 
 
 def _cumprod_vjp(g, _ans, x, axis=None, dtype=None, out=None):

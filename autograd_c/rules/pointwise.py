@@ -127,7 +127,10 @@ elementwise(np.sinc, _sinc_partial)
 def _i1(x):
     import scipy.special  # here, since few need it
 
-    return primitive_of(scipy.special.i1)(x)
+    i1 = primitive_of(scipy.special.i1)
+    if getattr(x, "dtype", None) == np.longdouble:  # which SciPy does not have
+        return anp.astype(i1(anp.astype(x, float)), np.longdouble)
+    return i1(x)
 
 
 elementwise(np.i0, lambda ans, x: _i1(x))

@@ -16,6 +16,7 @@ import numpy as np
 import autograd_c.numpy as anp
 
 from ..extend import call, composite, notrace_primitive, rule
+from .cumulative import products_before, valid, without_nan
 
 # --- axes -----------------------------------------------------------------------------------------
 
@@ -72,17 +73,6 @@ def real_dtype(dtype):
 
 def _masked(c, where):
     return c if where is True else anp.where(where, c, 0.0)
-
-
-def valid(x, where=True):
-    """The mask of the entries that the ``nan`` functions see."""
-    mask = anp.logical_not(anp.isnan(x))
-    return mask if where is True else anp.logical_and(mask, where)
-
-
-def without_nan(x, value):
-    """The array with `value` for NaN."""
-    return anp.where(anp.isnan(x), value, x)
 
 
 # --- sum and mean ---------------------------------------------------------------------------------
@@ -202,10 +192,8 @@ rule(np.std, (_std_vjp,), (_std_jvp,), examples=_SPREAD)
 def _others(x, axis):
     """The product of all other entries of the lane, for each entry."""
     x = lanes(x, axis)
-    if not x.shape[-1]:
-        return x
-    before = anp.cumulative_prod(x[..., :-1], axis=-1, include_initial=True)
-    after = anp.cumulative_prod(x[..., :0:-1], axis=-1, include_initial=True)[..., ::-1]
+    before = products_before(x, x.ndim - 1)
+    after = products_before(x[..., ::-1], x.ndim - 1)[..., ::-1]
     return before * after
 
 

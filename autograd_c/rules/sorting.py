@@ -138,7 +138,8 @@ def sort_complex(a):
 
 # --- quantiles ------------------------------------------------------------------------------------
 # A quantile has a place v in its sorted lane, and the value there is interpolated: entry k has the weight
-# max(0, 1 - |v - k|). NumPy itself says where v is, since v is the quantile of the ranks 0, 1, 2, ...
+# max(0, 1 - |v - k|). By the linear method v is (n - 1) q; by the others NumPy says where it is, for v is the
+# quantile of the ranks 0, 1, 2, ...
 
 # What is added to the number of entries to give the speed of v with q (Hyndman and Fan, 1996).
 SLOPES = {
@@ -150,6 +151,9 @@ WHOLE = (np.quantile, np.percentile)
 
 def _places(fun, q, x, method, weights):
     """Where the quantiles are in sorted lanes: shape (quantiles,), or (..., quantiles) where lanes differ."""
+    if weights is None and fun in WHOLE and method == "linear":
+        q = np.ravel(np.asarray(q, real_dtype(x.dtype)))
+        return (x.shape[-1] - 1) * (q / 100 if fun is np.percentile else q)
     if weights is None and fun in WHOLE:
         return np.ravel(fun(np.arange(x.shape[-1], dtype=real_dtype(x.dtype)), q, method=method))
     ranks = _ranks(x, x.ndim - 1).astype(real_dtype(x.dtype))
