@@ -21,10 +21,7 @@ from . import numpy as anp
 from ._core import grad_hot, hooks, is_box, trace_forward, trace_reverse
 from .extend import defjvp_argnums, defvjp_argnums, notrace_primitive, primitive
 from .tree import (
-    LEAF,
-    Constant,
     UntraceableLeaf,
-    argument_leaf,
     describe,
     flatten,
     gather,
@@ -105,22 +102,26 @@ class Derived(_Wrapper):
 
     def _bind(self, args, kwargs):
         """Return the function as a function of the chosen arguments alone, and those."""
-        fun, argnum = self.__wrapped__, self._argnum
-        if isinstance(argnum, int):
-            at = self._position(argnum, args)
+        fun, at = self.__wrapped__, self._positions(args)
+        if isinstance(at, int):
             before, after = args[:at], args[at + 1 :]
             return lambda x: fun(*before, x, *after, **kwargs), args[at]
-        positions = [self._position(index, args) for index in argnum]
-        if len(set(positions)) < len(positions):
-            raise ValueError(f"{self._title}: the same argument is named twice")
 
         def fun_of_tuple(chosen):
             full = list(args)
-            for position, value in zip(positions, chosen, strict=True):
+            for position, value in zip(at, chosen, strict=True):
                 full[position] = value
             return fun(*full, **kwargs)
 
-        return fun_of_tuple, tuple(args[position] for position in positions)
+        return fun_of_tuple, tuple(args[position] for position in at)
+
+    def _positions(self, args):
+        """Where the chosen arguments are: `argnum` counted from the front, and checked."""
+        if isinstance(self._argnum, int):
+            return self._position(self._argnum, args)
+        positions = tuple(self._position(argnum, args) for argnum in self._argnum)
+        _require_distinct(self._title, positions)
+        return positions
 
     def _position(self, argnum, args):
         if -len(args) <= argnum < len(args):
@@ -132,26 +133,22 @@ class Derived(_Wrapper):
 
 
 class _Gradient(Derived):
-    """`grad` and `value_and_grad` of one argument: the compiled core does it all when the
-    argument is a number or an array.
-    """
+    """`grad` and `value_and_grad`, which the compiled core does as a whole."""
 
-    def __init__(self, rule, name, fun, argnum, want_value):
-        super().__init__(rule, name, fun, argnum)
+    def __init__(self, name, fun, argnum, want_value):
+        super().__init__(_grad, name, fun, argnum)
         self._want_value = want_value
 
     def __call__(self, *args, **kwargs):
         try:
             result = grad_hot(self.__wrapped__, args, kwargs, self._argnum, self._want_value)
+            if result is NotImplemented:
+                return grad_hot(self.__wrapped__, args, kwargs, self._positions(args), self._want_value)
+            return result
+        except UntraceableLeaf as error:
+            raise _untraceable(self._title, self._bind(args, kwargs)[1], error) from None
         except _NoGradient as error:
             raise TypeError(f"{self._title}: {error}") from None
-        except UntraceableLeaf:
-            result = NotImplemented
-        if result is NotImplemented:
-            return self._rule(self._title, *self._bind(args, kwargs))
-        if self._want_value and type(result[0]) is float:
-            return np.float64(result[0]), result[1]
-        return result
 
 
 class _WithTensor(Derived):
@@ -168,15 +165,21 @@ def _name(fun):
 
 
 def _check_argnum(name, argnum):
+    several = isinstance(argnum, (tuple, list))
     try:
-        if isinstance(argnum, (tuple, list)):
-            return tuple(operator.index(index) for index in argnum)
-        return operator.index(argnum)
+        argnums = tuple(operator.index(index) for index in (argnum if several else [argnum]))
     except TypeError:
         cure = "; grad_named takes a name" if isinstance(argnum, str) else ""
         raise TypeError(
             f"{name}: argnum must be an int or a sequence of ints, got {describe(argnum)}{cure}"
         ) from None
+    _require_distinct(name, argnums)
+    return argnums if several else argnums[0]
+
+
+def _require_distinct(title, argnums):
+    if len(set(argnums)) < len(argnums):
+        raise ValueError(f"{title}: the same argument is named twice")
 
 
 # ---------------------------------------------------------------- reverse and forward, on containers
@@ -186,25 +189,23 @@ def _take_apart(title, x):
     """Leaves and structure of the point of differentiation."""
     try:
         leaves, structure = flatten(x)
+        if structure.is_constant:
+            _refuse_constant(x)
     except UntraceableLeaf as error:
-        place = locate(x, error.value)
-        raise TypeError(f"{title}: {error}{place and f' (it is at {place} of the argument)'}") from None
-    if isinstance(structure, Constant):
-        raise TypeError(f"{title}: {_refusal(x)}")
+        raise _untraceable(title, x, error) from None
     return leaves, structure
 
 
-def _refusal(x):
-    return UntraceableLeaf(x, "pass a float, an array of floats or a container of them")
+def _refuse_constant(x):
+    raise UntraceableLeaf(x, "pass a float, an array of floats or a container of them")
 
 
-def _refuse_dtype(value, meta):
-    """What the core calls for an array that is not of floats."""
-    argument_leaf(value)
-    raise _refusal(value)
+def _untraceable(title, x, error):
+    place = locate(x, error.value)
+    return TypeError(f"{title}: {error}{place and f' (it is at {place} of the argument)'}")
 
 
-hooks["refuse_dtype"] = _refuse_dtype
+hooks["refuse_constant"] = _refuse_constant
 
 
 class _OnLeaves:
@@ -353,7 +354,7 @@ def grad(fun, argnum=0):
     >>> grad(lambda x, y: np.sum(x * y), (0, 1))(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     (array([3., 4.]), array([1., 2.]))
     """
-    return _gradient(_grad, "grad", fun, argnum, False)
+    return _Gradient("grad", fun, argnum, False)
 
 
 def value_and_grad(fun, argnum=0):
@@ -369,22 +370,16 @@ def value_and_grad(fun, argnum=0):
     >>> float(value), gradient
     (5.0, array([2., 4.]))
     """
-    return _gradient(_value_and_grad, "value_and_grad", fun, argnum, True)
-
-
-def _gradient(rule, name, fun, argnum, want_value):
-    if isinstance(argnum, (tuple, list)):
-        return Derived(rule, name, fun, argnum)
-    return _Gradient(rule, name, fun, argnum, want_value)
-
-
-def _value_and_grad(title, fun, x):
-    value, pullback = _reverse(title, fun, x)
-    return value, pullback.on_leaves([_one(title, value)])
+    return _Gradient("value_and_grad", fun, argnum, True)
 
 
 def _grad(title, fun, x):
-    return _value_and_grad(title, fun, x)[1]
+    try:
+        return grad_hot(fun, (x,), None, 0, False)
+    except UntraceableLeaf as error:
+        raise _untraceable(title, x, error) from None
+    except _NoGradient as error:
+        raise TypeError(f"{title}: {error}") from None
 
 
 class _NoGradient(TypeError):
@@ -1102,13 +1097,13 @@ class _Packed:
         outs, structure = flatten(self.fun(*args, **kwargs), _float_leaf)
         if self.layout is None:
             self.layout = structure, [(_shape(out), _dtype(out)) for out in outs]
-        if structure is LEAF:
+        if structure.is_leaf:
             return outs[0]
         return anp.concatenate([anp.ravel(out) for out in outs]) if outs else np.zeros(0)
 
     def unpack(self, packed):
         structure, spaces = self.layout
-        if structure is LEAF:
+        if structure.is_leaf:
             return packed
         outs, start = [], 0
         for shape, dtype in spaces:

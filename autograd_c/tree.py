@@ -33,11 +33,21 @@ import copy
 
 import numpy as np
 
-from ._core import Box
+from . import _core
+from ._core import Box, Structure, hooks, is_box
 
-_FLOATS = (float, np.float16, np.float32, np.float64, np.longdouble)
-_COMPLEXES = (complex, np.complex64, np.complex128, np.clongdouble)
-_NUMBERS = frozenset(_FLOATS + _COMPLEXES)
+__all__ = [
+    "Structure",
+    "UntraceableLeaf",
+    "argument_leaf",
+    "describe",
+    "flatten",
+    "gather",
+    "locate",
+    "map_leaves",
+    "result_leaf",
+    "unflatten",
+]
 
 
 class UntraceableLeaf(TypeError):
@@ -115,154 +125,7 @@ def _numeric(array):
     return array.dtype.kind in "fciub"
 
 
-# ---------------------------------------------------------------- structures
-
-
-class Structure:
-    """How a container is built from its leaves; compare with ``==``."""
-
-    __slots__ = ()
-
-    def build(self, leaves, constants=True):
-        """Put the container together from an iterator over its leaves.
-
-        With ``constants=False`` every constant becomes None: the shape of a gradient.
-        """
-        raise NotImplementedError
-
-    def gather(self, tree, leaves, path=""):
-        """Append to `leaves` the leaves of another container of this structure.
-
-        Whatever `tree` holds in the place of a constant is passed over.
-
-        Raises
-        ------
-        ValueError
-            When `tree` has another structure; it names the first difference.
-        """
-        raise NotImplementedError
-
-    def __ne__(self, other):
-        return not self == other
-
-    __hash__ = None
-
-
-class _Leaf(Structure):
-    __slots__ = ()
-
-    def build(self, leaves, constants=True):
-        return next(leaves)
-
-    def gather(self, tree, leaves, path=""):
-        if tree is None or isinstance(tree, (list, tuple, dict)):
-            raise ValueError(f"expected a number or an array{_at(path)}, got {describe(tree)}")
-        leaves.append(tree)
-
-    def __eq__(self, other):
-        return type(other) is _Leaf
-
-    def __repr__(self):
-        return "LEAF"
-
-
-LEAF = _Leaf()
-
-
-class Constant(Structure):
-    """An object that is handed on unchanged; all constants have the same structure."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
-
-    def build(self, leaves, constants=True):
-        """Return the constant, or None."""
-        return self.value if constants else None
-
-    def gather(self, tree, leaves, path=""):
-        """Pass over whatever is there."""
-
-    def __eq__(self, other):
-        return type(other) is Constant
-
-    def __repr__(self):
-        return f"Constant({self.value!r})"
-
-
-class Sequence(Structure):
-    """A list or a tuple, named or not."""
-
-    __slots__ = ("kind", "children")
-
-    def __init__(self, kind, children):
-        self.kind = kind
-        self.children = children
-
-    def build(self, leaves, constants=True):
-        """Build a sequence of the same type."""
-        items = [next(leaves) if child is LEAF else child.build(leaves, constants) for child in self.children]
-        if self.kind is list:
-            return items
-        make = getattr(self.kind, "_make", self.kind)
-        return make(items)
-
-    def gather(self, tree, leaves, path=""):
-        """Append the leaves of a sequence of the same type and length."""
-        if type(tree) is not self.kind or len(tree) != len(self.children):
-            got = describe(tree) + (f" of {len(tree)}" if isinstance(tree, (list, tuple)) else "")
-            raise ValueError(f"expected a {self.kind.__name__} of {len(self.children)}{_at(path)}, got {got}")
-        for index, (child, item) in enumerate(zip(self.children, tree, strict=True)):
-            child.gather(item, leaves, f"{path}[{index}]")
-
-    def __eq__(self, other):
-        return type(other) is Sequence and self.kind is other.kind and self.children == other.children
-
-    def __repr__(self):
-        return f"{self.kind.__name__}({', '.join(map(repr, self.children))})"
-
-
-class Dict(Structure):
-    """A dict: the order of the keys is kept, and does not count in a comparison."""
-
-    __slots__ = ("empty", "children")
-
-    def __init__(self, empty, children):
-        self.empty = empty
-        self.children = children
-
-    def build(self, leaves, constants=True):
-        """Build a dict of the same type, its keys in the same order."""
-        items = {key: child.build(leaves, constants) for key, child in self.children.items()}
-        if type(self.empty) is dict:
-            return items
-        container = copy.copy(self.empty)
-        container.update(items)
-        return container
-
-    def gather(self, tree, leaves, path=""):
-        """Append the leaves of a dict with the same keys, in the order of this one."""
-        if not isinstance(tree, dict) or tree.keys() != self.children.keys():
-            got = f"the keys {list(tree)}" if isinstance(tree, dict) else describe(tree)
-            raise ValueError(f"expected a dict with the keys {list(self.children)}{_at(path)}, got {got}")
-        for key, child in self.children.items():
-            child.gather(tree[key], leaves, f"{path}[{key!r}]")
-
-    def __eq__(self, other):
-        return (
-            type(other) is Dict and type(self.empty) is type(other.empty) and self.children == other.children
-        )
-
-    def __repr__(self):
-        return f"{type(self.empty).__name__}({self.children!r})"
-
-
-def _at(path):
-    return f" at {path}" if path else ""
-
-
-# ---------------------------------------------------------------- taking apart
+# ---------------------------------------------------------------- taking apart, putting together
 
 
 def flatten(tree, is_leaf=argument_leaf):
@@ -279,6 +142,7 @@ def flatten(tree, is_leaf=argument_leaf):
     -------
     leaves : list
     structure : Structure
+        Structures can be compared.
 
     Raises
     ------
@@ -293,32 +157,7 @@ def flatten(tree, is_leaf=argument_leaf):
     >>> unflatten(structure, [10.0, 20.0, 30.0])
     {'w': 10.0, 'rest': [20.0, (None, 30.0)]}
     """
-    leaves = []
-    return leaves, _flatten(tree, leaves, is_leaf)
-
-
-def _flatten(tree, leaves, is_leaf):
-    kind = type(tree)
-    if kind in _NUMBERS:
-        leaves.append(tree)
-        return LEAF
-    if isinstance(tree, (list, tuple)):
-        return Sequence(kind, [_flatten(item, leaves, is_leaf) for item in tree])
-    if isinstance(tree, dict):
-        return Dict(_emptied(tree), {key: _flatten(item, leaves, is_leaf) for key, item in tree.items()})
-    if is_leaf(tree):
-        leaves.append(tree)
-        return LEAF
-    return Constant(tree)
-
-
-def _emptied(mapping):
-    """An empty dict of the same type, with what a subclass adds (e.g. a default factory)."""
-    if type(mapping) is dict:
-        return {}
-    empty = copy.copy(mapping)
-    empty.clear()
-    return empty
+    return _core.flatten(tree, is_leaf, is_leaf is not is_box)
 
 
 def unflatten(structure, leaves, constants=True):
@@ -331,22 +170,50 @@ def unflatten(structure, leaves, constants=True):
     constants : bool, optional
         False puts None in the place of every constant, as a gradient has it.
 
+    Raises
+    ------
+    ValueError
+        When the number of leaves is not that of the structure.
+
     Examples
     --------
     >>> leaves, structure = flatten([1.0, "name"])
     >>> unflatten(structure, leaves), unflatten(structure, leaves, constants=False)
     ([1.0, 'name'], [1.0, None])
     """
-    return structure.build(iter(leaves), constants)
+    return _core.unflatten(structure, leaves, constants)
+
+
+def _emptied(mapping):
+    """An empty dict of the same type, with what a subclass adds (e.g. a default factory)."""
+    empty = copy.copy(mapping)
+    empty.clear()
+    return empty
+
+
+def _rebuilt(structure, items):
+    """A container whose type is a subclass of list, tuple or dict."""
+    if structure.keys is None:
+        return getattr(structure.type, "_make", structure.type)(items)
+    container = copy.copy(structure.value)
+    container.update(zip(structure.keys, items, strict=True))
+    return container
+
+
+hooks["argument_leaf"] = argument_leaf
+hooks["emptied"] = _emptied
+hooks["rebuilt"] = _rebuilt
 
 
 def gather(structure, tree):
     """Return the leaves of a container that must have the given structure.
 
+    Whatever is in the place of a constant is passed over, and the order of keys does not matter.
+
     Raises
     ------
     ValueError
-        Where the structures differ.
+        Where the structures differ; it names the first difference.
 
     Examples
     --------
@@ -355,8 +222,36 @@ def gather(structure, tree):
     [10.0, 20.0, 30.0]
     """
     leaves = []
-    structure.gather(tree, leaves)
+    _gather(structure, tree, leaves, "")
     return leaves
+
+
+def _gather(structure, tree, leaves, path):
+    if structure.is_leaf:
+        if tree is None or isinstance(tree, (list, tuple, dict)):
+            raise ValueError(f"expected a number or an array{_at(path)}, got {describe(tree)}")
+        leaves.append(tree)
+    elif not structure.is_constant:
+        for key, child, item in zip(*_pairs(structure, tree, path), strict=True):
+            _gather(child, item, leaves, f"{path}[{key!r}]")
+
+
+def _pairs(structure, tree, path):
+    """Keys, structures and items of a container, which must be of the same kind as the structure's."""
+    kind, children, keys = structure.type, structure.children, structure.keys
+    if keys is not None:
+        if not isinstance(tree, dict) or tree.keys() != set(keys):
+            got = f"the keys {list(tree)}" if isinstance(tree, dict) else describe(tree)
+            raise ValueError(f"expected a {kind.__name__} with the keys {keys}{_at(path)}, got {got}")
+        return keys, children, [tree[key] for key in keys]
+    if type(tree) is not kind or len(tree) != len(children):
+        got = describe(tree) + (f" of {len(tree)}" if isinstance(tree, (list, tuple)) else "")
+        raise ValueError(f"expected a {kind.__name__} of {len(children)}{_at(path)}, got {got}")
+    return range(len(children)), children, tree
+
+
+def _at(path):
+    return f" at {path}" if path else ""
 
 
 def map_leaves(fun, tree, is_leaf=result_leaf):

@@ -11,6 +11,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``tape.pxi``        the Wengert list and the reverse sweep
 ``primitive.pxi``   primitives, their rules and the dispatch
 ``kernels.pxi``     compiled ways of sum, mean, matmul and dot
+``tree.pxi``        containers: leaves and structure
 ``trace.pxi``       reverse, forward and recording traces; what the operators call
 ``debug.pxi``       debug mode
 ==================  ==========================================================================
@@ -98,6 +99,7 @@ include "machine.pxi"
 include "box.pxi"
 include "debug.pxi"
 include "tape.pxi"
+include "tree.pxi"
 include "trace.pxi"
 include "primitive.pxi"
 include "kernels.pxi"

@@ -242,104 +242,92 @@ def trace_forward(call, list leaves, list tangents):
     return outs, out_tangents
 
 
-def grad_hot(fun, tuple args, kwargs, Py_ssize_t argnum, bint want_value):
-    """Gradient of a scalar function with respect to one argument; the short way of `grad`.
+def grad_hot(fun, tuple args, kwargs, argnum, bint want_value):
+    """Gradient of a scalar function with respect to one argument, or several if `argnum` is a tuple.
 
-    The argument is an array, a number, or lists, tuples and dicts of them. Returns `NotImplemented` for any
-    other, so that the caller can take the general way.
+    An argument is a number, an array or a container. Returns `NotImplemented` for an `argnum` that is not
+    the number of an argument.
     """
     cdef Trace t
     cdef Tape tape
     cdef Box b
-    cdef object x, y, value, g, boxed
+    cdef Structure structure
+    cdef list leaves = [], boxes
+    cdef object x, y, value = None, g
     cdef tuple full
     cdef Adjoint *adjoints
-    cdef Py_ssize_t i, n = len(args)
-    cdef int slot = 0
-    if not 0 <= argnum < n:
-        return NotImplemented
-    x = args[argnum]
-    if not plain_tree(x):
-        return NotImplemented
+    cdef Py_ssize_t i
+    x = chosen(args, argnum)
+    if x is NotImplemented:
+        return x
+    structure = take_apart(x, leaves, hooks["argument_leaf"], True)
+    if structure.kind == CONSTANT_VALUE:
+        hooks["refuse_constant"](x)
     t = open_trace(REVERSE)
     tape = t.tape
     try:
-        boxed = box_tree(t, x)
-        full = PyTuple_New(n)
-        for i in range(n):
-            y = boxed if i == argnum else args[i]
-            Py_INCREF(y)
-            PyTuple_SET_ITEM(full, i, y)
+        boxes = [leaf_box(t, v, None) for v in leaves]
+        full = substituted(args, argnum, whole(structure, boxes, True))
         y = PyObject_Call(fun, full, kwargs) if kwargs else PyObject_CallObject(fun, full)
     finally:
         t.close()
-    if type(y) is not Box or (<Box>y).trace is not t:
-        refuse_outlived(y)
-        value = hooks["scalar_result"](y)
-        adjoints = new_adjoints(tape)
-        try:
-            g = gradient_tree(tape, adjoints, x, &slot)
-        finally:
-            free_adjoints(tape, adjoints)
-        return (value, g) if want_value else g
-    b = current(<Box>y)
+    i = len(boxes)
+    boxes = leaves = None
+    full = None
+    x = None
     adjoints = new_adjoints(tape)
     try:
-        if b.kind == SCALAR:
-            adjoints[b.slot].o = MARK
-            adjoints[b.slot].d = 1.0
+        if type(y) is Box and (<Box>y).trace is t:
+            b = current(<Box>y)
+            if b.kind == SCALAR:
+                adjoints[b.slot].o = MARK
+                adjoints[b.slot].d = 1.0
+            else:
+                put_adjoint(&adjoints[b.slot], hooks["unit_cotangent"](<object>b.v, box_meta(b)))
+            if want_value:
+                value = box_value(b)
+            b = y = None
+            run_sweep(tape, adjoints, True)
         else:
-            put_adjoint(&adjoints[b.slot], hooks["unit_cotangent"](<object>b.v, box_meta(b)))
-        value = box_value(b) if want_value else None
-        full = None
-        boxed = None
-        run_sweep(tape, adjoints, True)
-        g = gradient_tree(tape, adjoints, x, &slot)
+            refuse_outlived(y)
+            value = hooks["scalar_result"](y)
+        g = whole(structure, [leaf_gradient(tape, adjoints, k) for k in range(i)], False)
     finally:
         free_adjoints(tape, adjoints)
-    return (value, g) if want_value else g
+    if not want_value:
+        return g
+    return (float64(value) if type(value) is float else value), g
 
 
-cdef bint plain_tree(object x) except -1:
-    """Whether an argument is of arrays, floats and boxes in plain lists, tuples and dicts."""
-    if cnp.PyArray_CheckExact(x) or type(x) is Box or type(x) is float or type(x) is np_float64:
-        return True
-    if type(x) is list or type(x) is tuple:
-        for item in x:
-            if not plain_tree(item):
-                return False
-        return True
-    if type(x) is dict:
-        for item in (<dict>x).values():
-            if not plain_tree(item):
-                return False
-        return True
-    return False
+cdef object chosen(tuple args, object argnum):
+    """The argument of that number, or a tuple of them; NotImplemented when there is none."""
+    cdef Py_ssize_t k, n = len(args)
+    if type(argnum) is tuple:
+        for k in argnum:
+            if not 0 <= k < n:
+                return NotImplemented
+        return tuple([args[k] for k in argnum])
+    k = argnum
+    return args[k] if 0 <= k < n else NotImplemented
 
 
-cdef object box_tree(Trace t, object x):
-    """The same structure with its leaves boxed, on slots that count up."""
-    if type(x) is list:
-        return [box_tree(t, item) for item in <list>x]
-    if type(x) is tuple:
-        return tuple([box_tree(t, item) for item in <tuple>x])
-    if type(x) is dict:
-        return {key: box_tree(t, item) for key, item in (<dict>x).items()}
-    return leaf_box(t, x, None)
-
-
-cdef object gradient_tree(Tape t, Adjoint *adjoints, object x, int *slot):
-    """The gradient of each leaf, in the structure that `box_tree` boxed."""
-    cdef object g
-    if type(x) is list:
-        return [gradient_tree(t, adjoints, item, slot) for item in <list>x]
-    if type(x) is tuple:
-        return tuple([gradient_tree(t, adjoints, item, slot) for item in <tuple>x])
-    if type(x) is dict:
-        return {key: gradient_tree(t, adjoints, item, slot) for key, item in (<dict>x).items()}
-    g = leaf_gradient(t, adjoints, slot[0])
-    slot[0] += 1
-    return g
+cdef tuple substituted(tuple args, object argnum, object x):
+    """The arguments with others in the places of those that were chosen."""
+    cdef Py_ssize_t i, n = len(args), k = -1
+    cdef tuple full
+    cdef object item
+    if type(argnum) is tuple:
+        items = list(args)
+        for place, item in zip(argnum, x):
+            items[place] = item
+        return tuple(items)
+    k = argnum
+    full = PyTuple_New(n)
+    for i in range(n):
+        item = x if i == k else args[i]
+        Py_INCREF(item)
+        PyTuple_SET_ITEM(full, i, item)
+    return full
 
 
 # --- recording -------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from autograd_c.tree import (
-    LEAF,
-    Constant,
+    Structure,
     UntraceableLeaf,
     argument_leaf,
     describe,
@@ -86,7 +85,7 @@ def test_a_structure_does_not_keep_the_container_alive():
     big = np.ones(10)
     tree = collections.OrderedDict(a=big)
     _, structure = flatten(tree)
-    assert not structure.empty
+    assert structure.value == {}
 
 
 def test_constants_become_none_in_a_gradient():
@@ -119,9 +118,9 @@ def test_equal_structures(one, other):
 
 def test_repr_of_structures():
     assert repr(flatten([1.0, (2.0, None), {"a": 3.0}])[1]) == (
-        "list(LEAF, tuple(LEAF, Constant(None)), dict({'a': LEAF}))"
+        "list(LEAF, tuple(LEAF, Constant(None)), dict('a': LEAF))"
     )
-    assert flatten(1.0)[1] is LEAF
+    assert flatten(1.0)[1].is_leaf
 
 
 def test_gather_follows_the_keys_not_their_order():
@@ -160,7 +159,7 @@ def test_floats_are_leaves_everywhere(value):
 def test_objects_are_constants_everywhere(value):
     assert not argument_leaf(value)
     assert not result_leaf(value)
-    assert isinstance(flatten(value)[1], Constant)
+    assert flatten(value)[1].is_constant
 
 
 @pytest.mark.parametrize("value", [True, np.True_, np.array([True, False])], ids=repr)
@@ -216,6 +215,25 @@ def test_locate():
 )
 def test_describe(value, text):
     assert describe(value) == text
+
+
+def test_the_number_of_leaves_must_fit():
+    _, structure = flatten([1.0, 2.0])
+    for leaves in ([1.0], [1.0, 2.0, 3.0]):
+        with pytest.raises(ValueError, match=f"{len(leaves)} leaves for a structure of 2"):
+            unflatten(structure, leaves)
+
+
+def test_a_list_that_holds_itself_is_refused():
+    loop = []
+    loop.append(loop)
+    with pytest.raises(RecursionError, match="a container holds itself"):
+        flatten(loop)
+
+
+def test_structures_are_not_made_by_hand():
+    with pytest.raises(TypeError, match="made by flatten"):
+        Structure()
 
 
 def test_a_long_list_is_taken_apart_in_linear_time_and_no_recursion():

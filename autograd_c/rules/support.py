@@ -36,19 +36,6 @@ def plain_array(x):
 
 
 @hook
-def refuse_dtype(value, meta):
-    """The error for an argument that has no derivative."""
-    kind = meta.dtype.kind
-    if kind in "iub":
-        cure = "pass floats, for instance x.astype(float)" if meta.shape else "pass a float, for instance 3.0"
-        raise TypeError(f"cannot differentiate with respect to a {meta.dtype.name} argument: {cure}")
-    raise TypeError(
-        f"cannot differentiate with respect to an argument of type {type(value).__name__} "
-        f"and dtype {meta.dtype}: pass a float or an array of floats"
-    )
-
-
-@hook
 def zeros(meta):
     """A zero of that shape and dtype; a scalar for no axes."""
     return np.zeros(meta.shape, meta.dtype) if meta.shape else meta.dtype.type(0)
@@ -78,44 +65,6 @@ def seed(c, meta):
     if c.dtype != meta.dtype:
         c = (c.real if c.dtype.kind == "c" and meta.dtype.kind != "c" else c).astype(meta.dtype)
     return c if meta.shape else meta.dtype.type(c[()])
-
-
-def _scalar_error(shape, dtype):
-    if shape:
-        return TypeError(
-            f"grad needs a function whose result is one number, but this one has shape {shape}: "
-            "sum it, or use elementwise_grad or jacobian"
-        )
-    if dtype.kind == "c":
-        return TypeError(
-            "grad needs a real result, but this one is complex: take its real part or absolute value, "
-            "or use holomorphic_grad"
-        )
-    return TypeError(f"grad needs a function whose result is a float, not {dtype}")
-
-
-@hook
-def scalar_result(y):
-    """The result of a function that did not use its argument, which must still be a number."""
-    if isinstance(y, (list, tuple, dict)) or y is None:
-        raise TypeError(
-            f"grad needs a function whose result is one number, but this one returned a {type(y).__name__}"
-        )
-    if is_box(y):
-        shape, dtype = y.shape, y.dtype
-    else:
-        shape, dtype = np.shape(y), np.asarray(y).dtype
-    if shape or dtype.kind not in "fiub":
-        raise _scalar_error(shape, dtype)
-    return y
-
-
-@hook
-def unit_cotangent(value, meta):
-    """The cotangent 1 that starts the reverse sweep of a scalar function."""
-    if meta.shape or meta.dtype.kind != "f":
-        raise _scalar_error(meta.shape, meta.dtype)
-    return np.ones((), meta.dtype) if isinstance(value, np.ndarray) else meta.dtype.type(1)
 
 
 # --- calls ----------------------------------------------------------------------------------------
