@@ -130,6 +130,9 @@ SMALL = 32
 def _solve_triangular_plain(a, b, lower=False, trans=0, unit_diagonal=False):
     """Solves ``op(a) x = b`` for one matrix or a stack; `trans` as in SciPy, `b` a stack of matrices."""
     dtype = np.result_type(a, b)
+    if dtype.char not in TRTRS:
+        # LAPACK has two precisions: half is done in single, long double in double.
+        dtype = np.dtype("D" if dtype.kind == "c" else "f" if dtype.itemsize == 2 else "d")
     a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
     if a.ndim == 2 and b.ndim == 2:
         return _trtrs(a, b, lower, trans, unit_diagonal)
@@ -309,10 +312,20 @@ solve = rule(
         lambda x: call(np.tril(x(3, 3)) + 4 * np.eye(3), x(3)),
     ),
 )
+
+
+def _inv_vjp(g, ans, _a):
+    return matmul(matmul(-ans.mT, g), ans.mT)
+
+
+def _inv_jvp(t, ans, a):
+    return matmul(matmul(-ans, t), ans)
+
+
 inv = rule(
     np.linalg.inv,
-    (lambda g, ans, _a: -matmul(matmul(ans.mT, g), ans.mT),),
-    (lambda t, ans, a: -matmul(matmul(ans, t), ans),),
+    (_inv_vjp,),
+    (_inv_jvp,),
     examples=(
         lambda x: call(x(3, 3) + 4 * np.eye(3)),
         lambda x: call(x(2, 3, 3) + 4 * np.eye(3)),
@@ -379,9 +392,26 @@ def _slogdet_plain(a):
     return np.stack([sign, logabsdet.astype(sign.dtype)], axis=-1)
 
 
+POTRF = {"f": (lapack.spotrf, lapack.spotri), "d": (lapack.dpotrf, lapack.dpotri)}
+
+
+def _inverse_plain(a):
+    """The inverse, in half the time for a positive definite matrix, as those of log-likelihoods are."""
+    if a.ndim == 2 and a.dtype.char in POTRF and (a == a.T).all():
+        factorise, invert = POTRF[a.dtype.char]
+        factor, info = factorise(a, lower=1)
+        if info == 0:
+            half, info = invert(factor, lower=1, overwrite_c=1)
+            return np.where(_lower(len(a)), half, half.T)
+    return np.linalg.inv(a)
+
+
+_inverse = rule(_inverse_plain, (_inv_vjp,), (_inv_jvp,), name="inv")
+
+
 def _slogdet_vjp(g, ans, a):
     if ans.dtype.kind == "f":
-        return g[..., 1, None, None] * inv(a).mT
+        return g[..., 1, None, None] * _inverse(a).mT
     # d log|det| = Re z and d sign = i sign Im z, where z = tr(a^-1 da).
     weight = anp.real(g[..., 1]) + 1j * anp.imag(g[..., 0] * ans[..., 0])
     return weight[..., None, None] * inv(a).mT
