@@ -246,8 +246,8 @@ def with_out(x):
 
 
 PROGRAMS = [
-    item, item_of_itself, negative_item, slices, overlapping, mask, fancy, named_twice, matrix_rows, augmented,
-    matrix_product, rounded_down, alias, view_written, base_written, both_written, view_of_view,
+    item, item_of_itself, negative_item, slices, overlapping, mask, fancy, named_twice, matrix_rows,
+    augmented, matrix_product, rounded_down, alias, view_written, base_written, both_written, view_of_view,
     view_outlives_rebinding, copy_is_no_view, copy_inside_a_view_is_no_view, scalars_do_not_alias, swap,
     broadcast_value, loop, running, fill_and_sort, flat, functions, with_out,
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Making arrays: from traced values, like traced arrays, and ranges with traced ends; types and copies.
 
-``np.zeros(n, like=x)``, ``np.zeros_like(x)`` and their kind return, for a traced `x`, a traced array whose derivative is
-zero: it can be filled by assignment, ``y[i] = traced``, which a plain array refuses.
+``np.zeros(n, like=x)``, ``np.zeros_like(x)`` and their kind return, for a traced `x`, a traced array whose
+derivative is zero: it can be filled by assignment, ``y[i] = traced``, which a plain array refuses.
 """
 
 import numpy as np
@@ -32,7 +32,12 @@ def constant_like(x, value):
 def _fill_like(name):
     make = getattr(np, name)
 
-    @composite(make, examples=(lambda x: call(x(2, 3)), lambda x: call(x(3), shape=(2, 2))) if name != "empty_like" else ())
+    @composite(
+        make,
+        examples=(lambda x: call(x(2, 3)), lambda x: call(x(3), shape=(2, 2)))
+        if name != "empty_like"
+        else (),
+    )
     def like(a, /, dtype=None, order="K", subok=True, shape=None, *, device=None):
         a = anp.asarray(a)
         return constant_like(a, make(value_of(a), dtype, order, False, shape))
@@ -43,7 +48,10 @@ def _fill_like(name):
 zeros_like, ones_like, empty_like = map(_fill_like, ("zeros_like", "ones_like", "empty_like"))
 
 
-@composite(np.full_like, examples=(lambda x: call(x(2, 3), x()), lambda x: call(x(2, 3), x(3)), lambda x: call(x(2), 1.5)))
+@composite(
+    np.full_like,
+    examples=(lambda x: call(x(2, 3), x()), lambda x: call(x(2, 3), x(3)), lambda x: call(x(2), 1.5)),
+)
 def full_like(a, fill_value, dtype=None, order="K", subok=True, shape=None, *, device=None):
     model = np.empty_like(value_of(a), dtype, order, False, shape)
     if any_box((fill_value,), None):
@@ -52,7 +60,9 @@ def full_like(a, fill_value, dtype=None, order="K", subok=True, shape=None, *, d
     return constant_like(a, model)
 
 
-@composite(np.full, examples=(lambda x: call((2, 3), x()), lambda x: call(3, x(3)), lambda x: call((2, 2), x(2))))
+@composite(
+    np.full, examples=(lambda x: call((2, 3), x()), lambda x: call(3, x(3)), lambda x: call((2, 2), x(2)))
+)
 def full(shape, fill_value, dtype=None, order="C", *, device=None, like=None):
     if not any_box((fill_value,), None):
         return constant_like(like, np.full(shape, fill_value, dtype, order))
@@ -119,7 +129,9 @@ def _from_list(x, dtype):
     """An array from lists with a box among them."""
     flat = _items(x)
     if flat is None:
-        return anp.stack([_from_list(v, dtype) if isinstance(v, (list, tuple)) else anp.asarray(v) for v in x])
+        return anp.stack(
+            [_from_list(v, dtype) if isinstance(v, (list, tuple)) else anp.asarray(v) for v in x]
+        )
     shape, items = flat
     if dtype is not None and dtype.kind not in "fc":
         if dtype.kind == "O":
@@ -156,7 +168,9 @@ def array(object, dtype=None, *, copy=True, order="K", subok=False, ndmin=0, lik
         if dtype is not None and out.dtype != dtype:
             out = anp.astype(out, dtype)
     else:
-        return constant_like(like, np.array(object, dtype, copy=copy, order=order, subok=subok, ndmin=ndmin, **kwargs))
+        return constant_like(
+            like, np.array(object, dtype, copy=copy, order=order, subok=subok, ndmin=ndmin, **kwargs)
+        )
     return out if out.ndim >= ndmin else anp.reshape(out, (1,) * (ndmin - out.ndim) + out.shape)
 
 
@@ -234,9 +248,10 @@ def fromfunction(function, shape, *, dtype=float, like=None, **kwargs):
     return function(*np.indices(shape, dtype=dtype), **kwargs)
 
 
-for _name in ("zeros", "ones", "empty", "eye", "identity", "arange", "tri", "full", "array", "asarray", "asanyarray",
-              "ascontiguousarray", "asfortranarray", "require", "fromfunction", "fromiter", "frombuffer", "fromstring",
-              "fromfile", "loadtxt", "genfromtxt"):  # fmt: skip
+for _name in (
+    "zeros ones empty eye identity arange tri full array asarray asanyarray ascontiguousarray asfortranarray "
+    "require fromfunction fromiter frombuffer fromstring fromfile loadtxt genfromtxt"
+).split():
     likes[getattr(np, _name)] = _made_like(getattr(np, _name))
 
 
@@ -265,12 +280,20 @@ def _end(v):
 _linspace = rule(
     lambda start, stop, num, endpoint, axis: np.linspace(start, stop, num, endpoint, axis=axis),
     (
-        lambda g, _ans, _start, _stop, num, endpoint, axis: anp.sum(g * (1 - _fractions(_ans, num, endpoint, axis)), axis),
-        lambda g, _ans, _start, _stop, num, endpoint, axis: anp.sum(g * _fractions(_ans, num, endpoint, axis), axis),
+        lambda g, _ans, _start, _stop, num, endpoint, axis: anp.sum(
+            g * (1 - _fractions(_ans, num, endpoint, axis)), axis
+        ),
+        lambda g, _ans, _start, _stop, num, endpoint, axis: anp.sum(
+            g * _fractions(_ans, num, endpoint, axis), axis
+        ),
     ),
     (
-        lambda t, ans, start, stop, num, endpoint, axis: _of_end(t, ans, axis) * (1 - _fractions(ans, num, endpoint, axis)),
-        lambda t, ans, start, stop, num, endpoint, axis: _of_end(t, ans, axis) * _fractions(ans, num, endpoint, axis),
+        lambda t, ans, start, stop, num, endpoint, axis: (
+            _of_end(t, ans, axis) * (1 - _fractions(ans, num, endpoint, axis))
+        ),
+        lambda t, ans, start, stop, num, endpoint, axis: (
+            _of_end(t, ans, axis) * _fractions(ans, num, endpoint, axis)
+        ),
     ),
     name="linspace",
 )
@@ -298,7 +321,11 @@ def linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis
 
 @composite(
     np.logspace,
-    examples=(lambda x: call(x(), x(), 4), lambda x: call(x(2), x(2), 3, base=3.0), lambda x: call(0.5, x(), 3, False, 2.0)),
+    examples=(
+        lambda x: call(x(), x(), 4),
+        lambda x: call(x(2), x(2), 3, base=3.0),
+        lambda x: call(0.5, x(), 3, False, 2.0),
+    ),
 )
 def logspace(start, stop, num=50, endpoint=True, base=10.0, dtype=None, axis=0):
     if not isinstance(base, (float, int)) and anp.ndim(base):
@@ -312,19 +339,20 @@ def logspace(start, stop, num=50, endpoint=True, base=10.0, dtype=None, axis=0):
 _geomspace = rule(
     lambda start, stop, num, endpoint, axis: np.geomspace(start, stop, num, endpoint, axis=axis),
     (
-        lambda g, ans, start, _stop, num, endpoint, axis: anp.sum(
-            g * ans * (1 - _fractions(ans, num, endpoint, axis)), axis
-        )
-        / start,
-        lambda g, ans, _start, stop, num, endpoint, axis: anp.sum(g * ans * _fractions(ans, num, endpoint, axis), axis) / stop,
+        lambda g, ans, start, _stop, num, endpoint, axis: (
+            anp.sum(g * ans * (1 - _fractions(ans, num, endpoint, axis)), axis) / start
+        ),
+        lambda g, ans, _start, stop, num, endpoint, axis: (
+            anp.sum(g * ans * _fractions(ans, num, endpoint, axis), axis) / stop
+        ),
     ),
     (
-        lambda t, ans, start, stop, num, endpoint, axis: _of_end(t / start, ans, axis)
-        * ans
-        * (1 - _fractions(ans, num, endpoint, axis)),
-        lambda t, ans, start, stop, num, endpoint, axis: _of_end(t / stop, ans, axis)
-        * ans
-        * _fractions(ans, num, endpoint, axis),
+        lambda t, ans, start, stop, num, endpoint, axis: (
+            _of_end(t / start, ans, axis) * ans * (1 - _fractions(ans, num, endpoint, axis))
+        ),
+        lambda t, ans, start, stop, num, endpoint, axis: (
+            _of_end(t / stop, ans, axis) * ans * _fractions(ans, num, endpoint, axis)
+        ),
     ),
     name="geomspace",
 )
@@ -394,13 +422,24 @@ def _powers(v, n, increasing):
 
 rule(
     np.vander,
-    (lambda g, ans, _x, N=None, increasing=False: anp.sum(g * _powers(ans, ans.shape[1], increasing), 1), None, None),
     (
-        lambda t, ans, x, N=None, increasing=False: anp.expand_dims(t, 1) * _powers(ans, ans.shape[1], increasing),
+        lambda g, ans, _x, N=None, increasing=False: anp.sum(g * _powers(ans, ans.shape[1], increasing), 1),
         None,
         None,
     ),
-    examples=(lambda x: call(x(3)), lambda x: call(x(3), 5, True), lambda x: call(x(2), N=1), lambda x: call(x(2), 4)),
+    (
+        lambda t, ans, x, N=None, increasing=False: (
+            anp.expand_dims(t, 1) * _powers(ans, ans.shape[1], increasing)
+        ),
+        None,
+        None,
+    ),
+    examples=(
+        lambda x: call(x(3)),
+        lambda x: call(x(3), 5, True),
+        lambda x: call(x(2), N=1),
+        lambda x: call(x(2), 4),
+    ),
 )
 
 
@@ -423,7 +462,13 @@ def astype(x, dtype, /, *, copy=True, device=None):
 
 anp.astype = astype
 for _fun in available("astype"):
-    astype = composite(_fun, examples=(lambda x: call(x(3), np.promote_types(x.dtype, float)), lambda x: call(x(3), np.complex128)))(astype)
+    astype = composite(
+        _fun,
+        examples=(
+            lambda x: call(x(3), np.promote_types(x.dtype, float)),
+            lambda x: call(x(3), np.complex128),
+        ),
+    )(astype)
 
 
 class _Part:
@@ -463,7 +508,12 @@ def imag(val):
     return link_view(_imag(val), val, _IMAG) if val.ndim else _imag(val)
 
 
-rule(np.conjugate, (lambda g, _ans, _x: anp.conjugate(g),), ("same",), examples=(lambda x: call(x(3)), lambda x: call(x())))
+rule(
+    np.conjugate,
+    (lambda g, _ans, _x: anp.conjugate(g),),
+    ("same",),
+    examples=(lambda x: call(x(3)), lambda x: call(x())),
+)
 
 
 # --- what can be asked of a traced array ----------------------------------------------------------

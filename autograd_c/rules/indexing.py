@@ -1,9 +1,9 @@
 """Indexing in all its forms, selection by index or mask, and updates in place.
 
-An update ``y[i] = v`` of a traced array records a new value, and the box `y` moves on to it: arrays that the tape
-needs are never written to. Where an index names an item twice, the last assignment counts, as in NumPy, and
-only its value gets a cotangent. A view (basic indexing, `reshape`, transposes, ...) knows the box that it looks at;
-an update of either is seen in the other.
+An update ``y[i] = v`` of a traced array records a new value, and the box `y` moves on to it: arrays that the
+tape needs are never written to. Where an index names an item twice, the last assignment counts, as in NumPy,
+and only its value gets a cotangent. A view (basic indexing, `reshape`, transposes, ...) knows the box that it
+looks at; an update of either is seen in the other.
 """
 
 import operator
@@ -27,7 +27,9 @@ def freeze_index(index):
     if is_box(index):
         plain = value_of(index)
         if np.asarray(plain).dtype.kind == "f":
-            raise IndexError("a traced float cannot be an index; convert it, for instance int(x) or np.round(x).astype(int)")
+            raise IndexError(
+                "a traced float cannot be an index; convert it, for instance int(x) or x.round().astype(int)"
+            )
         return plain
     if isinstance(index, np.ndarray):
         return index.copy() if index.ndim or index.dtype == bool else int(index)
@@ -104,8 +106,8 @@ rule(
         lambda x: call(x(4, 3), (Ellipsis, np.array([0, 0]))),
     ),
 )
-# The opposite of indexing: an array of zeros but for the items that the index names, to which `g` is added. `once` says
-# that an array of integers names none twice.
+# The opposite of indexing: an array of zeros but for the items that the index names, to which `g` is added.
+# `once` says that an array of integers names none twice.
 scatter = hooks["scatter"] = rule(
     _scatter,
     (lambda g, _ans, _g, index, _meta, once=False: getitem(g, index), None, None, None),
@@ -166,7 +168,9 @@ def set_at(x, index, value):
         value = anp.array(value)
     dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
     if dtype.kind == "c" and x.dtype.kind != "c":
-        raise TypeError("a complex value cannot be put into a real array in place; make the array complex first")
+        raise TypeError(
+            "a complex value cannot be put into a real array in place; make the array complex first"
+        )
     return setitem(x, value, freeze_index(index))
 
 
@@ -195,9 +199,12 @@ def _positions(take, base):
 # --- selection by index or mask -------------------------------------------------------------------
 
 
-def within(indices, n, mode):
+def within(name, indices, n, mode):
     """Indices along an axis of length `n` as `take` and `choose` read them."""
     indices = np.asarray(value_of(indices))
+    if indices.size and indices.dtype.kind not in "iub":
+        raise TypeError(f"{name}: the indices must be integers, not {indices.dtype}")
+    indices = indices.astype(np.intp, copy=False)
     return indices if mode == "raise" else np.take(np.arange(n), indices, mode=mode)
 
 
@@ -221,10 +228,7 @@ def take(a, indices, axis=None, out=None, mode="raise"):
     if axis is None:
         a, axis = anp.ravel(a), 0
     axis = normalize_axis(axis, a.ndim)
-    indices = within(indices, a.shape[axis], mode)
-    if indices.dtype.kind not in "iub":
-        raise TypeError("take: indices must be integers")
-    return a[(slice(None),) * axis + (indices.astype(np.intp, copy=False),)]
+    return a[(slice(None),) * axis + (within("take", indices, a.shape[axis], mode),)]
 
 
 def normalize_axis(axis, ndim):
@@ -245,7 +249,8 @@ def _along(arr, indices, axis):
         raise IndexError("`indices` must be an integer array")
     ones = (1,) * arr.ndim
     return tuple(
-        indices if d == axis else np.arange(n).reshape(ones[:d] + (-1,) + ones[d + 1 :]) for d, n in enumerate(arr.shape)
+        indices if d == axis else np.arange(n).reshape(ones[:d] + (-1,) + ones[d + 1 :])
+        for d, n in enumerate(arr.shape)
     )
 
 
@@ -273,10 +278,10 @@ def take_along_axis(arr, indices, axis=-1):
 )
 def choose(a, choices, out=None, mode="raise"):
     _no_out("choose", out)
-    choices = anp.broadcast_arrays(*choices)
-    a = within(a, len(choices), mode)
-    shape = np.broadcast_shapes(a.shape, choices[0].shape)
-    stacked = anp.broadcast_to(anp.stack(choices), (len(choices), *shape))
+    choices = [anp.asarray(c) for c in choices]
+    a = within("choose", a, len(choices), mode)
+    shape = np.broadcast_shapes(a.shape, *[c.shape for c in choices])
+    stacked = anp.stack([anp.broadcast_to(c, shape) for c in choices])
     return stacked[(np.broadcast_to(a, shape), *np.indices(shape, sparse=True))]
 
 
@@ -327,7 +332,9 @@ def _for_promotion(v):
 @composite(
     np.piecewise,
     examples=(
-        lambda x: call(x(5), [np.array([True, False, True, False, False])], [lambda v: v * v, lambda v: 3.0 * v]),
+        lambda x: call(
+            x(5), [np.array([True, False, True, False, False])], [lambda v: v * v, lambda v: 3.0 * v]
+        ),
     ),
 )
 def piecewise(x, condlist, funclist, *args, **kw):
@@ -339,8 +346,8 @@ def piecewise(x, condlist, funclist, *args, **kw):
     if len(funclist) == len(conditions) + 1:
         conditions.append(~np.any(conditions, axis=0))
     elif len(funclist) != len(conditions):
-        raise ValueError(f"with {len(conditions)} condition(s), either {len(conditions)} or {len(conditions) + 1} "
-                         "functions are expected")  # fmt: skip
+        n = len(conditions)
+        raise ValueError(f"with {n} condition(s), either {n} or {n + 1} functions are expected")
     y = anp.zeros_like(x)
     for condition, fun in zip(conditions, funclist, strict=True):
         part = fun
@@ -355,7 +362,10 @@ def piecewise(x, condlist, funclist, *args, **kw):
 
 @composite(
     np.apply_along_axis,
-    examples=(lambda x: call(lambda v: anp.sum(v * v), 0, x(2, 3)), lambda x: call(lambda v: v[:2] * v[-1], 1, x(2, 3))),
+    examples=(
+        lambda x: call(lambda v: anp.sum(v * v), 0, x(2, 3)),
+        lambda x: call(lambda v: v[:2] * v[-1], 1, x(2, 3)),
+    ),
 )
 def apply_along_axis(func1d, axis, arr, *args, **kwargs):
     arr = anp.asarray(arr)
@@ -438,7 +448,9 @@ def copyto(dst, src, casting="same_kind", where=True):
     _destination("copyto", dst, "use the source itself, np.where(where, src, dst) or np.full_like")
     src = anp.asarray(src)
     if not np.can_cast(src.dtype, dst.dtype, casting):
-        raise TypeError(f"Cannot cast array data from {src.dtype!r} to {dst.dtype!r} according to the rule {casting!r}")
+        raise TypeError(
+            f"Cannot cast array data from {src.dtype!r} to {dst.dtype!r} according to the rule {casting!r}"
+        )
     dst[...] = src if where is True else anp.where(where, src, dst)
 
 

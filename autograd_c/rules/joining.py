@@ -42,19 +42,26 @@ def joint(fun, name, cotangents, tangent):
 
 def _zeros_for(tangents, args, dtype):
     """Zero tangents for the parts that have none."""
-    return [np.zeros(np.shape(value_of(a)), dtype) if t is None else t for t, a in zip(tangents, args[1:], strict=True)]
+    return [
+        np.zeros(np.shape(value_of(a)), dtype) if t is None else t
+        for t, a in zip(tangents, args[1:], strict=True)
+    ]
 
 
 def _finish(name, result, dtype, casting, out):
     """``dtype=``, ``casting=`` and ``out=`` of the joining functions."""
     if dtype is not None:
         if not np.can_cast(result.dtype, dtype, casting):
-            raise TypeError(f"{name}: cannot cast {result.dtype} to {np.dtype(dtype)} according to the rule {casting!r}")
+            raise TypeError(
+                f"{name}: cannot cast {result.dtype} to {np.dtype(dtype)} according to the rule {casting!r}"
+            )
         result = anp.astype(result, dtype)
     if out is None:
         return result
     if not is_box(out):
-        raise TypeError(f"{name}: out= is a plain array, which cannot hold a traced value; drop out= and use the result")
+        raise TypeError(
+            f"{name}: out= is a plain array, which cannot hold a traced value; drop out= and use the result"
+        )
     return update(out, result)
 
 
@@ -126,7 +133,10 @@ def stack(arrays, axis=0, out=None, *, dtype=None, casting="same_kind"):
     return _finish("stack", _stack(operator.index(axis), *arrays), dtype, casting, out)
 
 
-@composite(np.hstack, examples=(lambda x: call((x(2), x(3))), lambda x: call((x(2, 1), x(2, 3))), lambda x: call([x(), x()])))
+@composite(
+    np.hstack,
+    examples=(lambda x: call((x(2), x(3))), lambda x: call((x(2, 1), x(2, 3))), lambda x: call([x(), x()])),
+)
 def hstack(tup, *, dtype=None, casting="same_kind"):
     arrays = [anp.atleast_1d(a) for a in tup]
     return concatenate(arrays, 0 if arrays and arrays[0].ndim == 1 else 1, dtype=dtype, casting=casting)
@@ -195,7 +205,11 @@ def block(arrays):
 
 @composite(
     np.append,
-    examples=(lambda x: call(x(2, 3), x(2)), lambda x: call(x(2, 3), x(1, 3), axis=0), lambda x: call(x(3), x())),
+    examples=(
+        lambda x: call(x(2, 3), x(2)),
+        lambda x: call(x(2, 3), x(1, 3), axis=0),
+        lambda x: call(x(3), x()),
+    ),
 )
 def append(arr, values, axis=None):
     return concatenate((arr, values), axis)
@@ -221,7 +235,7 @@ def insert(arr, obj, values, axis=None):
     n = arr.shape[axis]
     # Where everything goes, NumPy says by inserting numbers into numbers.
     at = np.arange(*obj.indices(n)) if isinstance(obj, slice) else np.asarray(value_of(obj))
-    at = np.flatnonzero(at) if at.dtype == bool else at
+    at = np.flatnonzero(at) if at.dtype == bool else at.astype(np.intp) if at.size == 0 else at
     if at.size == 1:
         values = anp.reshape(values, (1,) * (arr.ndim - values.ndim) + values.shape)
         values = anp.moveaxis(values, 0, axis) if at.ndim == 0 else values
@@ -252,7 +266,11 @@ def delete(arr, obj, axis=None):
 
 @composite(
     np.array_split,
-    examples=(lambda x: call(x(5, 2), 3), lambda x: call(x(2, 5), [1, 3, 9], axis=1), lambda x: call(x(5), np.array([2]))),
+    examples=(
+        lambda x: call(x(5, 2), 3),
+        lambda x: call(x(2, 5), [1, 3, 9], axis=1),
+        lambda x: call(x(5), np.array([2])),
+    ),
 )
 def array_split(ary, indices_or_sections, axis=0):
     ary = anp.asarray(ary)

@@ -1,30 +1,27 @@
 """The attributes and methods of an ndarray, on traced values.
 
-A method is the function of the same name with the array in front; what writes in place gives the box a new value; what
-would hand out memory, or a number without its derivative, is refused with the way to write it instead.
+A method is the function of the same name with the array in front; what writes in place gives the box a new
+value; what would hand out memory, or a number without its derivative, is refused with the way to write it
+instead.
 """
 
-import operator
+import math
 
 import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Box, install, is_box, rebind, value_of
+from .._core import install, rebind, value_of
 from .creation import imag, real
 
 # --- methods that are functions -------------------------------------------------------------------
 
 
-def _install_functions():
-    for name in (
-        "all any argmax argmin argpartition argsort choose clip conj conjugate cumprod cumsum diagonal dot max mean min "
-        "nonzero prod ptp put repeat round searchsorted squeeze std sum swapaxes take trace var"
-    ).split():
-        install(name, getattr(anp, name))
-
-
-_install_functions()
+for _name in (
+    "all any argmax argmin argpartition argsort choose clip conj conjugate cumprod cumsum diagonal dot max "
+    "mean min nonzero prod ptp put repeat round searchsorted squeeze std sum swapaxes take trace var"
+).split():
+    install(_name, getattr(anp, _name))
 
 
 def method(fun):
@@ -41,7 +38,9 @@ def is_array(x):
 @method
 def astype(self, dtype, order="K", casting="unsafe", subok=True, copy=True):
     if not np.can_cast(self.dtype, dtype, casting):
-        raise TypeError(f"Cannot cast array from {self.dtype!r} to {np.dtype(dtype)!r} according to the rule {casting!r}")
+        raise TypeError(
+            f"Cannot cast array from {self.dtype!r} to {np.dtype(dtype)!r} according to the rule {casting!r}"
+        )
     return anp.astype(self, dtype, copy=copy)
 
 
@@ -95,7 +94,9 @@ def to_device(self, device, /, *, stream=None):
 def view(self, dtype=None, type=None):
     if dtype in (None, np.ndarray) or dtype == self.dtype:
         return self[...]
-    raise TypeError("view: the bytes of a traced value as another type have no derivative; use x.astype(dtype)")
+    raise TypeError(
+        "view: the bytes of a traced value as another type have no derivative; use x.astype(dtype)"
+    )
 
 
 @method
@@ -155,7 +156,9 @@ class Flat:
         value = anp.asarray(value)
         if value.ndim and value.size != count:
             value = anp.resize(value, count)
-        self.base[np.unravel_index(flat, self.base.shape)] = value if value.ndim == 0 else anp.reshape(value, np.shape(flat))
+        self.base[np.unravel_index(flat, self.base.shape)] = (
+            value if value.ndim == 0 else anp.reshape(value, np.shape(flat))
+        )
 
     def copy(self):
         return flatten(self.base)
@@ -188,11 +191,10 @@ def _rounded(name, fun):
     return method(rounded)
 
 
-for _name, _fun in (("__round__", round),):
-    _rounded(_name, _fun)
+_rounded("__round__", round)
 _rounded("__trunc__", int)
-_rounded("__floor__", lambda v: operator.index(int(np.floor(v))))
-_rounded("__ceil__", lambda v: operator.index(int(np.ceil(v))))
+_rounded("__floor__", math.floor)
+_rounded("__ceil__", math.ceil)
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -222,5 +224,3 @@ _refuse_method("setflags", "a traced value is never written to: there is nothing
 _refuse_method("resize", "use np.resize(x, shape), which returns a new array")
 for _name in ("data", "ctypes", "base"):
     _refuse_attribute(_name, f"its memory is not to be had; {_CONSTANT}")
-
-__all__ = ["Box", "Flat", "is_box"]

@@ -1,8 +1,8 @@
 """Shape: functions that move items about, or repeat them, without computing.
 
-What such a function does to the argument it does to a tangent as well; a cotangent goes the way back. Rules see the
-shape of the argument only. Functions that NumPy answers with a view declare it (`view`), so that an update in place
-of either box is seen in the other.
+What such a function does to the argument it does to a tangent as well; a cotangent goes the way back. Rules
+see the shape of the argument only. Functions that NumPy answers with a view declare it (`view`), so that an
+update in place of either box is seen in the other.
 """
 
 import numpy as np
@@ -95,7 +95,11 @@ view(
         np.squeeze,
         (lambda g, _ans, _x, axis=None: anp.reshape(g, _x.shape), None),
         (lambda t, ans, x, axis=None: anp.reshape(t, ans.shape), None),
-        examples=(lambda x: call(x(1, 3, 1)), lambda x: call(x(1, 3, 1), axis=-1), lambda x: call(x(1, 3, 1), (0, 2))),
+        examples=(
+            lambda x: call(x(1, 3, 1)),
+            lambda x: call(x(1, 3, 1), axis=-1),
+            lambda x: call(x(1, 3, 1), (0, 2)),
+        ),
     )
 )
 
@@ -114,7 +118,9 @@ def _at_least(ndim, shape):
 
 
 composite(np.atleast_1d, examples=(lambda x: call(x()), lambda x: call(x(3))))(_at_least(1, lambda: (1,)))
-composite(np.atleast_2d, examples=(lambda x: call(x()), lambda x: call(x(3))))(_at_least(2, lambda *n: (1, *(n or (1,)))))
+composite(np.atleast_2d, examples=(lambda x: call(x()), lambda x: call(x(3))))(
+    _at_least(2, lambda *n: (1, *(n or (1,))))
+)
 composite(
     np.atleast_3d,
     examples=(lambda x: call(x()), lambda x: call(x(3)), lambda x: call(x(2, 3))),
@@ -202,7 +208,9 @@ view(
 )
 
 
-@composite(np.broadcast_arrays, examples=(lambda x: call(x(3, 1), x(4)), lambda x: call(x(), x(2), subok=True)))
+@composite(
+    np.broadcast_arrays, examples=(lambda x: call(x(3, 1), x(4)), lambda x: call(x(), x(2), subok=True))
+)
 def broadcast_arrays(*args, subok=False):
     args = [anp.asarray(a) for a in args]
     shape = np.broadcast_shapes(*[a.shape for a in args])
@@ -219,7 +227,9 @@ def meshgrid(*xi, copy=True, sparse=False, indexing="xy"):
     places = list(range(len(xi)))
     if indexing == "xy" and len(xi) > 1:
         places[:2] = 1, 0
-    out = [anp.reshape(x, (1,) * k + (-1,) + (1,) * (len(xi) - k - 1)) for x, k in zip(xi, places, strict=True)]
+    out = [
+        anp.reshape(x, (1,) * k + (-1,) + (1,) * (len(xi) - k - 1)) for x, k in zip(xi, places, strict=True)
+    ]
     if not sparse:
         out = broadcast_arrays(*out)
     return tuple(anp.copy(x) for x in out) if copy else tuple(out)
@@ -232,7 +242,11 @@ view(
         np.flip,
         (lambda g, _ans, _x, axis=None: anp.flip(g, axis), None),
         ("same", None),
-        examples=(lambda x: call(x(2, 3)), lambda x: call(x(2, 3), 1), lambda x: call(x(2, 3, 2), axis=(0, -1))),
+        examples=(
+            lambda x: call(x(2, 3)),
+            lambda x: call(x(2, 3), 1),
+            lambda x: call(x(2, 3, 2), axis=(0, -1)),
+        ),
     )
 )
 view(rule(np.fliplr, (lambda g, _ans, _x: anp.fliplr(g),), ("same",), examples=(lambda x: call(x(2, 3)),)))
@@ -242,7 +256,11 @@ view(
         np.rot90,
         (lambda g, _ans, _x, k=1, axes=(0, 1): anp.rot90(g, -k, axes), None, None),
         ("same", None, None),
-        examples=(lambda x: call(x(2, 3)), lambda x: call(x(2, 3), 2), lambda x: call(x(2, 3, 4), k=-1, axes=(2, 0))),
+        examples=(
+            lambda x: call(x(2, 3)),
+            lambda x: call(x(2, 3), 2),
+            lambda x: call(x(2, 3, 4), k=-1, axes=(2, 0)),
+        ),
     )
 )
 rule(
@@ -305,7 +323,10 @@ rule(
 )
 
 
-@composite(np.resize, examples=(lambda x: call(x(2, 3), (4, 2)), lambda x: call(x(3), 2), lambda x: call(x(2, 2), (3, 3))))
+@composite(
+    np.resize,
+    examples=(lambda x: call(x(2, 3), (4, 2)), lambda x: call(x(3), 2), lambda x: call(x(2, 2), (3, 3))),
+)
 def resize(a, new_shape):
     shape = (new_shape,) if isinstance(new_shape, (int, np.integer)) else tuple(new_shape)
     if any(n < 0 for n in shape):
@@ -319,8 +340,9 @@ def resize(a, new_shape):
 
 # --- padding --------------------------------------------------------------------------------------
 #
-# A padded array is x, and before and after it along each axis combinations of the items along that axis. The vjp
-# takes the axes one after the other, the last one first, and returns the cotangents of the borders to the items.
+# A padded array is x, and before and after it along each axis combinations of the items along that axis. The
+# vjp takes the axes one after the other, the last one first, and returns the cotangents of the borders to the
+# items.
 
 _PICKING = ("edge", "reflect", "symmetric", "wrap")
 _NOT_LINEAR = ("maximum", "minimum", "median")
@@ -345,7 +367,7 @@ def _along(weights, axis, ndim):
 
 
 def _border_weights(side, k, ndim, n, width, mode, kwargs):
-    """How a border comes from the `n` items of its axis: ``outer(of_border, of_items)``, for "linear_ramp" and "mean"."""
+    """How "linear_ramp" or "mean" makes a border from the `n` items of its axis: ``outer(of_border, of_items)``."""
     of_items = np.zeros(n)
     if mode == "linear_ramp":
         ramp = np.pad(np.ones(1), width, mode="linear_ramp")
@@ -366,7 +388,9 @@ def _unpad_axis(g, axis, n, before, after, mode, kwargs):
         source = np.pad(np.arange(n), (before, after), mode=mode)
         for border, picked in zip(borders, (source[:before], source[before + n :]), strict=True):
             if picked.size:
-                middle = middle + scatter(border, (slice(None),) * axis + (picked,), Meta(middle.shape, middle.dtype))
+                middle = middle + scatter(
+                    border, (slice(None),) * axis + (picked,), Meta(middle.shape, middle.dtype)
+                )
         return middle
     if mode in _PICKING:
         matrix = np.pad(np.eye(n), ((before, after), (0, 0)), mode=mode, **kwargs)
@@ -396,7 +420,11 @@ def _pad_tangent(t, ans, x, pad_width, mode="constant", **kwargs):
 
 _pad = rule(
     np.pad,
-    (lambda g, _ans, _x, pad_width, mode="constant", **kwargs: _unpad(g, _x, pad_width, mode, **kwargs), None, None),
+    (
+        lambda g, _ans, _x, pad_width, mode="constant", **kwargs: _unpad(g, _x, pad_width, mode, **kwargs),
+        None,
+        None,
+    ),
     (_pad_tangent, None, None),
 )
 
@@ -420,7 +448,9 @@ _pad = rule(
 )
 def pad(array, pad_width, mode="constant", **kwargs):
     if any(is_box(v) for v in kwargs.values()):
-        raise TypeError("pad has no derivative with respect to constant_values or end_values; use np.concatenate")
+        raise TypeError(
+            "pad has no derivative with respect to constant_values or end_values; use np.concatenate"
+        )
     if callable(mode) or mode in _NOT_LINEAR:
         raise TypeError(f"pad: mode {mode!r} has no derivative; pad with np.concatenate and np.{_cure(mode)}")
     return _pad(anp.asarray(array), value_of(pad_width), mode, **kwargs)
@@ -470,12 +500,22 @@ rule(
     np.diag,
     (lambda g, _ans, _v, k=0: _undiag(g, _v, k), None),
     ("same", None),
-    examples=(lambda x: call(x(3)), lambda x: call(x(3), -1), lambda x: call(x(3, 4), 1), lambda x: call(x(3, 4), k=-1)),
+    examples=(
+        lambda x: call(x(3)),
+        lambda x: call(x(3), -1),
+        lambda x: call(x(3, 4), 1),
+        lambda x: call(x(3, 4), k=-1),
+    ),
 )
 view(
     rule(
         np.diagonal,
-        (lambda g, _ans, _a, offset=0, axis1=0, axis2=1: _from_diagonal(g, _a, offset, axis1, axis2), None, None, None),
+        (
+            lambda g, _ans, _a, offset=0, axis1=0, axis2=1: _from_diagonal(g, _a, offset, axis1, axis2),
+            None,
+            None,
+            None,
+        ),
         ("same", None, None, None),
         examples=(
             lambda x: call(x(3, 4)),
