@@ -27,7 +27,7 @@ from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.list cimport PyList_Append
 from cpython.long cimport PyLong_AsDouble, PyLong_Check
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from cpython.object cimport PyObject_GetItem
+from cpython.object cimport PyObject_GetItem, PyObject_SetItem
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_TYPE, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_New
 from libc.limits cimport INT_MAX
@@ -186,6 +186,7 @@ cdef Primitive P_LT = made(np.less), P_LE = made(np.less_equal), P_GT = made(np.
 cdef Primitive P_GE = made(np.greater_equal), P_EQ = made(np.equal), P_NE = made(np.not_equal)
 cdef Primitive P_MATMUL = made(np.matmul), P_WHERE = made(np.where)
 cdef Primitive P_LEAF = Primitive(_leaf, "argument"), P_ARRAY = Primitive(_array, "array")
+cdef Primitive P_SETITEM = Primitive(_leaf, "setitem")
 cdef Primitive P_GETITEM = made(operator_getitem, "getitem")
 cdef dict COPY = {ord(c): compile_program([], 1, ("slot", 0), c.encode()) for c in "dfDF"}
 cdef Program COPY_DOUBLE = COPY[ord("d")]

@@ -383,7 +383,7 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
         b = record_call(p, top, args, values, kwargs, traced, ans)
     else:
         b = push_forward(p, top, args, values, kwargs, traced, ans)
-    if p.view and len(traced) == 1 and traced[0] == 0 and shares(ans, values[0]):
+    if p.view and len(traced) == 1 and traced[0] == 0 and shares(ans, box_value(<Box>args[0])):
         look_at(b, <Box>args[0], taken_again(p, args, kwargs))
     return b
 
@@ -1301,6 +1301,7 @@ cdef int adopt(Box x, Box fresh) except -1:
     A value of an inner trace takes the box with it: it is of no use after that trace.
     """
     cdef View view
+    cdef object base
     x.trace = fresh.trace
     x.slot = fresh.slot
     share_field(&x.v, fresh.v)
@@ -1312,6 +1313,9 @@ cdef int adopt(Box x, Box fresh) except -1:
         view = <View>x.view
         hooks["write_through"](x, view.base, view.take)
         view.seen = view.base.version
+        # In memory it is a part of the base as before: whether `reshape` of it is a view depends on that.
+        base = box_value(view.base)
+        set_field(&x.v, view.take(base) if callable(view.take) else base[view.take])
     return 0
 
 
@@ -1321,9 +1325,55 @@ cdef int set_item(Box x, object index, object value) except -1:
     if not x.trace.open:
         raise_outlived()
     current(x)
-    if not in_place_already(x, index, value):
+    if not in_place_already(x, index, value) and not set_basic(x, index, value):
         adopt(x, <Box?>hooks["set_at"](x, index, value))
     return 0
+
+
+cdef bint set_basic(Box x, object index, object value) except -1:
+    """``x[index] = value`` by basic indexing of a plain array in a reverse trace; False where the rule must do it.
+
+    An array that nobody else holds, no view and no residual, is written to; any other is copied first.
+    """
+    cdef Box b = None
+    cdef Entry *e
+    cdef Tape tape = x.trace.tape
+    cdef object fresh
+    if x.trace.mode != REVERSE or x.kind == SCALAR or x.view != NULL or not cnp.PyArray_CheckExact(<object>x.v):
+        return False
+    if not is_basic(index):
+        return False
+    if type(value) is Box:
+        b = current(<Box>value)
+        if b.trace is not x.trace:
+            return False
+        value = box_value(b)
+    if not goes_into(value, cnp.PyArray_TYPE(<cnp.ndarray>x.v)):
+        return False
+    if OWNED_ARRAY(x.v):
+        PyObject_SetItem(<object>x.v, index, value)
+    else:
+        fresh = np_array(<object>x.v)
+        PyObject_SetItem(fresh, index, value)
+        set_field(&x.v, fresh)
+    e = tape.push(P_SETITEM, SET_ENTRY)
+    e.p0 = x.slot
+    x.slot = <int>tape.n - 1
+    x.version += 1
+    tape.keep(e, index)
+    if b is not None:
+        e.p1 = b.slot
+        tape.keep(e, box_meta(b))
+    return True
+
+
+cdef inline bint goes_into(object value, int typenum) noexcept:
+    """A plain number or array of floats that an array of that type takes without losing an imaginary part."""
+    if PyFloat_Check(value) or type(value) is int:
+        return True
+    if not cnp.PyArray_CheckExact(value) or type_code(cnp.PyArray_TYPE(<cnp.ndarray>value)) == 0:
+        return False
+    return cnp.PyTypeNum_ISCOMPLEX(typenum) or not cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(<cnp.ndarray>value))
 
 
 cdef bint in_place_already(Box x, object index, object value) except -1:

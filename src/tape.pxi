@@ -21,6 +21,7 @@ cdef enum EntryKind:
     INDEX_ENTRY         # indexing: residuals are the index and the array's Meta
     MAKER_ENTRY         # rules as closures (extend.defvjp): one residual for each parent
     ARRAY_ENTRY         # an array of one axis from scalars: all parents in `more`, no residuals
+    SET_ENTRY           # x[index] = value by basic indexing: residuals are the index and the value's Meta
 
 cdef enum EntryFlag:
     FIT0 = 1            # the first parent's contribution must be brought to its shape and dtype
@@ -264,6 +265,8 @@ cdef int visit(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
         return visit_index(t, e, a, adjoints)
     if e.kind == MAKER_ENTRY:
         return visit_maker(t, e, a, adjoints)
+    if e.kind == SET_ENTRY:
+        return visit_set(t, e, a, adjoints)
     if e.kind == ARRAY_ENTRY:
         return visit_array(t, e, <object>a.o, adjoints)
     # A scalar entry whose cotangent belongs to an outer trace.
@@ -373,6 +376,30 @@ cdef int visit_maker(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
             c = (<object>t.residual(e, 2 * j))(g)
             accumulate(&adjoints[parent.slot], is_double_slot(t, parent.slot), fit_to(c, <Meta>t.residual(e, 2 * j + 1)))
     return 0
+
+
+cdef int visit_set(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
+    """The value gets the cotangent of the items that it was put into, the array that of all others.
+
+    The adjoint is handed on: it costs what the items cost, not what the array costs.
+    """
+    cdef bint own = a.o != MARK and OWNED_ARRAY(a.o)
+    cdef object g = adjoint_object(a), c, index = <object>t.residual(e, 0)
+    if not cnp.PyArray_CheckExact(g):
+        if e.p1 >= 0:
+            c = fit_to(hooks["getitem"](g, index) if type(g) is Box else g, <Meta>t.residual(e, 1))
+            accumulate(&adjoints[e.p1], is_double_slot(t, e.p1), c)
+        return accumulate(&adjoints[e.p0], False, hooks["setitem"](g, 0.0, index))
+    if e.p1 >= 0:
+        c = PyObject_GetItem(g, index)
+        if cnp.PyArray_CheckExact(c):
+            c = np_array(c)
+        accumulate(&adjoints[e.p1], is_double_slot(t, e.p1), fit_to(c, <Meta>t.residual(e, 1)))
+    drop_adjoint(a)
+    if not own:
+        g = np_array(g)
+    PyObject_SetItem(g, index, 0)
+    return accumulate(&adjoints[e.p0], False, g)
 
 
 cdef int visit_array(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:
