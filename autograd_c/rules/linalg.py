@@ -16,7 +16,7 @@ What is taken where there is more than one choice:
   ``eigvalsh`` have one in the triangle that they read;
 * a norm has gradient 0 at 0;
 * between equal eigenvalues or singular values, and through a singular value that is 0, nothing flows from the
-  vectors: right for functions that do not depend on the choice of the vectors;
+  vectors: what is a function of the values alone has its gradient there, what is one of the vectors has none;
 * complex eigenvectors and singular vectors keep the phase that LAPACK gives them, with one component real;
 * ``det`` has its gradient at singular matrices too (the cofactors); ``slogdet``, ``inv`` and ``solve``
   raise there.

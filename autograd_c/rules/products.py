@@ -24,8 +24,8 @@ def _mul2(x, y):
 
 
 def _array(x):
-    """What has axes as it is, lists and Python numbers as arrays."""
-    return x if hasattr(x, "ndim") else np.asarray(x)
+    """What has axes as it is, lists (of traced values too) and Python numbers as arrays."""
+    return x if hasattr(x, "ndim") else anp.array(x)
 
 
 def _rows(x):
