@@ -56,7 +56,9 @@ def seed(c, meta):
     """A cotangent or tangent that was passed in, checked against the space it must live in."""
     shape = np.shape(c) if not is_box(c) else c.shape
     if shape != meta.shape:
-        raise ValueError(f"a cotangent or tangent of shape {shape} was given for a value of shape {meta.shape}")
+        raise ValueError(
+            f"a cotangent or tangent of shape {shape} was given for a value of shape {meta.shape}"
+        )
     if is_box(c):
         return fit(c, meta)
     c = np.asarray(c)
@@ -179,7 +181,7 @@ def ufunc_method(ufunc, method, inputs, kwargs):
             return unknown_function(ufunc, inputs, kwargs)
         out = kwargs.get("out")
         if out and not any(is_box(o) for o in out) and len(out) == 1 and out[0] is not None:
-            # `array += box`: NumPy asks for the result in the plain array. The name is bound to what we return.
+            # `array += box`: NumPy asks for its result in the array; the name is bound to what we return.
             if kwargs.keys() == {"out"} and inputs and inputs[0] is out[0]:
                 return handler(*inputs)
         return handler(*inputs, **kwargs)
@@ -253,8 +255,8 @@ def _by_name(module, name):
 def record_partial(p, partial, complex_partial):
     """The recordings that an elementwise rule runs from.
 
-    Returns None for an argument without derivative, otherwise the partial and the cotangent times the partial, each as
-    ``(code, result)``, and the inputs that they read as bits: cotangent, result, arguments.
+    Returns None for an argument without derivative, otherwise the partial and the cotangent times the
+    partial, each as ``(code, result)``, and the inputs that they read as bits: cotangent, result, arguments.
     """
     if partial is None:
         return None
@@ -271,7 +273,8 @@ def record_partial(p, partial, complex_partial):
         contributed = _prune(*_divide(*recording, len(inputs)), len(inputs))
     used = _used(value, len(inputs)) | _used(contributed, len(inputs))
     if complex_partial is not None:
-        used |= _used(_prune(*_record(lambda g, ans, *a: complex_partial(ans, *a), inputs), len(inputs)), len(inputs))
+        recorded = _record(lambda g, ans, *a: complex_partial(ans, *a), inputs)
+        used |= _used(_prune(*recorded, len(inputs)), len(inputs))
     return value, contributed, used | 1
 
 
@@ -340,7 +343,7 @@ def contribute(g, ans, args, partial, complex_partial):
     if complex_partial is not None and any(_dtype_kind(a) == "c" for a in args if a is not None):
         partial = complex_partial
     c = _times(g, partial) if not callable(partial) else g * partial(ans, *args)
-    # A partial may be wider than the result, as np.where(..., 1.0, 0.0) is for float32: back to its precision.
+    # A partial may be wider than the result, as np.where(..., 1.0, 0.0) is for float32: back to its dtype.
     if c.dtype == g.dtype:
         return c
     return _cast(c, g.dtype if c.dtype.kind == g.dtype.kind else np.result_type(g.dtype, np.complex64))
@@ -409,7 +412,9 @@ def update(x, new):
 def cast_update(fresh, meta):
     """The result of ``y += v`` in the shape and dtype of `y`, as NumPy casts it."""
     if fresh.shape != meta.shape:
-        raise ValueError(f"non-broadcastable output operand with shape {meta.shape} doesn't match {fresh.shape}")
+        raise ValueError(
+            f"non-broadcastable output operand with shape {meta.shape} doesn't match {fresh.shape}"
+        )
     if not np.can_cast(fresh.dtype, meta.dtype, "same_kind"):
         raise TypeError(f"an update in place cannot cast {fresh.dtype} to {meta.dtype}")
     return anp.astype(fresh, meta.dtype)
