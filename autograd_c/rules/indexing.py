@@ -23,7 +23,12 @@ from .support import hook, hooks
 def freeze_index(index):
     """An index as it is now: arrays in it copied, lists made arrays, traced values refused."""
     if isinstance(index, tuple):
-        return tuple(i if isinstance(i, slice) else freeze_index(i) for i in index)
+        return tuple([_frozen(i) for i in index])
+    return _frozen(index)
+
+
+def _frozen(index):
+    """One part of an index; a tuple inside of one is a list of indices."""
     if is_box(index):
         plain = value_of(index)
         if np.asarray(plain).dtype.kind == "f":
@@ -33,7 +38,7 @@ def freeze_index(index):
         return plain
     if isinstance(index, np.ndarray):
         return index.copy() if index.ndim or index.dtype == bool else int(index)
-    if isinstance(index, list):
+    if isinstance(index, (list, tuple)):
         return np.array(index, dtype=None if index else int)
     if isinstance(index, np.integer):
         return int(index)
@@ -42,16 +47,14 @@ def freeze_index(index):
 
 def is_basic(index):
     """Whether an index selects a view."""
-    if isinstance(index, tuple):
-        return all(map(is_basic, index))
-    return index is None or index is Ellipsis or type(index) in (int, slice)
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(i is None or i is Ellipsis or type(i) in (int, slice) for i in parts)
 
 
 def names_once(index):
     """Whether no item can be named twice: everything but arrays of integers."""
-    if isinstance(index, tuple):
-        return all(map(names_once, index))
-    return not isinstance(index, np.ndarray) or index.dtype == bool
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(not isinstance(i, np.ndarray) or i.dtype == bool for i in parts)
 
 
 def _last_named(index, shape):

@@ -367,7 +367,7 @@ def _along(weights, axis, ndim):
 
 
 def _border_weights(side, k, ndim, n, width, mode, kwargs):
-    """How "linear_ramp" or "mean" makes a border from the `n` items of its axis: ``outer(of_border, of_items)``."""
+    """A border of "linear_ramp" or "mean" is ``outer(of_border, of_items)`` times the items of its axis."""
     of_items = np.zeros(n)
     if mode == "linear_ramp":
         ramp = np.pad(np.ones(1), width, mode="linear_ramp")

@@ -17,7 +17,7 @@ INDICES = [
     ([[0], [1]], [0, 2]), (0, [1, 1], None), numpy.array([1, 0]), numpy.array(1), numpy.int64(1),
     (numpy.intp(1), slice(None)), X > 0, numpy.array([True, False]), (0, X[0] > 0), numpy.zeros(2, bool),
     (slice(None), numpy.array([True, False, True])), numpy.array([], int), [], True, False, (True, 1),
-    (numpy.array([False, True]), 2),
+    (numpy.array([False, True]), 2), (0, (1, 2)), (slice(None), (0, 0), ...),
 ]  # fmt: skip
 
 

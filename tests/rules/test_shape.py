@@ -307,3 +307,55 @@ def test_broadcast_arrays_and_meshgrid_copies():
         grad(lambda x: np.sum(np.meshgrid(x, indexing="zz")[0]))(x)
     with pytest.raises(ValueError, match="broadcast"):
         grad(lambda x: np.sum(np.broadcast_to(x, (2, 2))))(x)
+
+
+# --- HIPS/autograd --------------------------------------------------------------------------------
+
+SHARED = {
+    "reshape": lambda np, x: np.reshape(x, (3, 4), order="F"),
+    "ravel": lambda np, x: np.ravel(x),
+    "transpose": lambda np, x: np.transpose(x, (1, 0)),
+    "swapaxes": lambda np, x: np.swapaxes(x, 0, 1),
+    "moveaxis": lambda np, x: np.moveaxis(x, 0, 1),
+    "rollaxis": lambda np, x: np.rollaxis(x, 1),
+    "expand_dims": lambda np, x: np.expand_dims(x, 1),
+    "squeeze": lambda np, x: np.squeeze(x[:1]),
+    "roll": lambda np, x: np.roll(x, 2, axis=1),
+    "tile": lambda np, x: np.tile(x, (2, 3)),
+    "repeat": lambda np, x: np.repeat(x, 3, axis=0),
+    "fliplr": lambda np, x: np.fliplr(x) * np.flipud(x),
+    "rot90": lambda np, x: np.rot90(x),
+    "pad": lambda np, x: np.pad(x, ((1, 2), (0, 3)), "constant"),
+    "diag": lambda np, x: np.diag(x[0], 1),
+    "diagonal": lambda np, x: np.diagonal(x[:, :3], 0, -1, -2),
+    "trace": lambda np, x: np.trace(x[:3, :3], offset=1),
+    "tril": lambda np, x: np.tril(x) * np.triu(x, 1) + np.tril(x, -1),
+    "concatenate": lambda np, x: np.concatenate((x, x * x), axis=1),
+    "stack": lambda np, x: np.stack([x, 2 * x], axis=1),
+    "vstack": lambda np, x: np.vstack([x[0], x]),
+    "hstack": lambda np, x: np.hstack([x, x]),
+    "array_split": lambda np, x: np.array_split(x, 3, axis=1)[1],
+    "array": lambda np, x: np.array([[x[0, 0], 2.0], [x[1, 1], x[0, 0] * x[1, 2]]]),
+    "linspace": lambda np, x: np.linspace(x[0, 0], x[1, 2], 5),
+    "full": lambda np, x: np.full((2, 3), x[0, 0]),
+    "index": lambda np, x: x[[0, 1, 0], [1, 2, 1]],
+    "mask": lambda np, x: x[x > 0],
+    "slice": lambda np, x: x[::-1, None, 1:],
+    "real": lambda np, x: np.real(x * (1 + 2j)) * np.imag(x * (1 + 2j)),
+    "astype": lambda np, x: x.astype(numpy.float32),
+    "select": lambda np, x: np.select([x > 0, x < -0.5], [x * x, 3 * x]),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_gradients_are_those_of_hips_autograd(name):
+    pytest.importorskip("autograd")
+    import autograd.numpy as hips_np
+    from autograd import make_vjp as hips_make_vjp
+
+    x = numpy.sin(numpy.arange(12.0)).reshape(3, 4)
+    pullback, value = make_vjp(lambda x: SHARED[name](np, x))(x)
+    hips_pullback, hips_value = hips_make_vjp(lambda x: SHARED[name](hips_np, x))(x)
+    g = numpy.cos(numpy.arange(value.size)).reshape(value.shape).astype(value.dtype)[()]
+    numpy.testing.assert_allclose(value, hips_value, rtol=1e-14)
+    numpy.testing.assert_allclose(pullback(g), hips_pullback(g), rtol=1e-12, atol=1e-14)
