@@ -1,8 +1,10 @@
-# What is public of the compiled core, as names of `autograd_c.extend`.
+# What is public of the compiled core, as names of `autograd_c.extend` and `autograd_c.tree`.
 
+import builtins
 from collections.abc import Callable, Iterable
 from typing import (
     Any,
+    ClassVar,
     Concatenate,
     Generic,
     Never,
@@ -64,3 +66,22 @@ class Primitive(Generic[_P, _R_co]):
     def kind(self) -> str: ...
     @property
     def rules(self) -> tuple[Any, ...] | None: ...
+
+@final
+class Structure:
+    def __init__(self, *args: Never) -> None: ...
+    @property
+    def type(self) -> builtins.type[list[Any] | tuple[Any, ...] | dict[Any, Any]] | None: ...
+    @property
+    def children(self) -> list[Structure]: ...
+    @property
+    def keys(self) -> list[Any] | None: ...
+    @property
+    def value(self) -> Any: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def is_leaf(self) -> bool: ...
+    @property
+    def is_constant(self) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]

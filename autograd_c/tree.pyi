@@ -1,34 +1,27 @@
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-_Tree = TypeVar("_Tree")
+from ._core import Structure
 
-LEAF: Structure
+__all__ = [
+    "Structure",
+    "UntraceableLeaf",
+    "argument_leaf",
+    "describe",
+    "flatten",
+    "gather",
+    "locate",
+    "map_leaves",
+    "result_leaf",
+    "unflatten",
+]
+
+_Tree = TypeVar("_Tree")
 
 class UntraceableLeaf(TypeError):
     value: object
     cure: str
     def __init__(self, value: object, cure: str) -> None: ...
-
-class Structure:
-    def build(self, leaves: Iterator[Any], constants: bool = True) -> Any: ...
-    def gather(self, tree: Any, leaves: list[Any], path: str = "") -> None: ...
-    def __eq__(self, other: object, /) -> bool: ...
-    def __ne__(self, other: object) -> bool: ...
-
-class Constant(Structure):
-    value: object
-    def __init__(self, value: object) -> None: ...
-
-class Sequence(Structure):
-    kind: type[list[Any] | tuple[Any, ...]]
-    children: list[Structure]
-    def __init__(self, kind: type[list[Any] | tuple[Any, ...]], children: list[Structure]) -> None: ...
-
-class Dict(Structure):
-    empty: dict[Any, Any]
-    children: dict[Any, Structure]
-    def __init__(self, empty: dict[Any, Any], children: dict[Any, Structure]) -> None: ...
 
 def describe(value: object) -> str: ...
 def argument_leaf(value: object) -> bool: ...

@@ -35,6 +35,7 @@ from autograd_c.extend import Box, Primitive, VSpace, defjvp, defvjp, elementwis
 from autograd_c.numpy.linalg import norm
 from autograd_c.operators import Derived
 from autograd_c.registry import Row, primitives
+from autograd_c.scipy.special import expit, logsumexp
 from autograd_c.test_util import check_grads
 
 Array: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[np.float64]]
@@ -141,6 +142,8 @@ def derivatives() -> None:
     assert_type(grad(lambda x, y: np.sum(x**2 * y), (0, 1))(x, y), Any)
     assert_type(grad(norm)(x), Any)
     assert hessian(loss)(x, y).shape == (3, 3)
+    assert norm(elementwise_grad(expit)(x) - expit(x) * expit(-x)) < 1e-12
+    assert norm(grad(logsumexp)(x) - grad(log_sum_exp)(x)) < 1e-12
 
 
 class Model:
