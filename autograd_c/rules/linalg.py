@@ -438,7 +438,7 @@ def _(a):
 # --- Cholesky -------------------------------------------------------------------------------------
 
 TRSM = {"f": blas.strsm, "d": blas.dtrsm}
-BLOCK = 48
+BLOCK = 40
 BELOW_OR_ON = np.tri(BLOCK, dtype=bool)
 
 
@@ -450,34 +450,33 @@ def _cholesky_adjoint_plain(factor, g):
 
 
 def _cholesky_adjoint_blocks(factor, g):
-    """Murray's blocked algorithm (section 4.3): the factorisation run backwards, nearly all of it products.
+    """The formula of a matrix cut in four, for the last block of columns first.
 
-    It costs about two Cholesky factorisations, where the formula costs nine. `bar` holds the cotangents of
-    blocks still to come; what is done goes to both triangles of the result.
+    The factor is cut into ``[[D, 0], [C, E]]``, the left part of its cotangent into `g_D` and `g_C`, and `X`
+    is twice the result for the lower right part. Then twice the result has ``Y = (g_C - X C) D^-1`` on the
+    lower left, and on the upper left what ``D D^T`` alone gets from ``g_D - Y^T C``. Nearly all of it is
+    products, and it costs two or three factorisations; the formula for the whole matrix costs nine.
     """
     n = len(factor)
     trsm = TRSM[factor.dtype.char]
-    bar, out = np.array(g), np.empty((n, n), g.dtype)
-    for start in range((n - 1) // BLOCK * BLOCK, -1, -BLOCK):
-        stop = min(start + BLOCK, n)
-        here, left, below = slice(start, stop), slice(0, start), slice(stop, n)
-        diagonal, row = factor[here, here], factor[here, left]
-        if stop < n:
-            column = trsm(1.0, diagonal.T, bar[below, here].T, side=0, lower=0)
-            bar[here, here] -= column @ factor[below, here]
-            bar[below, left] -= column.T @ row
-            bar[here, left] -= column @ factor[below, left]
-            column *= 0.5
-            out[here, below], out[below, here] = column, column.T
-        block = _cholesky_adjoint_block(diagonal, bar[here, here], trsm)
-        bar[here, left] -= block @ row
-        block *= 0.5
-        out[here, here] = block
+    out = np.empty((n, n), g.dtype)
+    size = -(-n // -(-n // BLOCK)) if n else 1
+    for start in reversed(range(0, n, size)):
+        here, below = slice(start, start + size), slice(start + size, n)
+        diagonal, bar = factor[here, here], g[here, here]
+        if below.start < n:
+            column = factor[below, here]
+            rest = g[below, here] - np.matmul(out[below, below], column)
+            rest = trsm(1.0, diagonal.T, rest.T, side=0, lower=0, overwrite_b=1)
+            bar = bar - np.matmul(rest, column)
+            out[here, below], out[below, here] = rest, rest.T
+        out[here, here] = _cholesky_adjoint_block(diagonal, bar, trsm)
+    out *= 0.5
     return out
 
 
 def _cholesky_adjoint_block(factor, g, trsm):
-    """``L^-T Q L^-1``, where the symmetric Q has the lower triangle of ``L^T g``; twice the cotangent."""
+    """Twice the result for one block: ``L^-T Q L^-1``, Q with the lower triangle of ``L^T g`` on both sides."""
     upper = factor.T
     q = np.matmul(upper, g)
     q = np.where(BELOW_OR_ON[: len(q), : len(q)], q, q.T)

@@ -15,9 +15,13 @@ import scipy.linalg as _linalg
 from .. import numpy as _numpy  # noqa: F401  (fills the registry)
 from .._core import registry as _registry
 
-for _name in dir(_linalg):
-    if not _name.startswith("_"):
-        _value = getattr(_linalg, _name)
-        globals()[_name] = _registry.get(_value, _value) if callable(_value) else _value
-
 __all__ = list(_linalg.__all__)
+
+for _name in __all__:
+    _value = getattr(_linalg, _name)
+    globals()[_name] = _registry.get(_value, _value) if callable(_value) else _value
+
+
+def __getattr__(name):
+    """What SciPy has besides its public names, for instance its submodules."""
+    return getattr(_linalg, name)
