@@ -476,7 +476,7 @@ def _cholesky_adjoint_blocks(factor, g):
 
 
 def _cholesky_adjoint_block(factor, g, trsm):
-    """Twice the result for one block: ``L^-T Q L^-1``, Q with the lower triangle of ``L^T g`` on both sides."""
+    """Twice the result for one block: ``L^-T Q L^-1``, where Q is ``L^T g`` below and mirrored above."""
     upper = factor.T
     q = np.matmul(upper, g)
     q = np.where(BELOW_OR_ON[: len(q), : len(q)], q, q.T)

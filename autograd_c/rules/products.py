@@ -12,8 +12,9 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import value_of
+from .._core import Meta, value_of
 from ..extend import call, composite, rule
+from .support import unbroadcast
 
 ndarray = np.ndarray
 
@@ -55,10 +56,45 @@ def _matmul_right(g, _ans, x, _y):
     return x[:, None] * g[..., None, :] if x.ndim == 1 else matmul(x.mT, g)
 
 
-matmul = rule(
+def _in_place_of(x, axes):
+    """Shape and dtype of an array with some of its axes moved to the end."""
+    stand_in = np.moveaxis(np.broadcast_to(np.zeros((), x.dtype), x.shape), axes, range(-len(axes), 0))
+    return Meta(stand_in.shape, stand_in.dtype)
+
+
+def _with_axes(vjp, left, g, x, y, axis=-1, axes=None, keepdims=False):
+    """A cotangent of a product whose `axis` or `axes` say where its vectors and matrices are."""
+    x, y = _array(x), _array(y)
+    axes = [a if isinstance(a, tuple) else (a,) for a in (((axis,), (axis,), ()) if axes is None else axes)]
+    if keepdims:
+        g = anp.squeeze(g, axis=axes[2] if len(axes) > 2 and axes[2] else axes[0])
+    elif len(axes) > 2 and axes[2]:
+        g = anp.moveaxis(g, axes[2], range(-len(axes[2]), 0))
+    at = axes[0] if left else axes[1]
+    own = _in_place_of(x if left else y, at)
+    if left:
+        c = vjp(g, None, own, anp.moveaxis(y, axes[1], range(-len(axes[1]), 0)))
+    else:
+        c = vjp(g, None, anp.moveaxis(x, axes[0], range(-len(axes[0]), 0)), own)
+    return anp.moveaxis(unbroadcast(c, c.shape, own.shape), range(-len(at), 0), at)
+
+
+def _product_rule(fun, left, right, examples):
+    """A row for one of NumPy's products that broadcast, with their keywords `axis`, `axes` and `keepdims`."""
+
+    def vjp_left(g, _ans, _x, y, **where):
+        return _with_axes(left, True, g, _x, y, **where) if where else left(g, _ans, _x, y)
+
+    def vjp_right(g, _ans, x, _y, **where):
+        return _with_axes(right, False, g, x, _y, **where) if where else right(g, _ans, x, _y)
+
+    return rule(fun, (vjp_left, vjp_right), ("same", "same"), examples=examples)
+
+
+matmul = _product_rule(
     np.matmul,
-    (_matmul_left, _matmul_right),
-    ("same", "same"),
+    _matmul_left,
+    _matmul_right,
     examples=(
         lambda x: call(x(3, 4), x(4, 2)),
         lambda x: call(x(4), x(4, 2)),
@@ -70,6 +106,7 @@ matmul = rule(
         lambda x: call(x(4), x(5, 4, 2)),
         lambda x: call(x(5, 3, 4), x(4)),
         lambda x: call(x(3, 0), x(0, 2)),
+        lambda x: call(x(3, 4), x(2, 3, 5), axes=[(1, 0), (1, 2), (0, 2)]),
     ),
 )
 
@@ -190,18 +227,10 @@ def _from_last(c, axis, ndim):
     return c if axis == -1 else anp.moveaxis(c, -1, axis % ndim + c.ndim - ndim)
 
 
-def _vecdot_left(g, _ans, _x, y, axis=-1):
-    return _from_last(anp.conj(g[..., None] * _to_last(_array(y), axis)), axis, _array(_x).ndim)
-
-
-def _vecdot_right(g, _ans, x, _y, axis=-1):
-    return _from_last(g[..., None] * anp.conj(_to_last(_array(x), axis)), axis, _array(_y).ndim)
-
-
-rule(
+_product_rule(
     np.vecdot,
-    (_vecdot_left, _vecdot_right),
-    ("same", "same"),
+    lambda g, _ans, _x, y: anp.conj(g[..., None] * _array(y)),
+    lambda g, _ans, x, _y: g[..., None] * anp.conj(x),
     examples=(
         lambda x: call(x(4), x(4)),
         lambda x: call(x(3, 4), x(4)),
@@ -209,41 +238,43 @@ rule(
         lambda x: call(x(3, 1, 4), x(2, 4)),
         lambda x: call(x(4, 3), x(2, 4, 3), axis=-2),
         lambda x: call(x(4, 3), x(4, 1), axis=0),
+        lambda x: call(x(4, 3), x(4, 3), axis=0, keepdims=True),
+        lambda x: call(x(4, 3), x(3, 4), axes=[0, 1, ()]),
     ),
 )
 
+
+def _matvec_right(g, _ans, x, _y):
+    x = _array(x)
+    if _array(_y).ndim == 1:
+        return matmul(anp.reshape(g, -1), _rows(x))
+    return matmul(x.mT, g[..., None])[..., 0]
+
+
 # NumPy has these two since 2.2.
 if hasattr(np, "matvec"):
-    rule(
+    _product_rule(
         np.matvec,
-        (
-            lambda g, _ans, _x, y: g[..., :, None] * _array(y)[..., None, :],
-            lambda g, _ans, x, _y: (
-                matmul(anp.reshape(g, -1), _rows(_array(x)))
-                if _array(_y).ndim == 1
-                else matmul(_array(x).mT, g[..., None])[..., 0]
-            ),
-        ),
-        ("same", "same"),
+        lambda g, _ans, _x, y: g[..., :, None] * _array(y)[..., None, :],
+        _matvec_right,
         examples=(
             lambda x: call(x(3, 4), x(4)),
             lambda x: call(x(5, 3, 4), x(4)),
             lambda x: call(x(3, 4), x(5, 4)),
             lambda x: call(x(2, 1, 3, 4), x(5, 4)),
+            lambda x: call(x(4, 3), x(4, 5), axes=[(1, 0), (0,), (1,)]),
         ),
     )
-    rule(
+    _product_rule(
         np.vecmat,
-        (
-            lambda g, _ans, _x, y: anp.conj(matmul(y, g[..., None])[..., 0]),
-            lambda g, _ans, x, _y: anp.conj(x)[..., :, None] * g[..., None, :],
-        ),
-        ("same", "same"),
+        lambda g, _ans, _x, y: anp.conj(matmul(y, g[..., None])[..., 0]),
+        lambda g, _ans, x, _y: anp.conj(x)[..., :, None] * g[..., None, :],
         examples=(
             lambda x: call(x(3), x(3, 4)),
             lambda x: call(x(3), x(5, 3, 4)),
             lambda x: call(x(5, 3), x(3, 4)),
             lambda x: call(x(2, 1, 3), x(5, 3, 4)),
+            lambda x: call(x(3, 5), x(4, 3), axes=[(0,), (1, 0), (0,)]),
         ),
     )
 

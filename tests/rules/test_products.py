@@ -147,6 +147,14 @@ def test_matrix_products_without_items():
     np.testing.assert_array_equal(grad(lambda x: anp.sum(anp.tensordot(x, np.zeros((4, 0)), 1)))(A), 0 * A)
 
 
+def test_products_along_given_axes():
+    square = rng.normal(size=(3, 3))
+    for x in (A[:, :3].copy(), square):
+        check_grads(lambda x: anp.matmul(x, square, axes=[(1, 0), (0, 1), (1, 0)]))(x)
+        check_grads(lambda y: anp.matmul(square, y, axes=[(0, 1), (1, 0), (0, 1)]))(x)
+    check_grads(lambda x, y: anp.vecdot(x, y, axis=0, keepdims=True), argnum=(0, 1))(C, rng.normal(size=(2, 1, 4)))
+
+
 def test_cross_of_two_components_is_refused():
     with pytest.raises(TypeError, match=r"a\[0\] \* b\[1\]"):
         grad(lambda x: np.cross(x, x))(V[:2])
