@@ -152,7 +152,9 @@ def test_products_along_given_axes():
     for x in (A[:, :3].copy(), square):
         check_grads(lambda x: anp.matmul(x, square, axes=[(1, 0), (0, 1), (1, 0)]))(x)
         check_grads(lambda y: anp.matmul(square, y, axes=[(0, 1), (1, 0), (0, 1)]))(x)
-    check_grads(lambda x, y: anp.vecdot(x, y, axis=0, keepdims=True), argnum=(0, 1))(C, rng.normal(size=(2, 1, 4)))
+    check_grads(lambda x, y: anp.vecdot(x, y, axis=0, keepdims=True), argnum=(0, 1))(
+        C, rng.normal(size=(2, 1, 4))
+    )
 
 
 def test_cross_of_two_components_is_refused():
