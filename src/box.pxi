@@ -104,20 +104,37 @@ cdef inline void share_field(PyObject **field, PyObject *new) noexcept:
 
 
 @cython.final
+cdef class Family:
+    """What an array and all its views share: the number of updates in place so far."""
+    cdef Py_ssize_t version
+
+
+@cython.final
 cdef class View:
-    """What a view looks at, and how it is taken again after an update."""
-    cdef Box base
+    """What a view looks at, and how it is taken again after an update; of the array itself, the family only."""
+    cdef Family family
+    cdef Py_ssize_t seen        # the family's version when the value was taken
+    cdef Box base               # None for the array itself
     cdef object take            # an index, or a function of the base
-    cdef Py_ssize_t seen        # the base's version when the view was taken
 
 
 cdef int look_at(Box view, Box base, object take) except -1:
-    cdef View v = View.__new__(View)
+    """Declares a box a view of another one."""
+    cdef View v = View.__new__(View), of_base
+    if base.view == NULL:
+        of_base = View.__new__(View)
+        of_base.family = Family.__new__(Family)
+        set_field(&base.view, of_base)
+    v.family = (<View>base.view).family
+    v.seen = v.family.version
     v.base = base
     v.take = take
-    v.seen = base.version
     set_field(&view.view, v)
     return 0
+
+
+cdef inline bint is_view(Box b) noexcept:
+    return b.view != NULL and (<View>b.view).base is not None
 
 
 @cython.final
@@ -141,8 +158,7 @@ cdef class Box:
     cdef double dt
     cdef PyObject *tan
     cdef PyObject *meta         # a Meta, made when first asked for
-    cdef PyObject *view         # a View, where this box looks at another one
-    cdef Py_ssize_t version     # counts updates in place
+    cdef PyObject *view         # a View, where this box looks at another one or is looked at
 
     def __init__(self, *args, **kwargs):
         raise TypeError("a Box is made by grad, jvp and the other operators, not by hand")
@@ -388,7 +404,7 @@ cdef inline object box_value(Box b):
 
 cdef inline Box current(Box b):
     """The box itself, after a view has caught up with updates of the array that it looks at."""
-    if b.view != NULL:
+    if b.view != NULL and (<View>b.view).seen != (<View>b.view).family.version:
         catch_up(b)
     return b
 

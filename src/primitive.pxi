@@ -1219,7 +1219,7 @@ cdef bint shares(object view, object base) noexcept:
     An array that does not own its memory may still be a view of a copy: it is the owner that counts.
     """
     if type(view) is Box:
-        return view is base or (<Box>view).view != NULL
+        return view is base or is_view(<Box>view)
     if not cnp.PyArray_CheckExact(view) or cnp.PyArray_NDIM(<cnp.ndarray>view) == 0:
         return False
     return owner(<PyObject *>view) == owner(<PyObject *>base)
@@ -1252,22 +1252,28 @@ cdef TakenAgain taken_again(Primitive p, list args, dict kwargs):
 
 
 cdef int catch_up(Box b) except -1:
-    """A view whose base was updated in place is taken again."""
-    cdef View view = <View>b.view
+    """A view whose base was updated in place is taken again, after the views that it looks through."""
+    cdef list stale = []
+    cdef View view
     cdef Box fresh
-    current(view.base)
-    if view.seen == view.base.version:
-        return 0
-    if view.base.trace is not b.trace:
-        raise TypeError("a view of an array was used after a value of an inner derivative had been put into the array; "
-                        "take the view again")
-    fresh = view.take(view.base) if callable(view.take) else get_item(view.base, view.take)
-    b.slot = fresh.slot
-    share_field(&b.v, fresh.v)
-    share_field(&b.tan, fresh.tan)
-    set_field(&b.meta, None)
-    b.version += 1
-    view.seen = view.base.version
+    while True:
+        view = <View>b.view
+        if view.seen == view.family.version or view.base is None:
+            break
+        stale.append(b)
+        b = view.base
+    while stale:
+        b = <Box>stale.pop()
+        view = <View>b.view
+        if view.base.trace is not b.trace:
+            raise TypeError("a view of an array was used after a value of an inner derivative had been put into the "
+                            "array; take the view again")
+        fresh = view.take(view.base) if callable(view.take) else get_item(view.base, view.take)
+        b.slot = fresh.slot
+        share_field(&b.v, fresh.v)
+        share_field(&b.tan, fresh.tan)
+        set_field(&b.meta, None)
+        view.seen = view.family.version
     return 0
 
 
@@ -1308,14 +1314,16 @@ cdef int adopt(Box x, Box fresh) except -1:
     share_field(&x.tan, fresh.tan)
     x.dt = fresh.dt
     set_field(&x.meta, None)
-    x.version += 1
     if x.view != NULL:
         view = <View>x.view
-        hooks["write_through"](x, view.base, view.take)
-        view.seen = view.base.version
-        # In memory it is a part of the base as before: whether `reshape` of it is a view depends on that.
-        base = box_value(view.base)
-        set_field(&x.v, view.take(base) if callable(view.take) else base[view.take])
+        if view.base is None:
+            view.family.version += 1
+        else:
+            hooks["write_through"](x, view.base, view.take)
+            # In memory it is a part of the base as before: whether `reshape` of it is a view depends on that.
+            base = box_value(view.base)
+            set_field(&x.v, view.take(base) if callable(view.take) else base[view.take])
+        view.seen = view.family.version
     return 0
 
 
@@ -1339,7 +1347,7 @@ cdef bint set_basic(Box x, object index, object value) except -1:
     cdef Entry *e
     cdef Tape tape = x.trace.tape
     cdef object fresh
-    if x.trace.mode != REVERSE or x.kind == SCALAR or x.view != NULL or not cnp.PyArray_CheckExact(<object>x.v):
+    if x.trace.mode != REVERSE or x.kind == SCALAR or is_view(x) or not cnp.PyArray_CheckExact(<object>x.v):
         return False
     if not is_basic(index):
         return False
@@ -1359,7 +1367,9 @@ cdef bint set_basic(Box x, object index, object value) except -1:
     e = tape.push(P_SETITEM, SET_ENTRY)
     e.p0 = x.slot
     x.slot = <int>tape.n - 1
-    x.version += 1
+    if x.view != NULL:
+        (<View>x.view).family.version += 1
+        (<View>x.view).seen = (<View>x.view).family.version
     tape.keep(e, index)
     if b is not None:
         e.p1 = b.slot
@@ -1379,10 +1389,10 @@ cdef inline bint goes_into(object value, int typenum) noexcept:
 cdef bint in_place_already(Box x, object index, object value) except -1:
     """Whether this is the last step of ``x[index] += v``, whose view has written to `x` already."""
     cdef View view
-    if type(value) is not Box or (<Box>value).view == NULL or not is_basic(index):
+    if type(value) is not Box or not is_view(<Box>value) or not is_basic(index):
         return False
     view = <View>(<Box>value).view
-    return view.base is x and view.seen == x.version and not callable(view.take) and view.take == index
+    return view.base is x and view.seen == view.family.version and not callable(view.take) and view.take == index
 
 
 def rebind(Box x, Box new):
