@@ -19,7 +19,7 @@ HIPS/autograd's `primitive`, `defvjp` and `defjvp` work as they do there.
 import functools
 import inspect
 
-from ._core import Box, Meta, Primitive, any_box, is_box, registry
+from ._core import Box, Composite, Meta, Primitive, hooks, is_box, registry
 from .vspace import VSpace, vspace
 
 __all__ = [
@@ -53,6 +53,7 @@ def primitive_of(fun, name=None):
     found = registry.get(fun)
     if not isinstance(found, Primitive):
         found = registry[fun] = Primitive(fun, name)
+        found.keep()
     return found
 
 
@@ -170,33 +171,11 @@ def refuse(advice, *funs):
         primitive_of(fun).set_refused(advice)
 
 
-class _Composite:
-    """A function made of primitives, which stands for NumPy's where a box is among the arguments."""
-
-    def __init__(self, fun, python, examples):
-        functools.update_wrapper(self, fun)
-        self.name = self.__name__
-        self.examples = tuple(examples)
-        self.fun = fun
-        self.python = python
-
-    def __call__(self, *args, **kwargs):
-        if any_box(args, kwargs):
-            return self.python(*args, **kwargs)
-        return self.fun(*args, **kwargs)
-
-    def __get__(self, instance, owner):
-        return self if instance is None else functools.partial(self, instance)
-
-    def __repr__(self):
-        return f"<composite {self.__name__}>"
-
-    def __reduce__(self):
-        return _registered, (self.fun,)
-
-
 def _registered(fun):
     return registry[fun]
+
+
+hooks["reduce_composite"] = lambda c: (_registered, (c.fun,))
 
 
 def composite(*funs, examples=()):
@@ -207,7 +186,7 @@ def composite(*funs, examples=()):
 
     def register(python):
         for fun in funs:
-            made = registry[fun] = _Composite(fun, python, examples)
+            made = registry[fun] = Composite(fun, python, examples)
         return made
 
     return register

@@ -35,6 +35,7 @@ from libc.math cimport NAN, fabs, pow, sqrt
 from libc.string cimport memcpy
 
 import numpy as np
+from functools import update_wrapper
 from math import prod as math_prod
 from operator import getitem as operator_getitem
 from types import MethodType
@@ -76,7 +77,7 @@ cdef extern from "Python.h":
 cdef extern from "numpy/arrayobject.h":
     object PyArray_NewFromDescr(type, cnp.dtype, int, cnp.npy_intp *, cnp.npy_intp *, void *, int, object)
 
-cdef type np_float64 = np.float64, np_generic = np.generic
+cdef type np_float64 = np.float64, np_generic = np.generic, np_float32 = np.float32
 cdef object np_dtype = np.dtype, np_asarray = np.asarray, np_array = np.array, np_zeros = np.zeros
 cdef object DTYPE_FLOAT64 = np.dtype(np.float64)
 cdef object np_add = np.add, np_add_reduce = np.add.reduce, np_ufunc = np.ufunc, np_unravel_index = np.unravel_index
@@ -105,18 +106,25 @@ include "primitive.pxi"
 include "kernels.pxi"
 
 
-cdef int offer_vectorcall() except -1:
-    """Lets Python call primitives without packing a tuple."""
-    cdef PyTypeObject *t = <PyTypeObject *>Primitive
-    cdef Primitive sample = Primitive.__new__(Primitive)
-    t.tp_vectorcall_offset = <char *>&sample.vectorcall - <char *><PyObject *>sample
+cdef int offer_vectorcall(type which, Py_ssize_t offset) except -1:
+    """Lets Python call the instances of a type without packing a tuple."""
+    cdef PyTypeObject *t = <PyTypeObject *>which
+    t.tp_vectorcall_offset = offset
     t.tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL
     t.tp_call = PyVectorcall_Call
-    PyType_Modified(Primitive)
+    PyType_Modified(which)
     return 0
 
 
-offer_vectorcall()
+cdef int offer_vectorcalls() except -1:
+    cdef Primitive p = Primitive.__new__(Primitive)
+    cdef Composite c = Composite.__new__(Composite)
+    offer_vectorcall(Primitive, <char *>&p.vectorcall - <char *><PyObject *>p)
+    offer_vectorcall(Composite, <char *>&c.vectorcall - <char *><PyObject *>c)
+    return 0
+
+
+offer_vectorcalls()
 dealloc_rest = (<PyTypeObject *>Box).tp_dealloc
 (<PyTypeObject *>Box).tp_dealloc = dealloc_box
 # Not a sequence to C code: NumPy would meet the error of `plain_array[i] = box` with one of its own.
@@ -165,6 +173,7 @@ def value_of(value):
 
 cdef Primitive made(object fun, str name=None):
     cdef Primitive p = Primitive(fun, name)
+    p.keep()
     registry[fun] = p
     return p
 
@@ -187,6 +196,9 @@ cdef Primitive P_GE = made(np.greater_equal), P_EQ = made(np.equal), P_NE = made
 cdef Primitive P_MATMUL = made(np.matmul), P_WHERE = made(np.where)
 cdef Primitive P_LEAF = Primitive(_leaf, "argument"), P_ARRAY = Primitive(_array, "array")
 cdef Primitive P_SETITEM = Primitive(_leaf, "setitem")
+P_LEAF.keep()
+P_ARRAY.keep()
+P_SETITEM.keep()
 cdef Primitive P_GETITEM = made(operator_getitem, "getitem")
 cdef dict COPY = {ord(c): compile_program([], 1, ("slot", 0), c.encode()) for c in "dfDF"}
 cdef Program COPY_DOUBLE = COPY[ord("d")]

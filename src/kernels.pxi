@@ -256,7 +256,7 @@ cdef bint visit_product(Tape t, Entry *e, object g, Adjoint *adjoints) except -1
     cdef int j, number
     cdef Parent parent
     cdef LoopRef loop
-    if e.nref != 4 or e.flags & MANY:
+    if e.nref != 4 or e.flags & MANY or <PyObject *>t.residual(e, 3) != <PyObject *>None:
         return False
     a = <object>t.residual(e, 1)
     b = <object>t.residual(e, 2)

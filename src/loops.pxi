@@ -27,6 +27,8 @@ cdef extern from "numpy/ufuncobject.h":
 cdef extern from "numpy/arrayscalars.h":
     ctypedef struct PyDoubleScalarObject:
         double obval
+    ctypedef struct PyFloatScalarObject:
+        float obval
 
 ctypedef struct LoopRef:
     Loop fn

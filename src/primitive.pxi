@@ -52,6 +52,7 @@ cdef class Primitive:
     cdef int rule
     cdef int kernel
     cdef bint prepared
+    cdef bint permanent             # registered, so that it is never freed
     cdef bint is_ufunc
     cdef bint takes_bool
     cdef str bool_args              # type pattern of an elementwise rule's arguments: "?" or " "
@@ -105,6 +106,12 @@ cdef class Primitive:
         return hooks["reduce_primitive"](self)
 
     # --- rules -----------------------------------------------------------------------------
+
+    def keep(self):
+        """Makes the primitive live for ever, as those of the registry do: tapes need not count references to it."""
+        if not self.permanent:
+            self.permanent = True
+            Py_INCREF(self)
 
     def set_constant(self):
         """The function is piecewise constant: its result carries no derivative."""
@@ -267,6 +274,49 @@ cdef class Primitive:
                 program = self.lower(self.recordings[k][1], code)
             self.contributions[key] = program
         return <Program>self.contributions[key]
+
+
+# --- functions made of primitives ----------------------------------------------------------
+
+@cython.final
+cdef class Composite:
+    """A function made of primitives, which stands for NumPy's where a box is among the arguments."""
+    cdef vectorcallfunc vectorcall
+    cdef readonly object fun, python
+    cdef readonly str name
+    cdef readonly tuple examples
+    cdef dict __dict__
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self.vectorcall = <vectorcallfunc>composite_vectorcall
+
+    def __init__(self, fun, python, examples=()):
+        update_wrapper(self, fun)
+        self.name = fun.__name__
+        self.examples = tuple(examples)
+        self.fun = fun
+        self.python = python
+
+    def __get__(self, instance, owner):
+        return self if instance is None else MethodType(self, instance)
+
+    def __repr__(self):
+        return "<composite %s>" % self.name
+
+    def __reduce__(self):
+        return hooks["reduce_composite"](self)
+
+
+cdef object composite_vectorcall(object callable_, PyObject *const *args, size_t nargsf, PyObject *kwnames):
+    cdef Composite c = <Composite>callable_
+    cdef Py_ssize_t i, total = PyVectorcall_NARGS(nargsf)
+    if kwnames != NULL:
+        total += PyTuple_GET_SIZE(<object>kwnames)
+    for i in range(total):
+        if holds_box(<object>args[i]):
+            return PyObject_Vectorcall(c.python, args, nargsf, kwnames)
+    return PyObject_Vectorcall(c.fun, args, nargsf, kwnames)
 
 
 # --- the call ------------------------------------------------------------------------------
@@ -684,6 +734,9 @@ cdef bint scalar_operand(object v, char code, double *to) except -1:
         d = PyFloat_AS_DOUBLE(v)
     elif type(v) is np_float64 and code == b"d":
         d = PyFloat_AS_DOUBLE(v)
+    elif type(v) is np_float32 and code == b"f":
+        (<float *>to)[0] = (<PyFloatScalarObject *><PyObject *>v).obval
+        return True
     elif type(v) is int:
         d = PyLong_AsDouble(v)
         if d == -1.0 and PyErr_Occurred():
@@ -816,7 +869,7 @@ cdef bint numeric_operands(Program program, PyObject **values, char code, double
 
 
 cdef inline bint scalar_operand_quiet(object v, char code, double *to) noexcept:
-    if type(v) is not float and type(v) is not np_float64 and type(v) is not int:
+    if type(v) is not float and type(v) is not np_float64 and type(v) is not int and type(v) is not np_float32:
         return False
     try:
         return scalar_operand(v, code, to)

@@ -31,7 +31,7 @@ cdef enum EntryFlag:
     JOINT = 16          # MAKER_ENTRY: one closure returns the contributions of all parents
 
 cdef struct Entry:
-    PyObject *prim          # owned
+    PyObject *prim          # borrowed: it lives for ever, or the tape's `prims` has it
     double s0
     double s1
     int p0
@@ -71,6 +71,7 @@ cdef class Tape:
     cdef Parent *more
     cdef Py_ssize_t nmore, more_capacity
     cdef list refs
+    cdef list prims             # primitives that nothing else may hold
     cdef list lines             # debug mode: where each entry was recorded
     cdef dict sums              # debug mode: check sums of residual arrays
     cdef int flags              # floating-point flags raised by partials while recording
@@ -88,9 +89,6 @@ cdef class Tape:
 
     def __dealloc__(self):
         global spare_entries
-        cdef Py_ssize_t i
-        for i in range(self.n):
-            Py_XDECREF(self.entries[i].prim)
         if spare_entries == NULL and self.capacity == SPARE_ENTRIES:
             spare_entries = self.entries
         else:
@@ -117,9 +115,10 @@ cdef class Tape:
         cdef Entry *e
         if self.n == self.capacity:
             self.grow()
+        if not p.permanent:
+            self.hold(p)
         e = &self.entries[self.n]
         e.prim = <PyObject *>p
-        Py_INCREF(p)
         e.p0 = -1
         e.p1 = -1
         e.a0 = 0
@@ -133,6 +132,14 @@ cdef class Tape:
         if debugging:
             note_entry(self)
         return e
+
+    cdef int hold(self, Primitive p) except -1:
+        """Keeps a primitive that may go away, such as one that was made inside a function, alive."""
+        if self.prims is None:
+            self.prims = []
+        if not self.prims or self.prims[len(self.prims) - 1] is not p:
+            self.prims.append(p)
+        return 0
 
     cdef int push_parent(self, int slot, int arg) except -1:
         cdef Py_ssize_t capacity

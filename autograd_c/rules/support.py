@@ -350,7 +350,7 @@ def contribute(g, ans, args, partial, complex_partial):
 
 
 def _dtype_kind(v):
-    return v.dtype.kind if hasattr(v, "dtype") else "f"
+    return v.dtype.kind if hasattr(v, "dtype") else "c" if isinstance(v, complex) else "f"
 
 
 # --- shape and dtype ------------------------------------------------------------------------------
