@@ -330,7 +330,8 @@ class Counter:
 def test_program_and_primitives_agree(row, dtype, monkeypatch):
     """The compiled program of a row computes what its expression does, called on plain arrays.
 
-    For real numbers every ufunc has a program; complex ones with a rule of their own do without.
+    For float64 every ufunc has a program. In other dtypes a loop that the program needs may not exist, or the
+    rule for complex numbers is another one.
     """
     sample = row.samples(dtype)[1]
     if not numpy_takes(row, sample):
@@ -340,7 +341,7 @@ def test_program_and_primitives_agree(row, dtype, monkeypatch):
     cotangent = unit_cotangent(value, np.random.default_rng(0))
     counter = Counter(monkeypatch)
     compiled = pullback(cotangent)
-    if isinstance(row.fun, np.ufunc) and dtype.startswith("float") and value.dtype == dtype:
+    if isinstance(row.fun, np.ufunc) and dtype == "float64":
         assert counter.n == 0
     counter.n = 0
     general = pullback(unaligned(cotangent))  # which the loops must not touch
