@@ -30,7 +30,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject_GetItem, PyObject_SetItem
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_TYPE, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_New
-from libc.limits cimport INT_MAX
+from libc.limits cimport INT_MAX, UINT_MAX
 from libc.math cimport NAN, fabs, pow, sqrt
 from libc.string cimport memcpy
 
@@ -53,6 +53,7 @@ cdef extern from "Python.h":
         Py_ssize_t tp_vectorcall_offset
         unsigned long tp_flags
         object (*tp_call)(object, object, object)
+        object (*tp_new)(type, PyObject *, PyObject *)
         PyObject *tp_dict
         PySequenceMethods *tp_as_sequence
     ctypedef object (*vectorcallfunc)(object, PyObject *const *, size_t, PyObject *)
@@ -72,6 +73,8 @@ cdef extern from "Python.h":
     ctypedef struct PyTupleObject:
         PyObject *ob_item[1]
     const char *PyUnicode_AsUTF8(object) except NULL
+    int Py_EnterRecursiveCall(const char *) except *
+    void Py_LeaveRecursiveCall() noexcept
     void PyType_Modified(type)
 
 cdef extern from "numpy/arrayobject.h":
@@ -124,7 +127,14 @@ cdef int offer_vectorcalls() except -1:
     return 0
 
 
+cdef object refuse_new(type cls, PyObject *args, PyObject *kwargs):
+    raise TypeError("a %s is made by grad, jvp and the other operators, not by hand" % cls.__name__)
+
+
 offer_vectorcalls()
+# The core makes its own by another way: what it does not fill must not exist.
+for made_inside in (Box, Trace, Tape, View, Pullback):
+    (<PyTypeObject *>made_inside).tp_new = refuse_new
 dealloc_rest = (<PyTypeObject *>Box).tp_dealloc
 (<PyTypeObject *>Box).tp_dealloc = dealloc_box
 # Not a sequence to C code: NumPy would meet the error of `plain_array[i] = box` with one of its own.
@@ -147,11 +157,17 @@ def is_box(value):
 cdef bint holds_box(object v) except -1:
     if type(v) is Box:
         return True
+    cdef bint found = False
     if type(v) is list or type(v) is tuple:
-        for item in v:
-            if holds_box(item):
-                return True
-    return False
+        Py_EnterRecursiveCall(" in a list or tuple that holds itself, or is nested too deep")
+        try:
+            for item in v:
+                if holds_box(item):
+                    found = True
+                    break
+        finally:
+            Py_LeaveRecursiveCall()
+    return found
 
 
 def any_box(tuple args, kwargs):

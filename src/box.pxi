@@ -110,6 +110,7 @@ cdef class Family:
 
 
 @cython.final
+@cython.trashcan(True)          # views of views may make a long chain
 cdef class View:
     """What a view looks at, and how it is taken again after an update; of the array itself, the family only."""
     cdef Family family

@@ -12,20 +12,30 @@ def set_debug(bint on):
     return was
 
 
-cdef int note_entry(Tape t) except -1:
+cdef int note_line(Tape t) except -1:
+    """Notes the line of the entry to come."""
+    cdef object line
     if t.lines is None:
         t.lines = []
-    while len(t.lines) < t.n - 1:
+    line = hooks["current_line"]()
+    # The hook may have let others record, or an earlier entry may have failed after this.
+    while len(t.lines) < t.n:
         t.lines.append(None)
-    t.lines.append(hooks["current_line"]())
+    del t.lines[t.n:]
+    t.lines.append(line)
     return 0
 
 
-cdef int note_residual(Tape t, object residual) except -1:
-    if cnp.PyArray_CheckExact(residual):
-        if t.sums is None:
-            t.sums = {}
-        t.sums[len(t.refs) - 1] = hooks["check_sum"](residual)
+cdef int note_residuals(Tape t, Py_ssize_t slot) except -1:
+    """Notes the check sums of a complete entry's arrays."""
+    cdef unsigned int j
+    cdef object residual
+    if t.sums is None:
+        t.sums = {}
+    for j in range(t.entries[slot].nref):
+        residual = <object>t.residual(&t.entries[slot], j)
+        if cnp.PyArray_CheckExact(residual):
+            t.sums[<Py_ssize_t>t.entries[slot].res + j] = hooks["check_sum"](residual)
     return 0
 
 

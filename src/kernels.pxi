@@ -41,18 +41,30 @@ cdef Entry *push_kernel(Tape tape, Primitive p, object ans, object a, object b) 
     return e
 
 
+cdef inline Box noted(Tape tape, Box out):
+    """The result of a kernel or rule, whose entry is complete."""
+    if debugging:
+        note_residuals(tape, out.slot)
+    return out
+
+
 # --- sum and mean of all items -------------------------------------------------------------------
 
 cdef object kernel_sum(Primitive p, Trace t, Box x):
     cdef cnp.ndarray a
     cdef double total
     cdef cnp.npy_intp n
+    cdef int slot
+    cdef Meta meta
+    cdef Tape tape
     cdef Box out
     cdef Entry *e
     current(x)
     if x.kind == SCALAR or not plain_array(<object>x.v):
         return None
+    meta = box_meta(x)
     a = <cnp.ndarray>x.v
+    slot = x.slot
     n = cnp.PyArray_SIZE(a)
     if cnp.PyArray_TYPE(a) != cnp.NPY_DOUBLE or not cnp.PyArray_IS_C_CONTIGUOUS(a) or n == 0:
         return None
@@ -64,10 +76,11 @@ cdef object kernel_sum(Primitive p, Trace t, Box x):
             give_errors("reduce", fp_flags())
     if p.kernel == KERNEL_MEAN:
         total /= n
-    out = new_scalar(t, <int>t.tape.n, total, False)
-    e = push_kernel(t.tape, p, META_FLOAT64, box_meta(x), None)
+    tape = t.recording()
+    e = push_kernel(tape, p, META_FLOAT64, meta, None)
     e.flags = DOUBLE
-    e.p0 = x.slot
+    e.p0 = slot
+    out = new_scalar(t, <int>tape.n - 1, total, False)
     return out
 
 
@@ -78,7 +91,7 @@ cdef bint visit_sum(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:
     cdef Meta meta
     if type(g) is not np_float64 or e.nref != 3 or <PyObject *>t.residual(e, 2) != <PyObject *>None:
         return False
-    if type(<object>t.residual(e, 0)) is not Meta:
+    if type(<object>t.residual(e, 0)) is not Meta or type(<object>t.residual(e, 1)) is not Meta:
         return False
     meta = <Meta>t.residual(e, 1)
     if meta.dtype is not DTYPE_FLOAT64:
@@ -183,18 +196,22 @@ cdef object kernel_product(Primitive p, Trace t, object x, object y):
     cdef Matrix ma, mb, mo
     cdef LoopRef loop
     cdef cnp.npy_intp dims[2]
-    cdef int ndim = 0, number
+    cdef int ndim = 0, number, slot0 = -1, slot1 = -1
     cdef Entry *e
+    cdef Tape tape
+    cdef Meta ans_meta
     if type(x) is Box and (<Box>x).trace is t:
         bx = current(<Box>x)
         if bx.kind == SCALAR:
             return None
         a = <object>bx.v
+        slot0 = bx.slot
     if type(y) is Box and (<Box>y).trace is t:
         by = current(<Box>y)
         if by.kind == SCALAR:
             return None
         b = <object>by.v
+        slot1 = by.slot
     if not as_matrix(a, True, &ma) or not as_matrix(b, False, &mb) or ma.columns != mb.rows:
         return None
     number = cnp.PyArray_TYPE(<cnp.ndarray>a)
@@ -218,21 +235,28 @@ cdef object kernel_product(Primitive p, Trace t, object x, object y):
             multiply(loop, ma, mb, mo)
             if fp_flags():
                 give_errors("matmul", fp_flags())
-    out = new_object(t, <int>t.tape.n, ans)
-    e = push_kernel(t.tape, p, box_meta(out), a if by is not None else box_meta(bx),
-                    b if bx is not None else box_meta(by))
+    ans_meta = meta_of(ans)
+    if by is None:
+        a = meta_of(a)
+    if bx is None:
+        b = meta_of(b)
+    tape = t.recording()
+    e = push_kernel(tape, p, ans_meta, a, b)
+    out = new_object(t, <int>tape.n - 1, ans)
     if out.kind == SCALAR:
         e.flags = DOUBLE
+    else:
+        set_field(&out.meta, ans_meta)
     if bx is not None:
-        e.p0 = bx.slot
+        e.p0 = slot0
         e.a0 = 0
         if by is not None:
-            e.p1 = by.slot
+            e.p1 = slot1
             e.a1 = 1
     else:
-        e.p0 = by.slot
+        e.p0 = slot1
         e.a0 = 1
-    return out
+    return noted(tape, out)
 
 
 cdef inline LoopRef product_loop(int number) noexcept:
@@ -284,6 +308,11 @@ cdef bint visit_product(Tape t, Entry *e, object g, Adjoint *adjoints) except -1
                 b if parent.arg == 0 else a, parent.arg == 1, &left) or cnp.PyArray_TYPE(
                 <cnp.ndarray>(b if parent.arg == 0 else a)) != number:
             return False
+        # An array that was kept may have been given another shape since.
+        if parent.arg == 0 and (left.columns != mg.columns or not of_shape(a, mg.rows, left.rows)):
+            return False
+        if parent.arg == 1 and (left.rows != mg.rows or not of_shape(b, left.columns, mg.columns)):
+            return False
     for j in range(parent_count(e)):
         parent = parent_at(t, e, j)
         if parent.arg == 0:
@@ -302,11 +331,24 @@ cdef inline int operand_ndim(object v) noexcept:
     return <int>PyTuple_GET_SIZE((<Meta>v).shape) if type(v) is Meta else 0
 
 
+cdef bint of_shape(object v, cnp.npy_intp rows, cnp.npy_intp columns) except -1:
+    """Whether an operand, kept or as a Meta, is a matrix of that shape, or a vector of that many items."""
+    cdef tuple shape
+    if cnp.PyArray_CheckExact(v):
+        if cnp.PyArray_NDIM(<cnp.ndarray>v) == 1:
+            return cnp.PyArray_DIMS(<cnp.ndarray>v)[0] == rows * columns
+        return cnp.PyArray_DIMS(<cnp.ndarray>v)[0] == rows and cnp.PyArray_DIMS(<cnp.ndarray>v)[1] == columns
+    shape = (<Meta>v).shape
+    if PyTuple_GET_SIZE(shape) == 1:
+        return <Py_ssize_t>shape[0] == rows * columns
+    return <Py_ssize_t>shape[0] == rows and <Py_ssize_t>shape[1] == columns
+
+
 cdef bint product_fits(object v, int number) except -1:
     """Whether an operand's cotangent is a vector or matrix of that type."""
     if cnp.PyArray_CheckExact(v):
         return 1 <= cnp.PyArray_NDIM(<cnp.ndarray>v) <= 2 and cnp.PyArray_TYPE(<cnp.ndarray>v) == number
-    if type(v) is not Meta:
+    if type(v) is not Meta or not isinstance((<Meta>v).dtype, np_dtype):
         return False
     return 1 <= PyTuple_GET_SIZE((<Meta>v).shape) <= 2 and (<cnp.dtype>(<Meta>v).dtype).num == number
 

@@ -11,7 +11,12 @@
 #include <stdlib.h>
 
 #define KEEP_SMALLEST ((size_t)16384)
+#if defined(__SANITIZE_ADDRESS__)
+/* The sanitizer must see every free. */
+#define KEEP_LARGEST ((size_t)0)
+#else
 #define KEEP_LARGEST ((size_t)8 << 20)
+#endif
 #define KEEP_BYTES ((size_t)32 << 20)
 #define KEEP_BLOCKS 64
 

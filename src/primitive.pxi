@@ -116,10 +116,12 @@ cdef class Primitive:
     def set_constant(self):
         """The function is piecewise constant: its result carries no derivative."""
         self.rule = CONSTANT
+        self.scalar_ok = False
 
     def set_refused(self, str advice):
         """The function takes no box; `advice` ends the error's sentence."""
         self.rule = NO_RULE
+        self.scalar_ok = False
         self.advice = advice
 
     def set_elementwise(self, int nin, partials, complex_partials=None, str types=None):
@@ -128,13 +130,17 @@ cdef class Primitive:
             raise ValueError("%s: an elementwise primitive takes at most %d arguments" % (self.name, MAX_INPUTS - 2))
         if len(partials) != nin:
             raise ValueError("%s: %d partials for %d arguments" % (self.name, len(partials), nin))
+        if self.partials is not None and nin != self.nin:
+            raise ValueError("%s has partials for %d arguments already; tapes rely on that number" % (self.name, self.nin))
+        if types is not None and len(types) != nin:
+            raise ValueError("%s: %d types for %d arguments" % (self.name, len(types), nin))
         self.nin = nin
         self.partials = tuple(partials)
         self.complex_partials = tuple(complex_partials) if complex_partials is not None else None
         self.bool_args = types or " " * nin
         self.takes_bool = "?" in self.bool_args
         self.rule = ELEMENTWISE
-        self.prepared = False
+        self.prepared = self.scalar_ok = False
 
     def set_rules(self, vjps, jvps, bint for_all, needs):
         """Rules that take ``(g, ans, *args, **kwargs)``, one for each argument or one for all."""
@@ -143,10 +149,12 @@ cdef class Primitive:
         self.rule_for_all = for_all
         self.vjp_needs = list(needs)
         self.rule = CALL
+        self.scalar_ok = False
 
     def set_maker(self, argnum, maker):
         """A vjp maker in HIPS's form for one argument, or for all with `argnum` None."""
         self.rule = MAKER
+        self.scalar_ok = False
         if argnum is None:
             self.maker_all = maker
         else:
@@ -193,7 +201,10 @@ cdef class Primitive:
         ref.fn = NULL
         ref.data = NULL
         if self.is_ufunc:
-            return find_loop(self.fun, codes, out)
+            # The loop of a generalised ufunc wants the sizes of its core axes too.
+            if not (<PyUFuncObject *><PyObject *>self.fun).core_enabled:
+                return find_loop(self.fun, codes, out)
+            return ref
         if self is P_WHERE and len(codes) == 3 and codes[0] == b"?"[0] and codes[1] == codes[2]:
             out[0] = codes[1]
             if codes[1] == b"d"[0] or codes[1] == b"F"[0]:
@@ -405,7 +416,7 @@ cdef object call_general(Primitive p, PyObject *const *args, Py_ssize_t n, PyObj
 cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     """Unwraps the innermost trace's boxes, calls again, and has the trace record the result."""
     cdef list values
-    cdef list traced = []
+    cdef list traced = [], slots = []       # as they are before the call, which may run Python
     cdef Py_ssize_t i, n = len(args)
     cdef object v, ans
     cdef tuple packed
@@ -420,6 +431,7 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
             # A rule may ask any value for its shape and dtype; only ufuncs tell a Python float from a float64.
             v = float64(b.d) if b.kind == SCALAR and not p.is_ufunc else box_value(b)
             traced.append(i)
+            slots.append(b.slot)
         values[i] = v
     if p.rule == ELEMENTWISE and not kwargs and top.mode != RECORD and n == p.nin:
         packed = tuple(args)
@@ -430,7 +442,7 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     if p.rule == CONSTANT or p.rule == ELEMENTWISE and n != p.nin:      # np.where(condition) is nonzero
         return ans
     if top.mode == REVERSE:
-        b = record_call(p, top, args, values, kwargs, traced, ans)
+        b = record_call(p, top, args, values, kwargs, traced, slots, ans)
     else:
         b = push_forward(p, top, args, values, kwargs, traced, ans)
     if p.view and len(traced) == 1 and traced[0] == 0 and shares(ans, box_value(<Box>args[0])):
@@ -545,9 +557,9 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
     if s0 - s0 != 0.0 or s1 - s1 != 0.0:
         note_infinite(p, t, bx, by, inputs)
     if t.mode == REVERSE:
-        tape = t.tape
-        out = new_scalar(t, <int>tape.n, inputs[1], weak)
+        tape = t.recording()
         e = tape.push(p, SCALAR_ENTRY)
+        out = new_scalar(t, <int>tape.n - 1, inputs[1], weak)
         e.flags = DOUBLE
         if bx is None:
             e.p0 = by.slot
@@ -575,6 +587,7 @@ cdef int note_infinite(Primitive p, Trace t, Box bx, Box by, double *inputs) exc
 
     In a reverse trace the flags wait on the tape for the sweep.
     """
+    cdef Tape tape
     if bx is not None and PyTuple_GET_ITEM(p.partials, 0) == <PyObject *>None:
         no_partial(p, 0)
     if by is not None and PyTuple_GET_ITEM(p.partials, 1) == <PyObject *>None:
@@ -585,7 +598,8 @@ cdef int note_infinite(Primitive p, Trace t, Box bx, Box by, double *inputs) exc
     if by is not None:
         scalar_partial(&p.quick[1], inputs)
     if fp_flags() and t.mode == REVERSE:
-        t.tape.flags |= fp_flags()
+        tape = t.recording()
+        tape.flags |= fp_flags()
         fp_clear()
     elif fp_flags():
         give_errors(p.name, fp_flags())
@@ -610,10 +624,12 @@ cdef object no_partial(Primitive p, int k):
 
 cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_ssize_t n):
     """An elementwise primitive in a reverse or forward trace, positional arguments only."""
-    cdef PyObject *values[MAX_INPUTS]       # the arguments unwrapped; borrowed, from boxes or from `hold`
-    cdef Py_ssize_t i
+    # The arguments unwrapped: owned, since the call may run Python, which may update a box or let go of it.
+    cdef PyObject *values[MAX_INPUTS]
+    cdef Parent parents[MAX_INPUTS]
+    cdef Py_ssize_t i, held = 0
+    cdef int count = 0
     cdef object v, ans
-    cdef list hold = None
     cdef bint scalars
     cdef Box b, bx = None, by = None
     cdef double x[2]
@@ -623,11 +639,9 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
     scalars = p.scalar_ok
     for i in range(n):
         v = <object>args[i]
-        values[i] = args[i]
         if type(v) is Box and (<Box>v).trace is top:
             b = current(<Box>v)
             if b.kind == OBJECT:
-                values[i] = b.v
                 scalars = False
             elif scalars:
                 x[i] = b.d
@@ -642,18 +656,25 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
                 scalars = False
     if scalars:
         return scalar_call(p, top, bx, by, x[0], x[1], False, False)
-    for i in range(n):
-        v = <object>args[i]
-        if type(v) is Box and (<Box>v).trace is top and (<Box>v).kind == SCALAR:
-            v = box_value(<Box>v)
-            if hold is None:
-                hold = []
-            hold.append(v)
+    try:
+        for i in range(n):
+            v = <object>args[i]
+            if type(v) is Box and (<Box>v).trace is top:
+                b = current(<Box>v)
+                v = box_value(b)
+                parents[count].slot = b.slot
+                parents[count].arg = <int>i
+                count += 1
+            Py_INCREF(v)
             values[i] = <PyObject *>v
-    ans = direct_loop(p, values, n)
-    if ans is None:
-        ans = PyObject_Vectorcall(p, values, n, NULL)
-    return record_elementwise(p, top, args, values, n, ans)
+            held += 1
+        ans = direct_loop(p, values, n)
+        if ans is None:
+            ans = PyObject_Vectorcall(p, values, n, NULL)
+        return record_elementwise(p, top, args, values, n, ans, parents, count)
+    finally:
+        for i in range(held):
+            Py_DECREF(<object>values[i])
 
 
 cdef inline bint plain_array(object v) noexcept:
@@ -764,49 +785,42 @@ cdef inline bint alike(object a, object b) noexcept:
     return same_shape(&o, cnp.PyArray_NDIM(<cnp.ndarray>b), cnp.PyArray_DIMS(<cnp.ndarray>b))
 
 
-cdef bint needs_fit(Box parent, object value, object ans, Meta ans_meta) except -1:
-    cdef Meta m
-    if alike(value, ans):
-        return False
-    m = box_meta(parent)
-    return m.shape != ans_meta.shape or m.dtype != ans_meta.dtype
+cdef inline Meta parent_meta(Box parent, int slot, object value):
+    """Shape and dtype of an argument; of the value it had, if the box has been updated since."""
+    return box_meta(parent) if parent.slot == slot else meta_of(value)
 
 
 cdef object record_elementwise(Primitive p, Trace t, PyObject *const *args, PyObject **values, Py_ssize_t n,
-                               object ans):
+                               object ans, Parent *parents, int count):
+    cdef int j
     cdef Py_ssize_t k
-    cdef int count = 0
-    cdef Parent parents[MAX_INPUTS]
     cdef bint fit[MAX_INPUTS]
     cdef unsigned int saved = 0
     cdef Entry *e
     cdef Tape tape
-    cdef Box b, out
-    cdef Meta ans_meta = None
-    cdef object v
-    for k in range(n):
-        v = <object>args[k]
-        if type(v) is not Box or (<Box>v).trace is not t:
-            continue
+    cdef Box out
+    cdef Meta ans_meta = None, m
+    cdef list metas = None
+    for j in range(count):
+        k = parents[j].arg
         if PyTuple_GET_ITEM(p.partials, k) == <PyObject *>None:
-            no_partial(p, k)
-        b = <Box>v
-        parents[count].slot = b.slot
-        parents[count].arg = k
-        fit[count] = False
-        if not alike(<object>values[k], ans):
+            no_partial(p, <int>k)
+        fit[j] = False
+        if count > 2 or not alike(<object>values[k], ans):
             if ans_meta is None:
                 ans_meta = meta_of(ans)
-            fit[count] = needs_fit(b, <object>values[k], ans, ans_meta)
+                metas = [None] * count
+            m = parent_meta(<Box>args[k], parents[j].slot, <object>values[k])
+            fit[j] = count > 2 or m.shape != ans_meta.shape or m.dtype != ans_meta.dtype
+            metas[j] = m
         saved |= p.used[k] >> 1
-        count += 1
     if t.mode == FORWARD:
         return push_forward_elementwise(p, t, args, values, n, ans, parents, count)
-    tape = t.tape
-    out = new_object(t, <int>tape.n, ans)
+    tape = t.recording()
+    e = tape.push(p, ELEMENTWISE_ENTRY)
+    out = new_object(t, <int>tape.n - 1, ans)
     if ans_meta is not None:
         set_field(&out.meta, ans_meta)
-    e = tape.push(p, ELEMENTWISE_ENTRY)
     if out.kind == SCALAR:
         e.flags |= DOUBLE
     set_parents(tape, e, parents, count)
@@ -816,14 +830,14 @@ cdef object record_elementwise(Primitive p, Trace t, PyObject *const *args, PyOb
     for k in range(n):
         if e.saved >> (k + 1) & 1:
             tape.keep(e, <object>values[k])
-    for k in range(count):
-        if fit[k] or e.flags & MANY:
-            if k == 0:
+    for j in range(count):
+        if fit[j]:
+            if j == 0:
                 e.flags |= FIT0
-            elif k == 1:
+            elif j == 1:
                 e.flags |= FIT1
-            tape.keep(e, box_meta(<Box>args[parents[k].arg]))
-    return out
+            tape.keep(e, metas[j])
+    return noted(tape, out)
 
 
 cdef int set_parents(Tape tape, Entry *e, Parent *parents, int count) except -1:
@@ -901,9 +915,9 @@ cdef bint contribute_into(Primitive p, int k, PyObject **values, object g, Adjoi
     if program.passes_input(0):
         accumulate(to, False, g)
         return True
-    if not numeric_operands(program, values, code, room, operands):
+    if not numeric_operands(program, values, code, room, operands) or not fits_shape(program, operands, <cnp.ndarray>g):
         return False
-    if to.o != NULL and OWNED_ARRAY(to.o):
+    if to.o != NULL and OWNED_ARRAY(to.o) and alike(<object>to.o, g):
         run_array(program, operands, <cnp.ndarray>to.o, True)
         return True
     out = empty_like(<cnp.ndarray>g)
@@ -939,7 +953,10 @@ cdef object contribution(Primitive p, int k, PyObject **values, object g):
 
 
 cdef bint fits_shape(Program program, Operand *operands, cnp.ndarray g) noexcept:
-    """Whether every operand broadcasts to the shape of `g`: always so in reverse, not so in forward mode."""
+    """Whether every operand broadcasts to the shape of `g`.
+
+    Not so in forward mode, nor in reverse where an array that was kept has been given another shape since.
+    """
     cdef int i, j, ndim = cnp.PyArray_NDIM(g)
     for i in range(program.nin):
         if not program.used >> i & 1:
@@ -977,8 +994,9 @@ cdef object push_forward_elementwise(Primitive p, Trace t, PyObject *const *args
 
 # --- rules for whole arrays --------------------------------------------------------------------
 
-cdef object record_call(Primitive p, Trace t, list args, list values, dict kwargs, list traced, object ans):
-    cdef Tape tape = t.tape
+cdef object record_call(Primitive p, Trace t, list args, list values, dict kwargs, list traced, list slots,
+                        object ans):
+    cdef Tape tape
     cdef Entry *e
     cdef Box out
     cdef Py_ssize_t i, n = len(args)
@@ -988,7 +1006,7 @@ cdef object record_call(Primitive p, Trace t, list args, list values, dict kwarg
     cdef Parent room[8]
     cdef object v
     if p.rule == MAKER:
-        return record_maker(p, t, args, values, kwargs, traced, ans)
+        return record_maker(p, t, args, values, kwargs, traced, slots, ans)
     for k in range(count):
         i = traced[k]
         p.vjp_of(<int>i)
@@ -1011,12 +1029,15 @@ cdef object record_call(Primitive p, Trace t, list args, list values, dict kwarg
         for k in range(count):
             i = traced[k]
             parents[k].arg = <int>i
-            parents[k].slot = (<Box>args[i]).slot
-        out = new_object(t, <int>tape.n, ans)
-        v = ans if need & 1 else box_meta(out)
+            parents[k].slot = slots[k]
+        v = ans if need & 1 else meta_of(ans)
+        tape = t.recording()
         e = tape.push(p, CALL_ENTRY)
+        out = new_object(t, <int>tape.n - 1, ans)
         if out.kind == SCALAR:
             e.flags |= DOUBLE
+        elif not need & 1:
+            set_field(&out.meta, v)
         set_call_parents(tape, e, parents, <int>count)
         tape.keep(e, v)
         for i in range(n):
@@ -1025,7 +1046,7 @@ cdef object record_call(Primitive p, Trace t, list args, list values, dict kwarg
     finally:
         if parents != &room[0]:
             PyMem_Free(parents)
-    return out
+    return noted(tape, out)
 
 
 cdef int set_call_parents(Tape tape, Entry *e, Parent *parents, int count) except -1:
@@ -1044,8 +1065,9 @@ cdef int set_call_parents(Tape tape, Entry *e, Parent *parents, int count) excep
     return 0
 
 
-cdef object record_maker(Primitive p, Trace t, list args, list values, dict kwargs, list traced, object ans):
-    cdef Tape tape = t.tape
+cdef object record_maker(Primitive p, Trace t, list args, list values, dict kwargs, list traced, list slots,
+                         object ans):
+    cdef Tape tape
     cdef Entry *e
     cdef Box out
     cdef list keep = []
@@ -1070,9 +1092,10 @@ cdef object record_maker(Primitive p, Trace t, list args, list values, dict kwar
     try:
         for i in range(len(traced)):
             parents[i].arg = traced[i]
-            parents[i].slot = (<Box>args[traced[i]]).slot
-        out = new_object(t, <int>tape.n, ans)
+            parents[i].slot = slots[i]
+        tape = t.recording()
         e = tape.push(p, MAKER_ENTRY)
+        out = new_object(t, <int>tape.n - 1, ans)
         e.flags |= (DOUBLE if out.kind == SCALAR else 0) | (JOINT if joint else 0)
         set_call_parents(tape, e, parents, <int>len(traced))
         for v in keep:
@@ -1220,10 +1243,10 @@ cdef object get_item(Box x, object index):
 
 cdef object pick(Box x, Py_ssize_t flat, double value):
     """One item of a float64 array as a scalar box."""
-    cdef Tape tape = x.trace.tape
     cdef Meta meta = box_meta(x)
-    cdef Box out = new_scalar(x.trace, <int>tape.n, value, False)
+    cdef Tape tape = x.trace.recording()
     cdef Entry *e = tape.push(P_GETITEM, PICK_ENTRY)
+    cdef Box out = new_scalar(x.trace, <int>tape.n - 1, value, False)
     e.flags = DOUBLE
     e.p0 = x.slot
     e.s0 = <double>flat
@@ -1237,22 +1260,27 @@ cdef object record_index(Box x, object index):
     cdef Tape tape
     cdef Box out
     cdef Entry *e
-    cdef object value
+    cdef Meta meta
+    cdef int slot
+    cdef object value, base
     if type(index) is not slice and type(index) is not int:
         index = hooks["freeze_index"](index)
-    value = PyObject_GetItem(<object>x.v, index)
+    meta = box_meta(x)
+    slot = x.slot
+    base = <object>x.v
+    value = PyObject_GetItem(base, index)
     if not cnp.PyArray_CheckExact(value) and not isinstance(value, np_generic):
         return hooks["getitem"](x, index)
-    tape = t.tape
-    out = new_object(t, <int>tape.n, value)
-    if shares(value, <object>x.v):
-        look_at(out, x, index)
+    tape = t.recording()
     e = tape.push(P_GETITEM, INDEX_ENTRY)
-    e.p0 = x.slot
+    out = new_object(t, <int>tape.n - 1, value)
+    e.p0 = slot
     if out.kind == SCALAR:
         e.flags = DOUBLE
-    tape.keep(e, box_meta(x))
+    tape.keep(e, meta)
     tape.keep(e, index)
+    if shares(value, base):
+        look_at(out, x, index)
     return out
 
 
@@ -1260,7 +1288,8 @@ cdef bint is_basic(object index) noexcept:
     """Whether an index selects a view (integers, slices, None, Ellipsis) and so no item twice."""
     if type(index) is tuple:
         for item in <tuple>index:
-            if not is_basic(item):
+            # A tuple inside a tuple stands for an array of integers.
+            if type(item) is tuple or not is_basic(item):
                 return False
         return True
     return type(index) is slice or type(index) is int or index is None or index is Ellipsis
@@ -1321,12 +1350,22 @@ cdef int catch_up(Box b) except -1:
         if view.base.trace is not b.trace:
             raise TypeError("a view of an array was used after a value of an inner derivative had been put into the "
                             "array; take the view again")
-        fresh = view.take(view.base) if callable(view.take) else get_item(view.base, view.take)
-        b.slot = fresh.slot
-        share_field(&b.v, fresh.v)
-        share_field(&b.tan, fresh.tan)
-        set_field(&b.meta, None)
+        fresh = <Box?>(view.take(view.base) if callable(view.take) else get_item(view.base, view.take))
+        take_value(b, fresh)
         view.seen = view.family.version
+    return 0
+
+
+cdef int take_value(Box x, Box fresh) except -1:
+    """All that makes up a value: the kind says which of the fields hold it."""
+    x.slot = fresh.slot
+    x.kind = fresh.kind
+    x.weak = fresh.weak
+    x.d = fresh.d
+    x.dt = fresh.dt
+    share_field(&x.meta, fresh.meta)
+    share_field(&x.v, fresh.v)
+    share_field(&x.tan, fresh.tan)
     return 0
 
 
@@ -1341,7 +1380,7 @@ cdef object update(Box x, object new):
     if type(new) is not Box or (<Box>new).trace.level < x.trace.level:
         return hooks["update"](x, new)
     fresh = <Box>new
-    if box_meta(fresh).shape != box_meta(x).shape or box_meta(fresh).dtype != box_meta(x).dtype:
+    if fresh.kind == SCALAR or box_meta(fresh).shape != box_meta(x).shape or box_meta(fresh).dtype != box_meta(x).dtype:
         fresh = <Box>hooks["cast_update"](fresh, box_meta(x))
     adopt(x, fresh)
     return x
@@ -1362,11 +1401,7 @@ cdef int adopt(Box x, Box fresh) except -1:
     cdef View view
     cdef object base
     x.trace = fresh.trace
-    x.slot = fresh.slot
-    share_field(&x.v, fresh.v)
-    share_field(&x.tan, fresh.tan)
-    x.dt = fresh.dt
-    set_field(&x.meta, None)
+    take_value(x, fresh)
     if x.view != NULL:
         view = <View>x.view
         if view.base is None:
@@ -1398,7 +1433,10 @@ cdef bint set_basic(Box x, object index, object value) except -1:
     """
     cdef Box b = None
     cdef Entry *e
-    cdef Tape tape = x.trace.tape
+    cdef Trace t = x.trace
+    cdef Tape tape
+    cdef Meta meta = None
+    cdef int slot = -1
     cdef object fresh
     if x.trace.mode != REVERSE or x.kind == SCALAR or is_view(x) or not cnp.PyArray_CheckExact(<object>x.v):
         return False
@@ -1409,6 +1447,8 @@ cdef bint set_basic(Box x, object index, object value) except -1:
         if b.trace is not x.trace:
             return False
         value = box_value(b)
+        meta = box_meta(b)
+        slot = b.slot
     if not goes_into(value, cnp.PyArray_TYPE(<cnp.ndarray>x.v)):
         return False
     if OWNED_ARRAY(x.v):
@@ -1417,6 +1457,10 @@ cdef bint set_basic(Box x, object index, object value) except -1:
         fresh = np_array(<object>x.v)
         PyObject_SetItem(fresh, index, value)
         set_field(&x.v, fresh)
+    # A warning of NumPy's may have run Python.
+    if x.trace is not t:
+        raise_outlived()
+    tape = t.recording()
     e = tape.push(P_SETITEM, SET_ENTRY)
     e.p0 = x.slot
     x.slot = <int>tape.n - 1
@@ -1425,8 +1469,8 @@ cdef bint set_basic(Box x, object index, object value) except -1:
         (<View>x.view).seen = (<View>x.view).family.version
     tape.keep(e, index)
     if b is not None:
-        e.p1 = b.slot
-        tape.keep(e, box_meta(b))
+        e.p1 = slot
+        tape.keep(e, meta)
     return True
 
 
@@ -1464,8 +1508,9 @@ def link_view(Box view, Box base, take):
     return view
 
 
-def stack_scalars(items):
+def stack_scalars(given):
     """An array of one axis from float64 scalars of one trace; None where that is not what the items are."""
+    cdef list items = list(given)       # a sequence of the user's own might change while it is read
     cdef Trace t = None
     cdef cnp.npy_intp n
     cdef Py_ssize_t i
@@ -1491,9 +1536,9 @@ def stack_scalars(items):
     return array_entry(t, items, out) if t.mode == REVERSE else array_tangent(t, items, out)
 
 
-cdef Box array_entry(Trace t, object items, cnp.ndarray value):
-    cdef Tape tape = t.tape
-    cdef Box out = new_object(t, <int>tape.n, value)
+cdef Box array_entry(Trace t, list items, cnp.ndarray value):
+    cdef Tape tape = t.recording()
+    cdef Box out
     cdef Entry *e
     cdef int i = 0, start = <int>tape.nmore
     cdef object v
@@ -1501,14 +1546,17 @@ cdef Box array_entry(Trace t, object items, cnp.ndarray value):
         if type(v) is Box:
             tape.push_parent((<Box>v).slot, i)
         i += 1
+    # Whoever records while a debug hook runs in `push` appends behind these.
+    i = <int>tape.nmore - start
     e = tape.push(P_ARRAY, ARRAY_ENTRY)
+    out = new_object(t, <int>tape.n - 1, value)
     e.flags = MANY
     e.p0 = start
-    e.p1 = <int>tape.nmore - start
+    e.p1 = i
     return out
 
 
-cdef Box array_tangent(Trace t, object items, cnp.ndarray value):
+cdef Box array_tangent(Trace t, list items, cnp.ndarray value):
     cdef Box out = new_object(t, 0, value)
     cdef cnp.npy_intp n = cnp.PyArray_SIZE(value)
     cdef cnp.ndarray tangent = cnp.PyArray_SimpleNew(1, &n, cnp.NPY_DOUBLE)

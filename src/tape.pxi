@@ -68,6 +68,8 @@ cdef class Tape:
     """The entries of one reverse trace."""
     cdef Entry *entries
     cdef Py_ssize_t n, capacity
+    cdef Py_ssize_t limit       # where `push` asks for room: the capacity; `n` once the tape is sealed
+    cdef bint sealed
     cdef Parent *more
     cdef Py_ssize_t nmore, more_capacity
     cdef list refs
@@ -78,7 +80,7 @@ cdef class Tape:
 
     def __cinit__(self):
         global spare_entries
-        self.capacity = SPARE_ENTRIES
+        self.capacity = self.limit = SPARE_ENTRIES
         self.entries = spare_entries
         spare_entries = NULL
         if self.entries == NULL:
@@ -101,19 +103,36 @@ cdef class Tape:
     cdef int grow(self) except -1:
         cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity < 65536 else self.capacity + self.capacity // 2
         cdef Entry *entries
+        if self.sealed:
+            raise_outlived()
         if self.n >= INT_MAX:
             raise OverflowError("a tape holds at most 2**31 - 1 entries")
+        # Slots are ints: the last capacity is the largest int.
+        if capacity > INT_MAX:
+            capacity = INT_MAX
         entries = <Entry *>PyMem_Realloc(self.entries, capacity * sizeof(Entry))
         if entries == NULL:
             raise MemoryError("tape of %d entries" % capacity)
         self.entries = entries
-        self.capacity = capacity
+        self.capacity = self.limit = capacity
         return 0
 
+    cdef void seal(self) noexcept:
+        """No entry is added from now on: sweeps keep pointers to entries, and arrays as long as the tape."""
+        self.limit = self.n
+        self.sealed = True
+
     cdef inline Entry *push(self, Primitive p, int kind) except NULL:
-        """A new last entry. Nothing that can fail may come between this and filling it."""
+        """A new last entry.
+
+        Until it is filled and its residuals are kept nothing may run that could run Python code (a call, a new
+        container or Meta: the cyclic collector calls finalisers), which might record on this tape as well, or
+        let another thread do so: the entry would move, its residuals would be torn apart.
+        """
         cdef Entry *e
-        if self.n == self.capacity:
+        if debugging:
+            note_line(self)
+        if self.n == self.limit:
             self.grow()
         if not p.permanent:
             self.hold(p)
@@ -129,8 +148,6 @@ cdef class Tape:
         e.flags = 0
         e.saved = 0
         self.n += 1
-        if debugging:
-            note_entry(self)
         return e
 
     cdef int hold(self, Primitive p) except -1:
@@ -145,6 +162,8 @@ cdef class Tape:
         cdef Py_ssize_t capacity
         cdef Parent *more
         if self.nmore == self.more_capacity:
+            if self.nmore > INT_MAX // 4:
+                raise OverflowError("a tape holds at most 2**29 parents of calls with many arguments")
             capacity = self.more_capacity * 2 + 16
             more = <Parent *>PyMem_Realloc(self.more, capacity * sizeof(Parent))
             if more == NULL:
@@ -159,25 +178,25 @@ cdef class Tape:
     cdef inline int keep(self, Entry *e, object residual) except -1:
         """Appends a residual to the entry that was pushed last."""
         if e.nref == 0:
+            if PyList_GET_SIZE(self.refs) > UINT_MAX:
+                raise OverflowError("a tape holds at most 2**32 residuals")
             e.res = <unsigned int>PyList_GET_SIZE(self.refs)
         PyList_Append(self.refs, residual)
         e.nref += 1
-        if debugging:
-            note_residual(self, residual)
         return 0
 
     cdef inline PyObject *residual(self, Entry *e, int j) noexcept:
         """Borrowed."""
-        return PyList_GET_ITEM(self.refs, e.res + j)
+        return PyList_GET_ITEM(self.refs, <Py_ssize_t>e.res + j)
 
     cdef int release(self, Entry *e) except -1:
         """Lets go of an entry's residuals, for a sweep that nobody can repeat."""
         cdef unsigned int j
         cdef PyObject *old
         for j in range(e.nref):
-            old = PyList_GET_ITEM(self.refs, e.res + j)
+            old = PyList_GET_ITEM(self.refs, <Py_ssize_t>e.res + j)
             Py_INCREF(None)
-            PyList_SET_ITEM(self.refs, e.res + j, None)
+            PyList_SET_ITEM(self.refs, <Py_ssize_t>e.res + j, None)
             Py_DECREF(<object>old)
         return 0
 
@@ -373,7 +392,10 @@ cdef int visit_maker(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
     cdef Parent parent
     cdef object g = adjoint_object(a), c, all_of_them = None
     if e.flags & JOINT:
-        all_of_them = (<object>t.residual(e, 0))(g)
+        all_of_them = tuple((<object>t.residual(e, 0))(g))
+        if len(<tuple>all_of_them) != count:
+            raise ValueError("the vjp of %s returned %d cotangents for %d traced arguments" % (
+                (<Primitive>e.prim).name, len(<tuple>all_of_them), count))
     for j in range(count):
         parent = parent_at(t, e, j)
         if e.flags & JOINT:
@@ -447,6 +469,8 @@ cdef int visit_index(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
     target = <cnp.ndarray>to.o
     if pick:
         # The adjoint of a picked item is a double, the target a C-ordered float64 array.
+        if cnp.PyArray_TYPE(target) != cnp.NPY_DOUBLE or e.s0 >= cnp.PyArray_SIZE(target):
+            raise SystemError("the adjoint of an indexed array has lost its shape")
         (<double *>cnp.PyArray_DATA(target))[<Py_ssize_t>e.s0] += <double>g
         return 0
     if is_basic(index):
@@ -466,7 +490,7 @@ cdef bint add_in_place(object to, object c) except -1:
     cdef Program copy
     if not plain_array(c) or not plain_array(to):
         return False
-    if cnp.PyArray_TYPE(<cnp.ndarray>c) != cnp.PyArray_TYPE(<cnp.ndarray>to):
+    if not alike(c, to):
         return False
     copy = copy_program(cnp.PyArray_TYPE(<cnp.ndarray>c))
     if copy is None:

@@ -20,8 +20,16 @@ cdef class Trace:
 
     cdef inline int close(self) except -1:
         self.open = False
+        if self.tape is not None:
+            self.tape.seal()
         self.tape = None
         return 0
+
+    cdef inline Tape recording(self):
+        """The tape. Another thread may have closed the trace since it was found open."""
+        if self.tape is None:
+            raise_outlived()
+        return self.tape
 
 
 cdef Trace open_trace(int mode):
@@ -56,7 +64,8 @@ cdef Box leaf_box(Trace t, object value, object tangent):
     """Boxes an argument: slot 0, 1, ... of a reverse trace, a value with a tangent in a forward one."""
     cdef Entry *e
     cdef Box b
-    cdef Meta meta
+    cdef Meta meta = None
+    cdef Tape tape
     if cnp.PyArray_Check(value) and not cnp.PyArray_CheckExact(value):
         value = hooks["plain_array"](value)
     if cnp.PyArray_CheckExact(value) and not cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray>value):
@@ -67,12 +76,13 @@ cdef Box leaf_box(Trace t, object value, object tangent):
         if meta.dtype.kind not in "fc":
             hooks["refuse_dtype"](value, meta)
     if t.mode == REVERSE:
-        b.slot = <int>t.tape.n
-        e = t.tape.push(P_LEAF, LEAF)
+        tape = t.recording()
+        e = tape.push(P_LEAF, LEAF)
+        b.slot = <int>tape.n - 1
         if b.kind == SCALAR:
             e.flags = DOUBLE
         else:
-            t.tape.keep(e, box_meta(b))
+            tape.keep(e, meta)
     else:
         set_tangent(b, tangent)
     return b

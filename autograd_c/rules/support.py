@@ -417,7 +417,9 @@ def cast_update(fresh, meta):
         )
     if not np.can_cast(fresh.dtype, meta.dtype, "same_kind"):
         raise TypeError(f"an update in place cannot cast {fresh.dtype} to {meta.dtype}")
-    return anp.astype(fresh, meta.dtype)
+    fresh = anp.astype(fresh, meta.dtype)
+    # An array without axes stays one: NumPy's operators make a scalar of it, its updates in place do not.
+    return fresh if meta.shape else anp.reshape(fresh, ())
 
 
 # --- debug mode -----------------------------------------------------------------------------------
