@@ -7,6 +7,7 @@ True
 """
 
 from . import numpy  # noqa: F401  (fills the registry of rules)
+from .debugging import debug
 from .operators import (
     checkpoint,
     deriv,
@@ -38,6 +39,7 @@ from .operators import (
 
 __all__ = [
     "checkpoint",
+    "debug",
     "deriv",
     "elementwise_grad",
     "grad",

@@ -255,11 +255,15 @@ cdef class Box:
         return <Py_hash_t><Py_ssize_t><PyObject *>self >> 4
 
     def __bool__(self):
+        if self.trace.mode == RECORD:
+            raise_looked_at()
         if self.kind == SCALAR:
             return self.d != 0.0
         return bool(<object>current(self).v)
 
     def __int__(self):
+        if self.trace.mode == RECORD:
+            raise_looked_at()
         if self.kind == SCALAR:
             return int(self.d)
         return int(<object>current(self).v)

@@ -39,6 +39,25 @@ cdef int note_residuals(Tape t, Py_ssize_t slot) except -1:
     return 0
 
 
+cdef int note_flags(Tape t, int flags) except -1:
+    """Notes what the partials of the scalar entry to come raised."""
+    if t.raised is None:
+        t.raised = []
+    t.raised.append((t.n, flags))
+    return 0
+
+
+cdef int report_partials(Tape t) except -1:
+    """Reports noted flags with the lines of their entries."""
+    cdef Py_ssize_t slot
+    cdef int flags
+    for slot, flags in t.raised:
+        line = t.lines[slot] if t.lines is not None and slot < len(t.lines) else None
+        name = (<Primitive>t.entries[slot].prim).name if slot < t.n else "gradient"
+        give_errors(name + (" (reverse, recorded at %s)" % line if line else " (reverse)"), flags)
+    return 0
+
+
 cdef int visit_debugging(Tape t, Py_ssize_t i, Adjoint *a, Adjoint *adjoints) except -1:
     cdef Entry *e = &t.entries[i]
     cdef unsigned int j

@@ -599,7 +599,10 @@ cdef int note_infinite(Primitive p, Trace t, Box bx, Box by, double *inputs) exc
         scalar_partial(&p.quick[1], inputs)
     if fp_flags() and t.mode == REVERSE:
         tape = t.recording()
-        tape.flags |= fp_flags()
+        if debugging:
+            note_flags(tape, fp_flags())
+        else:
+            tape.flags |= fp_flags()
         fp_clear()
     elif fp_flags():
         give_errors(p.name, fp_flags())

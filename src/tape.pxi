@@ -77,6 +77,7 @@ cdef class Tape:
     cdef list lines             # debug mode: where each entry was recorded
     cdef dict sums              # debug mode: check sums of residual arrays
     cdef int flags              # floating-point flags raised by partials while recording
+    cdef list raised            # debug mode: the same as (slot, flags)
 
     def __cinit__(self):
         global spare_entries

@@ -53,6 +53,10 @@ cdef int raise_outlived() except -1:
         "stop_gradient(x)")
 
 
+cdef int raise_looked_at() except -1:
+    raise TypeError("a partial is recorded once for all values, so it may not look at one: use np.where instead of if")
+
+
 cdef inline int refuse_outlived(object out) except -1:
     """A result that is a box of another trace must at least be alive."""
     if type(out) is Box and not (<Box>out).trace.open:
@@ -152,9 +156,11 @@ cdef int run_sweep(Tape t, Adjoint *adjoints, bint last) except -1:
     cdef int raised
     fp_clear()
     sweep(t, adjoints, last)
-    raised = fp_flags() | t.flags
-    if raised:
-        give_errors("gradient", raised)
+    raised = fp_flags()
+    if t.raised is not None:
+        report_partials(t)
+    if raised | t.flags:
+        give_errors("gradient", raised | t.flags)
     return 0
 
 
