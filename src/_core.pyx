@@ -28,7 +28,7 @@ from cpython.list cimport PyList_Append
 from cpython.long cimport PyLong_AsDouble, PyLong_Check
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject_GetItem, PyObject_SetItem
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_TYPE, Py_XDECREF, PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_New
 from libc.limits cimport INT_MAX, UINT_MAX
 from libc.math cimport NAN, fabs, pow, sqrt
@@ -83,7 +83,8 @@ cdef extern from "numpy/arrayobject.h":
 cdef type np_float64 = np.float64, np_generic = np.generic, np_float32 = np.float32
 cdef object np_dtype = np.dtype, np_asarray = np.asarray, np_array = np.array, np_zeros = np.zeros
 cdef object DTYPE_FLOAT64 = np.dtype(np.float64)
-cdef object np_add = np.add, np_add_reduce = np.add.reduce, np_ufunc = np.ufunc, np_unravel_index = np.unravel_index
+cdef object np_add = np.add, np_add_reduce = np.add.reduce, np_ufunc = np.ufunc
+cdef object np_unravel_index = np.unravel_index
 cdef object np_bool = np.bool_, np_complexfloating = np.complexfloating
 
 # What compiled code asks of Python: filled by autograd_c.rules when it is imported.
@@ -203,7 +204,8 @@ def _leaf():
     """Stands for the differentiated argument itself on a tape."""
 
 
-cdef Primitive P_ADD = made(np.add), P_SUB = made(np.subtract), P_MUL = made(np.multiply), P_DIV = made(np.divide)
+cdef Primitive P_ADD = made(np.add), P_SUB = made(np.subtract)
+cdef Primitive P_MUL = made(np.multiply), P_DIV = made(np.divide)
 cdef Primitive P_MOD = made(np.remainder), P_FLOORDIV = made(np.floor_divide), P_POW = made(np.power)
 cdef Primitive P_NEG = made(np.negative), P_POS = made(np.positive), P_ABS = made(np.absolute)
 cdef Primitive P_SQUARE = made(np.square), P_SQRT = made(np.sqrt), P_RECIPROCAL = made(np.reciprocal)

@@ -112,7 +112,7 @@ cdef class Family:
 @cython.final
 @cython.trashcan(True)          # views of views may make a long chain
 cdef class View:
-    """What a view looks at, and how it is taken again after an update; of the array itself, the family only."""
+    """What a view looks at, and how it is taken again after an update; the array itself has a family only."""
     cdef Family family
     cdef Py_ssize_t seen        # the family's version when the value was taken
     cdef Box base               # None for the array itself
@@ -271,9 +271,9 @@ cdef class Box:
     def __float__(self):
         raise TypeError(
             "float() of a traced value would cut the derivative here without a word (math.sin(x), "
-            "np.asarray(x, float) and a[i] = x for a plain array a call it). Use the function of autograd_c.numpy "
-            "instead of math's, np.stack, np.where or np.zeros(n, like=x) instead of filling a plain array, "
-            "or stop_gradient(x) if a constant is meant")
+            "np.asarray(x, float) and a[i] = x for a plain array a call it). Use the function of "
+            "autograd_c.numpy instead of math's, np.stack, np.where or np.zeros(n, like=x) instead of "
+            "filling a plain array, or stop_gradient(x) if a constant is meant")
 
     def __complex__(self):
         raise TypeError("complex() of a traced value would cut the derivative here without a word; "
@@ -327,10 +327,10 @@ cdef class Box:
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
-            "turning a traced value into a plain array would cut the derivative here without a word (np.asarray(x), "
-            "np.array([x, y]) and a[:] = x for a plain array a do it). Use autograd_c.numpy.array or asarray, which keep "
-            "it; np.stack, np.where or np.zeros(n, like=x) instead of filling a plain array; or stop_gradient(x) if a "
-            "constant is meant")
+            "turning a traced value into a plain array would cut the derivative here without a word "
+            "(np.asarray(x), np.array([x, y]) and a[:] = x for a plain array a do it). Use "
+            "autograd_c.numpy.array or asarray, which keep it; np.stack, np.where or np.zeros(n, like=x) "
+            "instead of filling a plain array; or stop_gradient(x) if a constant is meant")
 
     def __reduce_ex__(self, protocol):
         raise TypeError("a traced value cannot be pickled; return it from the differentiated function, "
@@ -393,7 +393,10 @@ cdef (void (*)(PyObject *) noexcept) dealloc_rest = NULL
 
 
 cdef void dealloc_box(PyObject *o) noexcept:
-    """Lets go of the plain pointers; in place of `__dealloc__`, around which Cython saves the pending exception."""
+    """Lets go of the plain pointers.
+
+    In place of `__dealloc__`, around which Cython saves the pending exception.
+    """
     Py_XDECREF((<Box>o).v)
     Py_XDECREF((<Box>o).tan)
     Py_XDECREF((<Box>o).meta)
@@ -457,7 +460,9 @@ cdef inline bint supports_operand(object y):
     if isinstance(y, np_generic) or type(y) is list or type(y) is tuple:
         return True
     t = type(y)
-    return not hasattr(t, "__array_ufunc__") and not hasattr(t, "__array_priority__") and hasattr(t, "__array__")
+    if hasattr(t, "__array_ufunc__") or hasattr(t, "__array_priority__"):
+        return False
+    return hasattr(t, "__array__")
 
 
 cdef object binary(Primitive p, object x, object y):

@@ -117,8 +117,8 @@ cdef object spread(double d, tuple shape):
         dims[i] = <object>PyTuple_GET_ITEM(shape, i)
         strides[i] = 0
     Py_INCREF(DTYPE_FLOAT64)    # NewFromDescr takes a reference
-    out = PyArray_NewFromDescr(cnp.ndarray, <cnp.dtype>DTYPE_FLOAT64, ndim, dims, strides, cnp.PyArray_DATA(one),
-                               cnp.NPY_ARRAY_ALIGNED, <object>NULL)
+    out = PyArray_NewFromDescr(cnp.ndarray, <cnp.dtype>DTYPE_FLOAT64, ndim, dims, strides,
+                               cnp.PyArray_DATA(one), cnp.NPY_ARRAY_ALIGNED, <object>NULL)
     cnp.set_array_base(out, one)
     return out
 
@@ -353,7 +353,8 @@ cdef bint product_fits(object v, int number) except -1:
     return 1 <= PyTuple_GET_SIZE((<Meta>v).shape) <= 2 and (<cnp.dtype>(<Meta>v).dtype).num == number
 
 
-cdef int add_product(Adjoint *to, LoopRef loop, Matrix left, Matrix right, object like, int number, bint row) except -1:
+cdef int add_product(Adjoint *to, LoopRef loop, Matrix left, Matrix right, object like, int number,
+                     bint row) except -1:
     cdef cnp.npy_intp dims[2]
     cdef Matrix m
     cdef int ndim = operand_ndim(like)

@@ -8,7 +8,8 @@ cdef extern from "loops.h":
     int unusual(double d) noexcept nogil
     void select_4(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
     void select_8(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
-    void select_16(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    void select_16(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
+                   void *data) noexcept nogil
 
 cdef extern from "numpy/ufuncobject.h":
     ctypedef void (*Loop "PyUFuncGenericFunction")(
@@ -82,7 +83,7 @@ cdef LoopRef find_loop(object ufunc, bytes inputs, char *output) except *:
     """
     cdef PyUFuncObject *u = <PyUFuncObject *><PyObject *>ufunc
     cdef LoopRef ref
-    cdef int k, j
+    cdef int k, j, result
     cdef bint same
     ref.fn = NULL
     ref.data = NULL
@@ -96,7 +97,8 @@ cdef LoopRef find_loop(object ufunc, bytes inputs, char *output) except *:
                 break
         if not same:
             continue
-        output[0] = b"?" if u.types[k * u.nargs + u.nin] == cnp.NPY_BOOL else type_code(u.types[k * u.nargs + u.nin])
+        result = u.types[k * u.nargs + u.nin]
+        output[0] = b"?" if result == cnp.NPY_BOOL else type_code(result)
         if output[0] == 0:
             return ref
         ref.fn = u.functions[k]

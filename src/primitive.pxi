@@ -108,7 +108,7 @@ cdef class Primitive:
     # --- rules -----------------------------------------------------------------------------
 
     def keep(self):
-        """Makes the primitive live for ever, as those of the registry do: tapes need not count references to it."""
+        """Makes the primitive live for ever, as the registry's do: tapes need not count references to it."""
         if not self.permanent:
             self.permanent = True
             Py_INCREF(self)
@@ -127,11 +127,13 @@ cdef class Primitive:
     def set_elementwise(self, int nin, partials, complex_partials=None, str types=None):
         """A row of partials makes the function an elementwise primitive."""
         if nin > MAX_INPUTS - 2:
-            raise ValueError("%s: an elementwise primitive takes at most %d arguments" % (self.name, MAX_INPUTS - 2))
+            raise ValueError(
+                "%s: an elementwise primitive takes at most %d arguments" % (self.name, MAX_INPUTS - 2))
         if len(partials) != nin:
             raise ValueError("%s: %d partials for %d arguments" % (self.name, len(partials), nin))
         if self.partials is not None and nin != self.nin:
-            raise ValueError("%s has partials for %d arguments already; tapes rely on that number" % (self.name, self.nin))
+            raise ValueError(
+                "%s has partials for %d arguments already; tapes rely on that number" % (self.name, self.nin))
         if types is not None and len(types) != nin:
             raise ValueError("%s: %d types for %d arguments" % (self.name, len(types), nin))
         self.nin = nin
@@ -274,7 +276,8 @@ cdef class Primitive:
     cdef object lower(self, recording, char code):
         """A program of inputs (cotangent, result, arguments), or None where the machine has no loop."""
         try:
-            return compile_program(recording[0], self.nin + 2, recording[1], bytes([code, code]) + self.codes_of(code))
+            codes = bytes([code, code]) + self.codes_of(code)
+            return compile_program(recording[0], self.nin + 2, recording[1], codes)
         except NoProgram:
             return None
 
@@ -428,7 +431,7 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
         v = args[i]
         if type(v) is Box and (<Box>v).trace is top:
             b = current(<Box>v)
-            # A rule may ask any value for its shape and dtype; only ufuncs tell a Python float from a float64.
+            # A rule may ask any value for shape and dtype; only ufuncs tell a Python float from a float64.
             v = float64(b.d) if b.kind == SCALAR and not p.is_ufunc else box_value(b)
             traced.append(i)
             slots.append(b.slot)
@@ -531,8 +534,8 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
                         bint libm_power):
     """One primitive on float64 scalars: the value and the partials, all as C doubles.
 
-    With `libm_power` the value is the C library's ``pow(a, b)``, as it is for `**` between NumPy scalars; `p` gives
-    the partials.
+    With `libm_power` the value is the C library's ``pow(a, b)``, as it is for `**` between NumPy scalars;
+    `p` gives the partials.
     """
     cdef double inputs[4]       # cotangent, result, arguments: the layout of every rule's program
     cdef double s0 = 0.0, s1 = 0.0
@@ -860,7 +863,8 @@ cdef int set_parents(Tape tape, Entry *e, Parent *parents, int count) except -1:
     return 0
 
 
-cdef bint numeric_operands(Program program, PyObject **values, char code, double *room, Operand *operands) noexcept:
+cdef bint numeric_operands(Program program, PyObject **values, char code, double *room,
+                           Operand *operands) noexcept:
     """Lays out cotangent, result and arguments for the machine; False if it cannot take them."""
     cdef int i
     cdef object v
@@ -886,7 +890,8 @@ cdef bint numeric_operands(Program program, PyObject **values, char code, double
 
 
 cdef inline bint scalar_operand_quiet(object v, char code, double *to) noexcept:
-    if type(v) is not float and type(v) is not np_float64 and type(v) is not int and type(v) is not np_float32:
+    if type(v) is not float and type(v) is not np_float64 and type(v) is not int \
+            and type(v) is not np_float32:
         return False
     try:
         return scalar_operand(v, code, to)
@@ -918,7 +923,8 @@ cdef bint contribute_into(Primitive p, int k, PyObject **values, object g, Adjoi
     if program.passes_input(0):
         accumulate(to, False, g)
         return True
-    if not numeric_operands(program, values, code, room, operands) or not fits_shape(program, operands, <cnp.ndarray>g):
+    if not numeric_operands(program, values, code, room, operands) \
+            or not fits_shape(program, operands, <cnp.ndarray>g):
         return False
     if to.o != NULL and OWNED_ARRAY(to.o) and alike(<object>to.o, g):
         run_array(program, operands, <cnp.ndarray>to.o, True)
@@ -930,7 +936,7 @@ cdef bint contribute_into(Primitive p, int k, PyObject **values, object g, Adjoi
 
 
 cdef object contribution(Primitive p, int k, PyObject **values, object g):
-    """Cotangent (or tangent) times the partial by argument `k`, in the shape of the result or broadcasting to it."""
+    """Cotangent (or tangent) times the partial by argument `k`, which broadcasts to the result's shape."""
     cdef Program program
     cdef char code
     cdef double room[MAX_INPUTS]
@@ -945,14 +951,16 @@ cdef object contribution(Primitive p, int k, PyObject **values, object g):
         if program is not None:
             if program.passes_input(0):
                 return g
-            if numeric_operands(program, values, code, room, operands) and fits_shape(program, operands, <cnp.ndarray>g):
+            if numeric_operands(program, values, code, room, operands) \
+                    and fits_shape(program, operands, <cnp.ndarray>g):
                 out = empty_like(<cnp.ndarray>g)
                 run_array(program, operands, out, False)
                 return out
     # Through the primitives: any dtype, boxes of outer traces, complex functions that are not holomorphic.
     ans = <object>values[1] if values[1] != NULL else None
     args = [<object>values[i + 2] if values[i + 2] != NULL else None for i in range(p.nin)]
-    return hooks["contribute"](g, ans, args, p.partials[k], p.complex_partials[k] if p.complex_partials else None)
+    complex_partial = p.complex_partials[k] if p.complex_partials else None
+    return hooks["contribute"](g, ans, args, p.partials[k], complex_partial)
 
 
 cdef bint fits_shape(Program program, Operand *operands, cnp.ndarray g) noexcept:
@@ -960,20 +968,21 @@ cdef bint fits_shape(Program program, Operand *operands, cnp.ndarray g) noexcept
 
     Not so in forward mode, nor in reverse where an array that was kept has been given another shape since.
     """
-    cdef int i, j, ndim = cnp.PyArray_NDIM(g)
+    cdef int i, j, missing, ndim = cnp.PyArray_NDIM(g)
     for i in range(program.nin):
         if not program.used >> i & 1:
             continue
-        if operands[i].ndim > ndim:
+        missing = ndim - operands[i].ndim
+        if missing < 0:
             return False
         for j in range(operands[i].ndim):
-            if operands[i].shape[j] != 1 and operands[i].shape[j] != cnp.PyArray_DIMS(g)[ndim - operands[i].ndim + j]:
+            if operands[i].shape[j] != 1 and operands[i].shape[j] != cnp.PyArray_DIMS(g)[missing + j]:
                 return False
     return True
 
 
-cdef object push_forward_elementwise(Primitive p, Trace t, PyObject *const *args, PyObject **values, Py_ssize_t n,
-                                     object ans, Parent *parents, int count):
+cdef object push_forward_elementwise(Primitive p, Trace t, PyObject *const *args, PyObject **values,
+                                     Py_ssize_t n, object ans, Parent *parents, int count):
     cdef PyObject *operands[MAX_INPUTS]
     cdef int j
     cdef Py_ssize_t k
@@ -1113,7 +1122,8 @@ cdef object push_forward(Primitive p, Trace t, list args, list values, dict kwar
     cdef Box out
     cdef Py_ssize_t i
     if p.jvp_all is not None:
-        total = p.jvp_all(tuple(traced), [tangent_of(<Box>args[i]) for i in traced], ans, tuple(values), kwargs)
+        tangents = [tangent_of(<Box>args[i]) for i in traced]
+        total = p.jvp_all(tuple(traced), tangents, ans, tuple(values), kwargs)
     else:
         for i in traced:
             rule = None
@@ -1148,7 +1158,8 @@ cdef inline object fit_to(object c, Meta m):
         a = <cnp.ndarray>c
         if <PyObject *>cnp.PyArray_DESCR(a) == <PyObject *>m.dtype and same_as_tuple(a, m.shape):
             return c
-        if cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE and cnp.PyArray_ISBEHAVED_RO(a) and cnp.PyArray_IS_C_CONTIGUOUS(a):
+        if cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE and cnp.PyArray_ISBEHAVED_RO(a) \
+                and cnp.PyArray_IS_C_CONTIGUOUS(a):
             if m is META_FLOAT64:
                 return float64(add_all(a))
             if <PyObject *>cnp.PyArray_DESCR(a) == <PyObject *>m.dtype and ends_with(a, m.shape):
@@ -1239,7 +1250,7 @@ cdef object get_item(Box x, object index):
             if i < 0:
                 i += n
             if 0 <= i < n:
-                return pick(x, i, (<double *>(<char *>cnp.PyArray_DATA(a) + i * cnp.PyArray_STRIDES(a)[0]))[0])
+                return pick(x, i, (<double *>cnp.PyArray_GETPTR1(a, i))[0])
         return record_index(x, index)
     return hooks["getitem"](x, index)
 
@@ -1351,8 +1362,8 @@ cdef int catch_up(Box b) except -1:
         b = <Box>stale.pop()
         view = <View>b.view
         if view.base.trace is not b.trace:
-            raise TypeError("a view of an array was used after a value of an inner derivative had been put into the "
-                            "array; take the view again")
+            raise TypeError("a view of an array was used after a value of an inner derivative had been put "
+                            "into the array; take the view again")
         fresh = <Box?>(view.take(view.base) if callable(view.take) else get_item(view.base, view.take))
         take_value(b, fresh)
         view.seen = view.family.version
@@ -1383,7 +1394,8 @@ cdef object update(Box x, object new):
     if type(new) is not Box or (<Box>new).trace.level < x.trace.level:
         return hooks["update"](x, new)
     fresh = <Box>new
-    if fresh.kind == SCALAR or box_meta(fresh).shape != box_meta(x).shape or box_meta(fresh).dtype != box_meta(x).dtype:
+    if fresh.kind == SCALAR or box_meta(fresh).shape != box_meta(x).shape \
+            or box_meta(fresh).dtype != box_meta(x).dtype:
         fresh = <Box>hooks["cast_update"](fresh, box_meta(x))
     adopt(x, fresh)
     return x
@@ -1430,9 +1442,10 @@ cdef int set_item(Box x, object index, object value) except -1:
 
 
 cdef bint set_basic(Box x, object index, object value) except -1:
-    """``x[index] = value`` by basic indexing of a plain array in a reverse trace; False where the rule must do it.
+    """``x[index] = value`` by basic indexing of a plain array in a reverse trace.
 
-    An array that nobody else holds, no view and no residual, is written to; any other is copied first.
+    False where the rule must do it. An array that nobody else holds, no view and no residual, is written to;
+    any other is copied first.
     """
     cdef Box b = None
     cdef Entry *e
@@ -1483,7 +1496,9 @@ cdef inline bint goes_into(object value, int typenum) noexcept:
         return True
     if not cnp.PyArray_CheckExact(value) or type_code(cnp.PyArray_TYPE(<cnp.ndarray>value)) == 0:
         return False
-    return cnp.PyTypeNum_ISCOMPLEX(typenum) or not cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(<cnp.ndarray>value))
+    if cnp.PyTypeNum_ISCOMPLEX(typenum):
+        return True
+    return not cnp.PyTypeNum_ISCOMPLEX(cnp.PyArray_TYPE(<cnp.ndarray>value))
 
 
 cdef bint in_place_already(Box x, object index, object value) except -1:
@@ -1492,7 +1507,9 @@ cdef bint in_place_already(Box x, object index, object value) except -1:
     if type(value) is not Box or not is_view(<Box>value) or not is_basic(index):
         return False
     view = <View>(<Box>value).view
-    return view.base is x and view.seen == view.family.version and not callable(view.take) and view.take == index
+    if view.base is not x or view.seen != view.family.version or callable(view.take):
+        return False
+    return view.take == index
 
 
 def rebind(Box x, Box new):

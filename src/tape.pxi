@@ -102,7 +102,8 @@ cdef class Tape:
         raise TypeError("a tape cannot be pickled; pickle the function and record it again")
 
     cdef int grow(self) except -1:
-        cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity < 65536 else self.capacity + self.capacity // 2
+        cdef Py_ssize_t more = self.capacity if self.capacity < 65536 else self.capacity // 2
+        cdef Py_ssize_t capacity = self.capacity + more
         cdef Entry *entries
         if self.sealed:
             raise_outlived()
@@ -126,7 +127,7 @@ cdef class Tape:
     cdef inline Entry *push(self, Primitive p, int kind) except NULL:
         """A new last entry.
 
-        Until it is filled and its residuals are kept nothing may run that could run Python code (a call, a new
+        Until it is filled and its residuals are kept nothing may run that could run Python (a call, a new
         container or Meta: the cyclic collector calls finalisers), which might record on this tape as well, or
         let another thread do so: the entry would move, its residuals would be torn apart.
         """
@@ -400,11 +401,10 @@ cdef int visit_maker(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
     for j in range(count):
         parent = parent_at(t, e, j)
         if e.flags & JOINT:
-            c = all_of_them[j]
-            accumulate(&adjoints[parent.slot], is_double_slot(t, parent.slot), fit_to(c, <Meta>t.residual(e, 1 + j)))
+            c = fit_to(all_of_them[j], <Meta>t.residual(e, 1 + j))
         else:
-            c = (<object>t.residual(e, 2 * j))(g)
-            accumulate(&adjoints[parent.slot], is_double_slot(t, parent.slot), fit_to(c, <Meta>t.residual(e, 2 * j + 1)))
+            c = fit_to((<object>t.residual(e, 2 * j))(g), <Meta>t.residual(e, 2 * j + 1))
+        accumulate(&adjoints[parent.slot], is_double_slot(t, parent.slot), c)
     return 0
 
 

@@ -54,7 +54,8 @@ cdef int raise_outlived() except -1:
 
 
 cdef int raise_looked_at() except -1:
-    raise TypeError("a partial is recorded once for all values, so it may not look at one: use np.where instead of if")
+    raise TypeError(
+        "a partial is recorded once for all values, so it may not look at one: use np.where instead of if")
 
 
 cdef inline int refuse_outlived(object out) except -1:
