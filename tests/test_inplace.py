@@ -659,3 +659,15 @@ def test_indices_are_kept_as_they_were():
         return np.sum(y) + np.sum(z)
 
     assert numpy.array_equal(grad(f)(X), [2, 2, 11, 1, 1, 1])
+
+
+def test_an_array_without_axes_is_updated_in_place():
+    def product(x):
+        y = np.array(x[0])
+        z = y
+        y += x[1]
+        y[()] = y * x[2]
+        return y * z
+
+    # ((a + b) c)^2 at 1, 2, 3
+    numpy.testing.assert_array_equal(grad(product)(numpy.array([1.0, 2.0, 3.0])), [54.0, 54.0, 54.0])
