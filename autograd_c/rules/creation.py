@@ -8,7 +8,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Meta, Primitive, any_box, is_box, likes, link_view, stack_scalars, value_of
+from .._core import Meta, Primitive, any_box, is_box, likes, link_view, registry, stack_scalars, value_of
 from ..extend import call, composite, defjvp_argnums, defvjp_argnums, rule
 from .shape import available
 from .support import hook
@@ -72,8 +72,9 @@ def full(shape, fill_value, dtype=None, order="C", *, device=None, like=None):
     return anp.copy(anp.broadcast_to(fill_value, shape), order)
 
 
-def _made_like(make):
+def _made_like(fun):
     """What `np.zeros(n, like=x)` calls: NumPy has taken `like` out of the arguments."""
+    make = registry.get(fun, fun)
 
     def handler(like, *args, **kwargs):
         made = make(*args, **kwargs)

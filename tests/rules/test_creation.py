@@ -287,3 +287,18 @@ def test_fromfunction():
     f = lambda np, x: np.fromfunction(lambda i, j, scale: scale * i + j, (2, 3), scale=x[0])  # noqa: E731
     assert numpy.array_equal(value_of(lambda x: f(np, x)), f(numpy, X))
     assert numpy.array_equal(grad(lambda x: np.sum(f(np, x)))(X), [3, 0, 0])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: numpy.array([x[0], 2 * x[1]], like=x),
+        lambda x: numpy.asarray(x, like=x)[:2] * [1, 2],
+        lambda x: numpy.ascontiguousarray([x[0], 2 * x[1]], like=x),
+        lambda x: numpy.full(1, x[0] + 2 * x[1], like=x),
+        lambda x: numpy.require([x[0], 2 * x[1]], like=x),
+    ],
+    ids=["array", "asarray", "ascontiguousarray", "full", "require"],
+)
+def test_plain_numpy_with_like_takes_traced_values(make):
+    assert numpy.array_equal(grad(lambda x: np.sum(make(x)))(numpy.ones(3)), [1.0, 2.0, 0.0])
