@@ -108,19 +108,9 @@ cdef bint visit_sum(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:
 
 cdef object spread(double d, tuple shape):
     """A read-only array of that shape, all items one double in memory."""
-    cdef cnp.npy_intp dims[64]
-    cdef cnp.npy_intp strides[64]
-    cdef int i, ndim = <int>PyTuple_GET_SIZE(shape)
-    cdef cnp.ndarray one = cnp.PyArray_SimpleNew(0, NULL, cnp.NPY_DOUBLE), out
+    cdef cnp.ndarray one = cnp.PyArray_SimpleNew(0, NULL, cnp.NPY_DOUBLE)
     (<double *>cnp.PyArray_DATA(one))[0] = d
-    for i in range(ndim):
-        dims[i] = <object>PyTuple_GET_ITEM(shape, i)
-        strides[i] = 0
-    Py_INCREF(DTYPE_FLOAT64)    # NewFromDescr takes a reference
-    out = PyArray_NewFromDescr(cnp.ndarray, <cnp.dtype>DTYPE_FLOAT64, ndim, dims, strides,
-                               cnp.PyArray_DATA(one), cnp.NPY_ARRAY_ALIGNED, <object>NULL)
-    cnp.set_array_base(out, one)
-    return out
+    return stretched(one, shape)
 
 
 # --- products of vectors and matrices --------------------------------------------------------------

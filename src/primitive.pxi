@@ -1164,9 +1164,41 @@ cdef inline object fit_to(object c, Meta m):
                 return float64(add_all(a))
             if <PyObject *>cnp.PyArray_DESCR(a) == <PyObject *>m.dtype and ends_with(a, m.shape):
                 return add_rows(a, m)
+        if <PyObject *>cnp.PyArray_DESCR(a) == <PyObject *>m.dtype and stretches(a, m.shape):
+            return stretched(a, m.shape)
     elif type(c) is np_float64 and m is META_FLOAT64:
         return c
     return hooks["fit"](c, m)
+
+
+cdef bint stretches(cnp.ndarray a, tuple shape) except -1:
+    """Whether an array broadcasts to a shape: what a reduction's rule returns, with axes of length one."""
+    cdef int i, n = cnp.PyArray_NDIM(a), k = <int>PyTuple_GET_SIZE(shape)
+    if n > k:
+        return False
+    for i in range(n):
+        if cnp.PyArray_DIMS(a)[i] != 1 and cnp.PyArray_DIMS(a)[i] != <Py_ssize_t>(
+                <object>PyTuple_GET_ITEM(shape, k - n + i)):
+            return False
+    return True
+
+
+cdef object stretched(cnp.ndarray a, tuple shape):
+    """The array broadcast to that shape: a read-only view."""
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.npy_intp strides[64]
+    cdef int i, n = cnp.PyArray_NDIM(a), k = <int>PyTuple_GET_SIZE(shape)
+    cdef cnp.ndarray out
+    for i in range(k):
+        dims[i] = <object>PyTuple_GET_ITEM(shape, i)
+        strides[i] = 0
+        if i >= k - n and cnp.PyArray_DIMS(a)[i - (k - n)] != 1:
+            strides[i] = cnp.PyArray_STRIDES(a)[i - (k - n)]
+    Py_INCREF(<object>cnp.PyArray_DESCR(a))     # NewFromDescr takes a reference
+    out = PyArray_NewFromDescr(cnp.ndarray, <cnp.dtype><object>cnp.PyArray_DESCR(a), k, dims, strides,
+                               cnp.PyArray_DATA(a), cnp.PyArray_FLAGS(a) & cnp.NPY_ARRAY_ALIGNED, <object>NULL)
+    cnp.set_array_base(out, a)
+    return out
 
 
 cdef double add_all(cnp.ndarray a) noexcept:

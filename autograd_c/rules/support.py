@@ -419,7 +419,7 @@ def cast_update(fresh, meta):
         raise TypeError(f"an update in place cannot cast {fresh.dtype} to {meta.dtype}")
     fresh = anp.astype(fresh, meta.dtype)
     # An array without axes stays one: NumPy's operators make a scalar of it, its updates in place do not.
-    return fresh if meta.shape else anp.reshape(fresh, ())
+    return fresh if meta.shape else anp.array(fresh)
 
 
 # --- debug mode -----------------------------------------------------------------------------------
