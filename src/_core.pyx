@@ -8,9 +8,14 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``loops.pxi``       NumPy's inner loops and the floating-point flags
 ``machine.pxi``     programs: elementwise rules as flat lists of inner loops
 ``box.pxi``         the value being traced, its operators and protocols
-``tape.pxi``        the Wengert list and the reverse sweep
+``tape.pxi``        the Wengert list
+``sweep.pxi``       adjoints and the reverse sweep
 ``primitive.pxi``   primitives, their rules and the dispatch
+``elementwise.pxi`` elementwise primitives on scalars and arrays
+``calls.pxi``       primitives with rules for whole arrays
 ``kernels.pxi``     compiled ways of sum, mean, matmul and dot
+``indexing.pxi``    indexing and updates in place
+``fit.pxi``         bringing a contribution to a shape and dtype
 ``tree.pxi``        containers: leaves and structure
 ``trace.pxi``       reverse, forward and recording traces; what the operators call
 ``debug.pxi``       debug mode
@@ -104,10 +109,15 @@ include "machine.pxi"
 include "box.pxi"
 include "debug.pxi"
 include "tape.pxi"
+include "sweep.pxi"
 include "tree.pxi"
 include "trace.pxi"
 include "primitive.pxi"
+include "elementwise.pxi"
+include "calls.pxi"
 include "kernels.pxi"
+include "indexing.pxi"
+include "fit.pxi"
 
 
 cdef int offer_vectorcall(type which, Py_ssize_t offset) except -1:

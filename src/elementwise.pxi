@@ -1,0 +1,546 @@
+# Elementwise primitives in a trace: float64 scalars as C doubles, arrays through NumPy's inner loops, and
+# the contributions of both (cotangent or tangent times partial) by the machine. What neither covers goes
+# through the primitives.
+
+# --- scalars -----------------------------------------------------------------------------------
+
+cdef QuickPartial quick_partial(object program):
+    cdef QuickPartial q
+    cdef Program p
+    q.program = NULL
+    q.input = -1
+    q.value = NAN
+    q.loop = NULL
+    q.data = NULL
+    q.loop_input = 0
+    if program is None:
+        return q
+    p = <Program>program
+    q.program = <PyObject *>p
+    if p.nins == 0 and p.result < p.nin:
+        q.input = p.result
+    elif p.nins == 0:
+        q.program = NULL
+        q.value = p.constant[p.result - p.nin][0]
+    elif p.nins == 1 and p.ins[0].op == OP_LOOP and p.ins[0].nin == 1 and p.ins[0].r[0] < p.nin:
+        q.loop = p.ins[0].fn
+        q.data = p.ins[0].data
+        q.loop_input = p.ins[0].r[0]
+    return q
+
+
+cdef inline double scalar_partial(QuickPartial *q, double *inputs) noexcept:
+    cdef char *args[2]
+    cdef cnp.npy_intp steps[2]
+    cdef cnp.npy_intp one = 1
+    cdef double out
+    if q.input >= 0:
+        return inputs[q.input]
+    if q.program == NULL:
+        return q.value
+    if q.loop != NULL:
+        args[0] = <char *>&inputs[q.loop_input]
+        args[1] = <char *>&out
+        steps[0] = steps[1] = 8
+        q.loop(args, &one, steps, q.data)
+        return out
+    return run_scalar(<Program>q.program, inputs)
+
+
+cdef inline double scalar_value(Primitive p, const double *x) noexcept nogil:
+    cdef char *args[3]
+    cdef cnp.npy_intp steps[3]
+    cdef cnp.npy_intp one = 1
+    cdef double out
+    cdef int i
+    if p.op == OP_MUL:
+        return x[0] * x[1]
+    if p.op == OP_ADD:
+        return x[0] + x[1]
+    if p.op == OP_SUB:
+        return x[0] - x[1]
+    if p.op == OP_DIV:
+        return x[0] / x[1]
+    if p.op == OP_NEG:
+        return -x[0]
+    for i in range(p.nin):
+        args[i] = <char *>&x[i]
+        steps[i] = 8
+    args[p.nin] = <char *>&out
+    steps[p.nin] = 8
+    p.loops[0].fn(args, &one, steps, p.loops[0].data)
+    return out
+
+
+cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b, bint weak,
+                        bint libm_power):
+    """One primitive on float64 scalars: the value and the partials, all as C doubles.
+
+    With `libm_power` the value is the C library's ``pow(a, b)``, as it is for `**` between NumPy scalars;
+    `p` gives the partials.
+    """
+    cdef double inputs[4]       # cotangent, result, arguments: the layout of every rule's program
+    cdef double s0 = 0.0, s1 = 0.0
+    cdef Entry *e
+    cdef Box out
+    cdef Tape tape
+    if not t.open:
+        raise_outlived()
+    inputs[0] = 1.0
+    inputs[2] = a
+    inputs[3] = b
+    inputs[1] = pow(a, b) if libm_power else scalar_value(p, &inputs[2])
+    if unusual(inputs[1]):
+        fp_clear()
+        inputs[1] = pow(a, b) if libm_power else scalar_value(p, &inputs[2])
+        if fp_flags():
+            give_errors(p.name, fp_flags())
+    if bx is not None:
+        s0 = scalar_partial(&p.quick[0], inputs)
+    if by is not None:
+        s1 = scalar_partial(&p.quick[1], inputs)
+    if s0 - s0 != 0.0 or s1 - s1 != 0.0:
+        note_infinite(p, t, bx, by, inputs)
+    if t.mode == REVERSE:
+        tape = t.recording()
+        e = tape.push(p, SCALAR_ENTRY)
+        out = new_scalar(t, <int>tape.n - 1, inputs[1], weak)
+        e.flags = DOUBLE
+        if bx is None:
+            e.p0 = by.slot
+            e.s0 = s1
+        else:
+            e.p0 = bx.slot
+            e.s0 = s0
+            if by is not None:
+                e.p1 = by.slot
+                e.s1 = s1
+        return out
+    out = new_scalar(t, 0, inputs[1], weak)
+    if (bx is None or bx.tan == NULL) and (by is None or by.tan == NULL):
+        if bx is not None:
+            out.dt = s0 * bx.dt
+        if by is not None:
+            out.dt += s1 * by.dt
+    else:
+        set_field(&out.tan, scalar_tangent(bx, s0, by, s1))
+    return out
+
+
+cdef int note_infinite(Primitive p, Trace t, Box bx, Box by, double *inputs) except -1:
+    """Reports an argument without derivative, and the flags that infinite or undefined partials raised.
+
+    In a reverse trace the flags wait on the tape for the sweep.
+    """
+    cdef Tape tape
+    if bx is not None and PyTuple_GET_ITEM(p.partials, 0) == <PyObject *>None:
+        no_partial(p, 0)
+    if by is not None and PyTuple_GET_ITEM(p.partials, 1) == <PyObject *>None:
+        no_partial(p, 1)
+    fp_clear()
+    if bx is not None:
+        scalar_partial(&p.quick[0], inputs)
+    if by is not None:
+        scalar_partial(&p.quick[1], inputs)
+    if fp_flags() and t.mode == REVERSE:
+        tape = t.recording()
+        if debugging:
+            note_flags(tape, fp_flags())
+        else:
+            tape.flags |= fp_flags()
+        fp_clear()
+    elif fp_flags():
+        give_errors(p.name, fp_flags())
+    return 0
+
+
+cdef object scalar_tangent(Box bx, double s0, Box by, double s1):
+    """The tangent where it belongs to an outer trace."""
+    if bx is None:
+        return P_MUL(tangent_of(by), s1)
+    if by is None:
+        return P_MUL(tangent_of(bx), s0)
+    return P_ADD(P_MUL(tangent_of(bx), s0), P_MUL(tangent_of(by), s1))
+
+
+cdef object no_partial(Primitive p, int k):
+    raise TypeError("%s has no derivative with respect to argument %d; pass a plain value there, "
+                    "for instance stop_gradient(x)" % (p.name, k))
+
+
+# --- arrays ------------------------------------------------------------------------------------
+
+cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_ssize_t n):
+    """An elementwise primitive in a reverse or forward trace, positional arguments only."""
+    # The arguments unwrapped: owned, since the call may run Python, which may update a box or let go of it.
+    cdef PyObject *values[MAX_INPUTS]
+    cdef Parent parents[MAX_INPUTS]
+    cdef Py_ssize_t i, held = 0
+    cdef int count = 0
+    cdef object v, ans
+    cdef bint scalars
+    cdef Box b, bx = None, by = None
+    cdef double x[2]
+    x[0] = x[1] = 0.0
+    if not p.prepared:
+        p.prepare()
+    scalars = p.scalar_ok
+    for i in range(n):
+        v = <object>args[i]
+        if type(v) is Box and (<Box>v).trace is top:
+            b = current(<Box>v)
+            if b.kind == OBJECT:
+                scalars = False
+            elif scalars:
+                x[i] = b.d
+                if i == 0:
+                    bx = b
+                else:
+                    by = b
+        elif scalars:
+            if PyFloat_Check(v):
+                x[i] = PyFloat_AS_DOUBLE(v)
+            else:
+                scalars = False
+    if scalars:
+        return scalar_call(p, top, bx, by, x[0], x[1], False, False)
+    try:
+        for i in range(n):
+            v = <object>args[i]
+            if type(v) is Box and (<Box>v).trace is top:
+                b = current(<Box>v)
+                v = box_value(b)
+                parents[count].slot = b.slot
+                parents[count].arg = <int>i
+                count += 1
+            Py_INCREF(v)
+            values[i] = <PyObject *>v
+            held += 1
+        ans = direct_loop(p, values, n)
+        if ans is None:
+            ans = PyObject_Vectorcall(p, values, n, NULL)
+        return record_elementwise(p, top, args, values, n, ans, parents, count)
+    finally:
+        for i in range(held):
+            Py_DECREF(<object>values[i])
+
+
+cdef inline bint plain_array(object v) noexcept:
+    return cnp.PyArray_CheckExact(v) and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>v)
+
+
+cdef object direct_loop(Primitive p, PyObject **values, Py_ssize_t n):
+    """The ufunc's own inner loop, where that is all NumPy would run; None where NumPy has to decide."""
+    cdef cnp.ndarray first = None, out
+    cdef char code = 0
+    cdef Py_ssize_t i
+    cdef object v
+    cdef double room[MAX_INPUTS]
+    cdef char *args[MAX_INPUTS + 1]
+    cdef cnp.npy_intp steps[MAX_INPUTS + 1]
+    cdef cnp.npy_intp size
+    cdef LoopRef loop
+    cdef Operand o
+    if p.takes_bool:
+        return None
+    for i in range(n):
+        v = <object>values[i]
+        if not plain_array(v):
+            continue
+        if first is None:
+            first = <cnp.ndarray>v
+            code = type_code(cnp.PyArray_TYPE(first))
+            if code == 0 or not cnp.PyArray_IS_C_CONTIGUOUS(first) or cnp.PyArray_NDIM(first) == 0:
+                return None
+    if first is None:
+        return None
+    loop = p.loops[code_index(code)]
+    if loop.fn == NULL:
+        return None
+    size = cnp.PyArray_ITEMSIZE(first)
+    for i in range(n):
+        v = <object>values[i]
+        if v is first:
+            args[i] = <char *>cnp.PyArray_DATA(first)
+            steps[i] = size
+        elif plain_array(v):
+            if cnp.PyArray_TYPE(<cnp.ndarray>v) != cnp.PyArray_TYPE(first):
+                return None
+            operand_of_array(&o, <cnp.ndarray>v)
+            if not o.contiguous or not same_shape(&o, cnp.PyArray_NDIM(first), cnp.PyArray_DIMS(first)):
+                return None
+            args[i] = o.data
+            steps[i] = size
+        elif scalar_operand(v, code, &room[i]):
+            args[i] = <char *>&room[i]
+            steps[i] = 0
+        else:
+            return None
+    out = new_array(cnp.PyArray_NDIM(first), cnp.PyArray_DIMS(first), cnp.PyArray_TYPE(first), size)
+    args[n] = <char *>cnp.PyArray_DATA(out)
+    steps[n] = size
+    run_loop(loop, args, steps, cnp.PyArray_SIZE(first))
+    if fp_flags():
+        fp_clear()
+        run_loop(loop, args, steps, cnp.PyArray_SIZE(first))
+        if fp_flags():
+            give_errors(p.name, fp_flags())
+    return out
+
+
+cdef inline void run_loop(LoopRef loop, char **args, cnp.npy_intp *steps, cnp.npy_intp n) noexcept:
+    if n > 16384:
+        with nogil:
+            loop.fn(args, &n, steps, loop.data)
+    else:
+        loop.fn(args, &n, steps, loop.data)
+
+
+cdef bint scalar_operand(object v, char code, double *to) except -1:
+    """Stores a Python or NumPy scalar as an operand of that type code, where promotion allows it."""
+    cdef double d
+    if type(v) is float:
+        d = PyFloat_AS_DOUBLE(v)
+    elif type(v) is np_float64 and code == b"d":
+        d = PyFloat_AS_DOUBLE(v)
+    elif type(v) is np_float32 and code == b"f":
+        (<float *>to)[0] = (<PyFloatScalarObject *><PyObject *>v).obval
+        return True
+    elif type(v) is int:
+        d = PyLong_AsDouble(v)
+        if d == -1.0 and PyErr_Occurred():
+            PyErr_Clear()
+            return False
+    else:
+        return False
+    if code == b"d":
+        to[0] = d
+        return True
+    if code == b"f" and fabs(d) < 1e30 and (d == 0.0 or fabs(d) > 1e-30):
+        (<float *>to)[0] = <float>d
+        return True
+    return False
+
+
+cdef inline bint alike(object a, object b) noexcept:
+    """Two plain arrays of one shape and type."""
+    cdef Operand o
+    if not (cnp.PyArray_CheckExact(a) and cnp.PyArray_CheckExact(b)):
+        return False
+    if cnp.PyArray_TYPE(<cnp.ndarray>a) != cnp.PyArray_TYPE(<cnp.ndarray>b):
+        return False
+    operand_of_array(&o, <cnp.ndarray>a)
+    return same_shape(&o, cnp.PyArray_NDIM(<cnp.ndarray>b), cnp.PyArray_DIMS(<cnp.ndarray>b))
+
+
+cdef inline Meta parent_meta(Box parent, int slot, object value):
+    """Shape and dtype of an argument; of the value it had, if the box has been updated since."""
+    return box_meta(parent) if parent.slot == slot else meta_of(value)
+
+
+cdef object record_elementwise(Primitive p, Trace t, PyObject *const *args, PyObject **values, Py_ssize_t n,
+                               object ans, Parent *parents, int count):
+    cdef int j
+    cdef Py_ssize_t k
+    cdef bint fit[MAX_INPUTS]
+    cdef unsigned int saved = 0
+    cdef Entry *e
+    cdef Tape tape
+    cdef Box out
+    cdef Meta ans_meta = None, m
+    cdef list metas = None
+    for j in range(count):
+        k = parents[j].arg
+        if PyTuple_GET_ITEM(p.partials, k) == <PyObject *>None:
+            no_partial(p, <int>k)
+        fit[j] = False
+        if count > 2 or not alike(<object>values[k], ans):
+            if ans_meta is None:
+                ans_meta = meta_of(ans)
+                metas = [None] * count
+            m = parent_meta(<Box>args[k], parents[j].slot, <object>values[k])
+            fit[j] = count > 2 or m.shape != ans_meta.shape or m.dtype != ans_meta.dtype
+            metas[j] = m
+        saved |= p.used[k] >> 1
+    if t.mode == FORWARD:
+        return push_forward_elementwise(p, t, args, values, n, ans, parents, count)
+    tape = t.recording()
+    e = tape.push(p, ELEMENTWISE_ENTRY)
+    out = new_object(t, <int>tape.n - 1, ans)
+    if ans_meta is not None:
+        set_field(&out.meta, ans_meta)
+    if out.kind == SCALAR:
+        e.flags |= DOUBLE
+    set_parents(tape, e, parents, count)
+    e.saved = saved & ((1 << (n + 1)) - 1)
+    if e.saved & 1:
+        tape.keep(e, ans)
+    for k in range(n):
+        if e.saved >> (k + 1) & 1:
+            tape.keep(e, <object>values[k])
+    for j in range(count):
+        if fit[j]:
+            if j == 0:
+                e.flags |= FIT0
+            elif j == 1:
+                e.flags |= FIT1
+            tape.keep(e, metas[j])
+    return noted(tape, out)
+
+
+cdef int set_parents(Tape tape, Entry *e, Parent *parents, int count) except -1:
+    cdef int k
+    if count > 2:
+        e.flags |= MANY
+        e.p0 = <int>tape.nmore
+        e.p1 = count
+        for k in range(count):
+            tape.push_parent(parents[k].slot, parents[k].arg)
+        return 0
+    e.p0 = parents[0].slot
+    e.a0 = parents[0].arg
+    if count == 2:
+        e.p1 = parents[1].slot
+        e.a1 = parents[1].arg
+    return 0
+
+
+cdef bint numeric_operands(Program program, PyObject **values, char code, double *room,
+                           Operand *operands) noexcept:
+    """Lays out cotangent, result and arguments for the machine; False if it cannot take them."""
+    cdef int i
+    cdef object v
+    cdef char have
+    for i in range(program.nin):
+        if not program.used >> i & 1:
+            continue
+        if values[i] == NULL:
+            return False
+        v = <object>values[i]
+        if plain_array(v):
+            have = type_code(cnp.PyArray_TYPE(<cnp.ndarray>v))
+            if cnp.PyArray_TYPE(<cnp.ndarray>v) == cnp.NPY_BOOL:
+                have = b"?"
+            if have != program.input_code[i]:
+                return False
+            operand_of_array(&operands[i], <cnp.ndarray>v)
+        else:
+            if program.input_code[i] != code or not scalar_operand_quiet(v, code, &room[i]):
+                return False
+            operand_of_scalar(&operands[i], &room[i])
+    return True
+
+
+cdef inline bint scalar_operand_quiet(object v, char code, double *to) noexcept:
+    if type(v) is not float and type(v) is not np_float64 and type(v) is not int \
+            and type(v) is not np_float32:
+        return False
+    try:
+        return scalar_operand(v, code, to)
+    except:  # noqa: E722
+        return False
+
+
+cdef bint contribute_into(Primitive p, int k, PyObject **values, object g, Adjoint *to) except -1:
+    """Computes a contribution straight into the parent's adjoint; False if that way is not open.
+
+    The parent has the shape and dtype of the result, so of the cotangent.
+    """
+    cdef char code
+    cdef Program program
+    cdef double room[MAX_INPUTS]
+    cdef Operand operands[MAX_INPUTS]
+    cdef cnp.ndarray out
+    if not plain_array(g) or cnp.PyArray_NDIM(<cnp.ndarray>g) == 0:
+        return False
+    code = type_code(cnp.PyArray_TYPE(<cnp.ndarray>g))
+    if code == b"d":
+        program = <Program>PyList_GET_ITEM(p.fast, k)
+    elif code == 0:
+        return False
+    else:
+        program = p.contribution_program(k, code)
+    if program is None or to.o == MARK or (to.o != NULL and not cnp.PyArray_CheckExact(<object>to.o)):
+        return False
+    if program.passes_input(0):
+        accumulate(to, False, g)
+        return True
+    if not numeric_operands(program, values, code, room, operands) \
+            or not fits_shape(program, operands, <cnp.ndarray>g):
+        return False
+    if to.o != NULL and OWNED_ARRAY(to.o) and alike(<object>to.o, g):
+        run_array(program, operands, <cnp.ndarray>to.o, True)
+        return True
+    out = empty_like(<cnp.ndarray>g)
+    run_array(program, operands, out, False)
+    accumulate(to, False, out)
+    return True
+
+
+cdef object contribution(Primitive p, int k, PyObject **values, object g):
+    """Cotangent (or tangent) times the partial by argument `k`, which broadcasts to the result's shape."""
+    cdef Program program
+    cdef char code
+    cdef double room[MAX_INPUTS]
+    cdef Operand operands[MAX_INPUTS]
+    cdef cnp.ndarray out
+    cdef object ans, c
+    cdef list args
+    cdef int i
+    if plain_array(g) and cnp.PyArray_NDIM(<cnp.ndarray>g) > 0:
+        code = type_code(cnp.PyArray_TYPE(<cnp.ndarray>g))
+        program = p.contribution_program(k, code) if code else None
+        if program is not None:
+            if program.passes_input(0):
+                return g
+            if numeric_operands(program, values, code, room, operands) \
+                    and fits_shape(program, operands, <cnp.ndarray>g):
+                out = empty_like(<cnp.ndarray>g)
+                run_array(program, operands, out, False)
+                return out
+    # Through the primitives: any dtype, boxes of outer traces, complex functions that are not holomorphic.
+    ans = <object>values[1] if values[1] != NULL else None
+    args = [<object>values[i + 2] if values[i + 2] != NULL else None for i in range(p.nin)]
+    complex_partial = p.complex_partials[k] if p.complex_partials else None
+    return hooks["contribute"](g, ans, args, p.partials[k], complex_partial)
+
+
+cdef bint fits_shape(Program program, Operand *operands, cnp.ndarray g) noexcept:
+    """Whether every operand broadcasts to the shape of `g`.
+
+    Not so in forward mode, nor in reverse where an array that was kept has been given another shape since.
+    """
+    cdef int i, j, missing, ndim = cnp.PyArray_NDIM(g)
+    for i in range(program.nin):
+        if not program.used >> i & 1:
+            continue
+        missing = ndim - operands[i].ndim
+        if missing < 0:
+            return False
+        for j in range(operands[i].ndim):
+            if operands[i].shape[j] != 1 and operands[i].shape[j] != cnp.PyArray_DIMS(g)[missing + j]:
+                return False
+    return True
+
+
+cdef object push_forward_elementwise(Primitive p, Trace t, PyObject *const *args, PyObject **values,
+                                     Py_ssize_t n, object ans, Parent *parents, int count):
+    cdef PyObject *operands[MAX_INPUTS]
+    cdef int j
+    cdef Py_ssize_t k
+    cdef object tangent, total = None, g
+    cdef Box out
+    operands[1] = <PyObject *>ans
+    for k in range(n):
+        operands[k + 2] = values[k]
+    for j in range(count):
+        g = tangent_of(<Box>args[parents[j].arg])
+        operands[0] = <PyObject *>g
+        fp_clear()
+        tangent = contribution(p, parents[j].arg, operands, g)
+        if fp_flags():
+            give_errors(p.name, fp_flags())
+        total = tangent if total is None else P_ADD(total, tangent)
+    out = new_object(t, 0, ans)
+    set_tangent(out, fit_up(total, box_meta(out)))
+    return out
