@@ -1,5 +1,7 @@
 """Every primitive that has a derivative, on its own sample call: without a box, reverse and forward."""
 
+import functools
+
 import numpy
 
 from autograd_c import jvp, make_vjp
@@ -34,6 +36,13 @@ def is_float(tree):
     return isinstance(tree, (numpy.ndarray, numpy.generic)) and tree.dtype.kind in "fc"
 
 
+def varied(row, args, kwargs):
+    """The position or name of the argument that is differentiated: the first float one with a derivative."""
+    without = {i for i, rule in enumerate(getattr(row.handler, "rules", None) or ()) if rule is None}
+    places = (*enumerate(args), *kwargs.items())
+    return next(place for place, value in places if is_float(value) and place not in without)
+
+
 class Primitives:
     params = list(ROWS)
     param_names = ("primitive",)
@@ -42,11 +51,16 @@ class Primitives:
         row = ROWS[name]
         self.function = row.handler
         self.args, self.kwargs = row.samples()[-1]
-        first = next(i for i, value in enumerate(self.args) if is_float(value))
-        before, self.primal, after = self.args[:first], self.args[first], self.args[first + 1 :]
-        self.of_one = lambda x: self.function(*before, x, *after, **self.kwargs)
+        place = varied(row, self.args, self.kwargs)
+        self.primal = self.kwargs[place] if place in self.kwargs else self.args[place]
+        self.of_one = functools.partial(self.call_with, place)
         self.cotangent = ones_like(self.of_one(self.primal))
         self.tangent = ones_like(self.primal)
+
+    def call_with(self, place, x):
+        if place in self.kwargs:
+            return self.function(*self.args, **self.kwargs | {place: x})
+        return self.function(*self.args[:place], x, *self.args[place + 1 :], **self.kwargs)
 
     def time_call(self, name):
         self.function(*self.args, **self.kwargs)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy
 import pytest
@@ -18,6 +19,9 @@ from autograd_c import bench, grad
 from autograd_c.bench import jax_works, overheads, peers, probes, timing, torch_works
 from autograd_c.bench.report import Table, machine, mark
 from autograd_c.bench.workloads import EAGER, WORKLOADS, Target, Workload, select
+from autograd_c.registry import primitives
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 OTHERS = [key for key in peers.CONTENDERS if key not in (peers.OURS, "torch-compile")]
 
@@ -266,6 +270,19 @@ def test_call_overheads_are_named_by_primitive():
     assert all(numpy.isfinite(value) for value in added.values())
 
 
+def test_an_import_is_measured_with_byte_code(tmp_path, monkeypatch):
+    package = tmp_path / "some_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "numpy.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    base, added = overheads.import_costs("some_package", processes=1)
+    assert 0 < added < base
+    assert len(list((package / "__pycache__").glob("*.pyc"))) == 2
+
+
 @pytest.mark.parametrize("name", overheads.OVERHEADS)
 def test_overheads_say_what_they_measured(name):
     settings = overheads.Settings(seconds=0, processes=1, entries=10**4, elements=10**6)
@@ -415,3 +432,39 @@ def test_wrong_arguments_get_one_line(tmp_path, capsys):
 def test_a_peer_asked_for_must_be_installed(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "jax is not installed" in refused(["--peers", "jax"], capsys)
+
+
+# ---------------------------------------------------------------- asv's suites
+
+
+def suite(name):
+    """A module of `benchmarks/`, which is not installed."""
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PRIMITIVES = suite("bench_primitives")
+
+
+@pytest.mark.parametrize("name", PRIMITIVES.ROWS)
+def test_every_primitive_s_benchmark_runs(name):
+    benchmark = PRIMITIVES.Primitives()
+    benchmark.setup(name)
+    benchmark.time_call(name)
+    benchmark.time_vjp(name)
+    benchmark.time_jvp(name)
+
+
+def test_every_row_with_samples_has_a_benchmark():
+    rows = [row for row in primitives() if row.differentiable and row.samples()]
+    assert [row.handler for row in PRIMITIVES.ROWS.values()] == [row.handler for row in rows]
+
+
+def test_works_have_benchmarks():
+    works = suite("bench_workloads").Works()
+    assert works.params == list(WORKLOADS)
+    works.setup("rosenbrock")
+    works.time_numpy_forward("rosenbrock")
+    works.time_grad("rosenbrock")
