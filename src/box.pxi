@@ -80,11 +80,17 @@ cdef Meta meta_of(object v):
 
 
 cdef inline Meta box_meta(Box b):
+    cdef object v
+    cdef Meta meta
     if b.kind == SCALAR:
         return META_FLOAT64
-    if b.meta == NULL:
-        set_field(&b.meta, meta_of(<object>b.v))
-    return <Meta>b.meta
+    if b.meta != NULL:
+        return <Meta>b.meta
+    v = <object>b.v     # a reference of our own: asking a user's object for its shape runs Python
+    meta = meta_of(v)
+    if <PyObject *>v == b.v:
+        set_field(&b.meta, meta)
+    return meta
 
 
 cdef inline void set_field(PyObject **field, object new) noexcept:
@@ -259,14 +265,14 @@ cdef class Box:
             raise_looked_at()
         if self.kind == SCALAR:
             return self.d != 0.0
-        return bool(<object>current(self).v)
+        return bool(box_value(current(self)))
 
     def __int__(self):
         if self.trace.mode == RECORD:
             raise_looked_at()
         if self.kind == SCALAR:
             return int(self.d)
-        return int(<object>current(self).v)
+        return int(box_value(current(self)))
 
     def __float__(self):
         raise TypeError(
@@ -290,7 +296,7 @@ cdef class Box:
     def __len__(self):
         if self.kind == SCALAR:
             raise TypeError("len() of unsized object")
-        return len(<object>current(self).v)
+        return len(box_value(current(self)))
 
     def __iter__(self):
         cdef Py_ssize_t n

@@ -225,7 +225,8 @@ cdef bint set_basic(Box x, object index, object value) except -1:
     cdef Tape tape
     cdef Meta meta = None
     cdef int slot = -1
-    cdef object fresh
+    cdef object target
+    cdef bint own
     if x.trace.mode != REVERSE or x.kind == SCALAR or is_view(x) or not cnp.PyArray_CheckExact(<object>x.v):
         return False
     if not is_basic(index):
@@ -239,12 +240,13 @@ cdef bint set_basic(Box x, object index, object value) except -1:
         slot = b.slot
     if not goes_into(value, cnp.PyArray_TYPE(<cnp.ndarray>x.v)):
         return False
-    if OWNED_ARRAY(x.v):
-        PyObject_SetItem(<object>x.v, index, value)
-    else:
-        fresh = np_array(<object>x.v)
-        PyObject_SetItem(fresh, index, value)
-        set_field(&x.v, fresh)
+    # From here on the array is ours as well: another thread may update the box while NumPy copies.
+    own = OWNED_ARRAY(x.v)
+    target = <object>x.v
+    if not own:
+        target = np_array(target)
+    PyObject_SetItem(target, index, value)
+    set_field(&x.v, target)
     # A warning of NumPy's may have run Python.
     if x.trace is not t:
         raise_outlived()

@@ -134,10 +134,11 @@ cdef class Tape:
         cdef Entry *e
         if debugging:
             note_line(self)
-        if self.n == self.limit:
-            self.grow()
+        # A new list may run the collector: room is looked for after it.
         if not p.permanent:
             self.hold(p)
+        if self.n == self.limit:
+            self.grow()
         e = &self.entries[self.n]
         e.prim = <PyObject *>p
         e.p0 = -1

@@ -93,6 +93,15 @@ cdef Box leaf_box(Trace t, object value, object tangent):
     return b
 
 
+cdef list leaf_boxes(Trace t, list leaves):
+    # Not a comprehension: the code that Cython makes of one releases an item twice when memory runs out.
+    cdef list boxes = []
+    cdef object v
+    for v in leaves:
+        boxes.append(leaf_box(t, v, None))
+    return boxes
+
+
 cdef int set_tangent(Box b, object tangent) except -1:
     if b.kind == SCALAR and type(tangent) is not Box:
         b.dt = tangent
@@ -186,7 +195,10 @@ cdef class Pullback:
                     accumulate(&adjoints[slot], is_double_slot(t, slot), c)
             del seeds, c
             run_sweep(t, adjoints, False)
-            return [leaf_gradient(t, adjoints, slot) for slot in self.leaves]
+            gradients = []
+            for slot in self.leaves:
+                gradients.append(leaf_gradient(t, adjoints, slot))
+            return gradients
         finally:
             free_adjoints(t, adjoints)
 
@@ -217,7 +229,7 @@ def trace_reverse(call, list leaves):
     cdef list boxes, outs = []
     cdef Box b
     try:
-        boxes = [leaf_box(t, v, None) for v in leaves]
+        boxes = leaf_boxes(t, leaves)
         pull = Pullback.__new__(Pullback)
         pull.tape = tape
         pull.leaves = [(<Box>b).slot for b in boxes]
@@ -244,7 +256,9 @@ def trace_forward(call, list leaves, list tangents):
     if len(leaves) != len(tangents):
         raise ValueError("%d tangents for %d primals" % (len(tangents), len(leaves)))
     try:
-        boxes = [leaf_box(t, v, hooks["seed"](s, meta_of(v))) for v, s in zip(leaves, tangents)]
+        boxes = []
+        for v, s in zip(leaves, tangents):
+            boxes.append(leaf_box(t, v, hooks["seed"](s, meta_of(v))))
         for out in call(boxes):
             if type(out) is Box and (<Box>out).trace is t:
                 b = current(<Box>out)
@@ -283,7 +297,7 @@ def grad_hot(fun, tuple args, kwargs, argnum, bint want_value):
     t = open_trace(REVERSE)
     tape = t.tape
     try:
-        boxes = [leaf_box(t, v, None) for v in leaves]
+        boxes = leaf_boxes(t, leaves)
         full = substituted(args, argnum, whole(structure, boxes, True))
         y = PyObject_Call(fun, full, kwargs) if kwargs else PyObject_CallObject(fun, full)
     finally:
@@ -308,7 +322,10 @@ def grad_hot(fun, tuple args, kwargs, argnum, bint want_value):
         else:
             refuse_outlived(y)
             value = hooks["scalar_result"](y)
-        g = whole(structure, [leaf_gradient(tape, adjoints, k) for k in range(i)], False)
+        gradients = []
+        for k in range(i):
+            gradients.append(leaf_gradient(tape, adjoints, <int>k))
+        g = whole(structure, gradients, False)
     finally:
         free_adjoints(tape, adjoints)
     if not want_value:

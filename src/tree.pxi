@@ -135,7 +135,9 @@ cdef object put_together(Structure s, list leaves, Py_ssize_t *at, bint constant
         return leaves[at[0] - 1]
     if s.kind == CONSTANT_VALUE:
         return s.value if constants else None
-    items = [put_together(child, leaves, at, constants) for child in s.children]
+    items = []
+    for child in s.children:
+        items.append(put_together(child, leaves, at, constants))
     if s.kind == LIST:
         return items
     if s.kind == TUPLE:
