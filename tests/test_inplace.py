@@ -242,6 +242,7 @@ def with_out(x):
     v = y[:3]
     np.add(x[:3], x[3:], out=v)
     np.multiply(y, x, out=y)
+    np.subtract(y, x[::-1], y)
     return y
 
 
@@ -488,6 +489,7 @@ WAYS = {
     "np.fill_diagonal": lambda a, x: np.fill_diagonal(a.reshape(2, 3), x[0]),
     "np.put_along_axis": lambda a, x: np.put_along_axis(a, numpy.array([0]), x[:1], 0),
     "out=": lambda a, x: np.add(x, x, out=a),
+    "out by position": lambda a, x: np.add(x, x, a),
     "item": lambda a, x: x[0].item(),
 }
 
@@ -505,6 +507,17 @@ def test_a_plain_array_refuses_a_traced_value_and_says_what_to_do(way, nested):
         (grad(lambda x: grad(f)(x)[0]) if nested else grad(f))(X)
     assert "traced value" in str(error.value)
     assert numpy.array_equal(a, numpy.ones(6))
+
+
+def test_a_constant_result_may_go_into_a_plain_array():
+    mask = numpy.zeros(6, bool)
+
+    def f(x):
+        np.greater(x * x, 1.0, out=mask)
+        return np.sum(x * x * mask)
+
+    assert numpy.array_equal(grad(f)(X), 2 * X * (X * X > 1))
+    assert numpy.array_equal(hessian(f)(X), numpy.diag(2.0 * (X * X > 1)))
 
 
 def test_errors_are_numpys():

@@ -90,6 +90,8 @@ def normalize(p, args, kwargs):
     if not any_box(tuple(args), kwargs):
         return None
     args = [anp.array(a) if isinstance(a, (list, tuple)) and any_box((a,), None) else a for a in args]
+    if p.fun.__class__ is np.ufunc and len(args) > p.fun.nin:
+        args, kwargs = _out_by_keyword(p, args, kwargs)
     if "out" in kwargs:
         kwargs = dict(kwargs)
         out = kwargs.pop("out")
@@ -103,6 +105,14 @@ def normalize(p, args, kwargs):
     if any_box((), kwargs):
         args, kwargs = _positional(p, args, kwargs)
     return None, args, kwargs
+
+
+def _out_by_keyword(p, args, kwargs):
+    """``np.add(x, y, z)`` is ``np.add(x, y, out=z)``."""
+    if "out" in kwargs:
+        raise TypeError(f"{p.name}: out is given both by position and by keyword")
+    nin = p.fun.nin
+    return args[:nin], {**kwargs, "out": tuple(args[nin:])}
 
 
 def _positional(p, args, kwargs):
@@ -152,6 +162,8 @@ def _ufunc_keywords(p, args, kwargs):
 def _into(p, out, args, kwargs):
     """A call with ``out=``: the box takes the result's value in place."""
     where = kwargs.pop("where", True)
+    if p.kind == "constant" and not any_box((out,), None):
+        return p.fun(*map(value_of, args), out=out, where=where, **kwargs)
     if not is_box(out):
         raise TypeError(
             f"{p.name}: out= is a plain array, which cannot hold a traced value; drop out= and use the result"
