@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import os
+import platform
 import subprocess
 import sys
 from itertools import pairwise
@@ -156,6 +157,26 @@ def test_measure_warns_about_threads(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     with pytest.warns(RuntimeWarning, match="OMP_NUM_THREADS"):
         timing.measure({}, seconds=0)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc keeps memory")
+def test_settled_heap_gives_large_arrays_the_memory_of_earlier_ones():
+    code = """
+import resource, numpy
+from autograd_c.bench.timing import settle_heap
+x = numpy.ones(100_000)
+def faults_of_passes():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        (x + 1) * (x + 2) + (x + 3) * (x + 4)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first = faults_of_passes()
+settle_heap()
+faults_of_passes()
+print(first, faults_of_passes())
+"""
+    first, settled = map(int, run_python(code).split())
+    assert settled < first / 10
 
 
 def test_collector_is_as_before_when_a_program_fails():

@@ -165,6 +165,17 @@ def growth(settings):
     return f"gradient of a scalar chain, in ns per entry, by entries: {listed}", runs
 
 
+def unsettled(settings):
+    name = "elementwise_100000"
+    figures = probes.fresh("unsettled", name, settings.seconds)
+    ratio = figures["gradient"] / figures["forward"]
+    sentence = (
+        f"{name} where no large array was freed before: "
+        f"NumPy's forward pass {figures['forward'] * 1e6:.0f} us, ratio {ratio:.2f}"
+    )
+    return sentence, {"work": name, "forward_seconds": figures["forward"], "ratio": ratio}
+
+
 #: What `autograd-c bench` measures after the works, by the names that ``--only`` selects from.
 OVERHEADS: dict[str, Callable[[Settings], tuple[str, Any]]] = {
     "calls": calls,
@@ -172,4 +183,5 @@ OVERHEADS: dict[str, Callable[[Settings], tuple[str, Any]]] = {
     "memory": memory,
     "peak": peak,
     "growth": growth,
+    "unsettled": unsettled,
 }

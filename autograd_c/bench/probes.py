@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy
 
-from .workloads import draw, elementwise, scalar_chain
+from .timing import measure
+from .workloads import WORKLOADS, draw, elementwise, scalar_chain
 
-__all__ = ["PROBES", "chain", "elementwise_by_hand", "elementwise_peak", "fresh", "peak_bytes"]
+__all__ = ["PROBES", "chain", "elementwise_by_hand", "elementwise_peak", "fresh", "peak_bytes", "unsettled"]
 
 #: What one step of the scalar chain records: ``sin``, two products and a sum.
 ENTRIES_PER_STEP = 4
@@ -143,4 +144,27 @@ def elementwise_by_hand(x: numpy.ndarray) -> numpy.ndarray:
     return (1.0 - tanh**2) * decay + 2.0 * x * along_squares
 
 
-PROBES: dict[str, Callable[..., Any]] = {"chain": chain, "elementwise_peak": elementwise_peak}
+def unsettled(name: str, seconds: float) -> dict[str, float]:
+    """Return the times of a work's forward pass and gradient in a process that has freed no large array.
+
+    Parameters
+    ----------
+    name : str
+        The work, of `autograd_c.bench.workloads.WORKLOADS`.
+    seconds : float
+        How long to measure.
+    """
+    from autograd_c import grad
+
+    workload = WORKLOADS[name]
+    inputs, forward = workload.make_inputs(), workload.forward()
+    gradient = grad(workload.bind("autograd_c"), workload.argnum)
+    calls = {"forward": lambda: forward(*inputs), "gradient": lambda: gradient(*inputs)}
+    return measure(calls, seconds=seconds, settled=False)
+
+
+PROBES: dict[str, Callable[..., Any]] = {
+    "chain": chain,
+    "elementwise_peak": elementwise_peak,
+    "unsettled": unsettled,
+}

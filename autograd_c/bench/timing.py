@@ -2,7 +2,8 @@
 
 Frequency, caches and neighbours change from second to second, so two programs timed one after the
 other are not comparable. Here they take turns: a round times each once, and each keeps its fastest
-round. Noise only ever adds time, so the minima converge on what the programs cost.
+round. Noise only ever adds time, so the minima converge on what the programs cost. The heap is settled
+first, so that the order of the measurements does not matter.
 """
 
 import contextlib
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from typing import Any
 
+import numpy
+
 __all__ = ["ONE_THREAD", "measure", "one_thread_asked", "ratios"]
 
 #: What asks the libraries below NumPy, PyTorch and JAX for one thread; read when they are loaded.
@@ -25,6 +28,9 @@ ONE_THREAD = {
     "VECLIB_MAXIMUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 }
+
+#: The larger the block, the more glibc keeps from then on; it learns nothing from blocks of more than 32 MiB.
+SETTLING_BYTES = 30 * 2**20
 
 Call = Callable[[], Any]
 
@@ -40,6 +46,7 @@ def measure(
     seconds: float = 1.0,
     min_rounds: int = 5,
     slice_seconds: float = 1e-3,
+    settled: bool = True,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Return the fastest time of one call of each program, in seconds.
@@ -54,6 +61,8 @@ def measure(
         Rounds to run even when they take longer than `seconds`.
     slice_seconds : float
         A program is repeated in a turn until the turn lasts about this long.
+    settled : bool
+        Whether to settle the heap first, see `settle_heap`.
     clock : callable
         Seconds from any origin, monotonic.
 
@@ -74,6 +83,8 @@ def measure(
     if not one_thread_asked():
         message = "OMP_NUM_THREADS is not 1: ratios are comparable on one thread only"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
+    if settled:
+        settle_heap()
     with quiet_collector():
         turns = {name: repetitions(call, slice_seconds, clock) for name, call in calls.items()}
         best = dict.fromkeys(calls, math.inf)
@@ -112,6 +123,18 @@ def repetitions(call: Call, slice_seconds: float, clock: Callable[[], float]) ->
     while (taken := turn(call, count, clock)) < slice_seconds / 2:
         count *= 2
     return max(1, round(count * slice_seconds / taken))
+
+
+def settle_heap() -> None:
+    """Bring the C library's heap to the state that it has in a process that has been at work for a while.
+
+    At first glibc returns the memory of large arrays to the system whenever they are freed, and every pass
+    over new arrays pays for it by page faults, several times the arithmetic. It stops as soon as one block
+    of some MiB has been freed, so without this the figures would depend on what ran before. It takes
+    NumPy's side: the gradients of this package reuse their memory either way.
+    """
+    block = numpy.empty(SETTLING_BYTES, dtype=numpy.uint8)
+    del block
 
 
 @contextlib.contextmanager
