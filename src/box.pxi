@@ -335,8 +335,9 @@ cdef class Box:
         raise TypeError(
             "turning a traced value into a plain array would cut the derivative here without a word "
             "(np.asarray(x), np.array([x, y]) and a[:] = x for a plain array a do it). Use "
-            "autograd_c.numpy.array or asarray, which keep it; np.stack, np.where or np.zeros(n, like=x) "
-            "instead of filling a plain array; or stop_gradient(x) if a constant is meant")
+            "autograd_c.numpy.array or asarray, which keep it; autograd_c.scipy for SciPy's functions; "
+            "np.stack, np.where or np.zeros(n, like=x) instead of filling a plain array; or "
+            "stop_gradient(x) if a constant is meant")
 
     def __reduce_ex__(self, protocol):
         raise TypeError("a traced value cannot be pickled; return it from the differentiated function, "

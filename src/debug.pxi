@@ -47,21 +47,27 @@ cdef int note_flags(Tape t, int flags) except -1:
     return 0
 
 
+cdef str recorded_at(Tape t, Py_ssize_t slot):
+    """", recorded at FILE:LINE" where debug mode knows it, else nothing."""
+    if t.lines is None or slot >= len(t.lines) or t.lines[slot] is None:
+        return ""
+    return ", recorded at %s" % (t.lines[slot],)
+
+
 cdef int report_partials(Tape t) except -1:
     """Reports noted flags with the lines of their entries."""
     cdef Py_ssize_t slot
     cdef int flags
     for slot, flags in t.raised:
-        line = t.lines[slot] if t.lines is not None and slot < len(t.lines) else None
         name = (<Primitive>t.entries[slot].prim).name if slot < t.n else "gradient"
-        give_errors(name + (" (reverse, recorded at %s)" % line if line else " (reverse)"), flags)
+        give_errors("%s (reverse%s)" % (name, recorded_at(t, slot)), flags)
     return 0
 
 
 cdef int visit_debugging(Tape t, Py_ssize_t i, Adjoint *a, Adjoint *adjoints) except -1:
+    """Visits an entry after a check of its residuals, and reports its floating-point flags under its name."""
     cdef Entry *e = &t.entries[i]
     cdef unsigned int j
-    cdef object line = t.lines[i] if t.lines is not None and i < len(t.lines) else None
     cdef object residual
     cdef Primitive p = <Primitive>e.prim
     if t.sums is not None:
@@ -71,13 +77,8 @@ cdef int visit_debugging(Tape t, Py_ssize_t i, Adjoint *a, Adjoint *adjoints) ex
                     and t.sums[e.res + j] != hooks["check_sum"](residual):
                 raise RuntimeError(
                     "an array that the derivative of %s needs was changed in place after it was used%s; "
-                    "copy it before the update" % (p.name, " (%s)" % line if line else ""))
-    try:
-        visit(t, e, a, adjoints)
-        if fp_flags():
-            give_errors(p.name + (" (reverse, recorded at %s)" % line if line else " (reverse)"), fp_flags())
-    except Exception as error:
-        if line:
-            error.add_note("in the reverse pass of %s, recorded at %s" % (p.name, line))
-        raise
+                    "copy it before the update" % (p.name, recorded_at(t, i)))
+    visit(t, e, a, adjoints)
+    if fp_flags():
+        give_errors("%s (reverse%s)" % (p.name, recorded_at(t, i)), fp_flags())
     return 0

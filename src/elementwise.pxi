@@ -213,6 +213,8 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
                 parents[count].slot = b.slot
                 parents[count].arg = <int>i
                 count += 1
+            elif cnp.PyArray_Check(v) and not cnp.PyArray_CheckExact(v):
+                v = hooks["plain_array"](v)
             Py_INCREF(v)
             values[i] = <PyObject *>v
             held += 1

@@ -435,8 +435,12 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
             v = float64(b.d) if b.kind == SCALAR and not p.is_ufunc else box_value(b)
             traced.append(i)
             slots.append(b.slot)
+        elif cnp.PyArray_Check(v) and not cnp.PyArray_CheckExact(v):
+            v = hooks["plain_array"](v)
         values[i] = v
-    if p.rule == ELEMENTWISE and not kwargs and top.mode != RECORD and n == p.nin:
+    if p.rule == ELEMENTWISE and kwargs:
+        raise TypeError("%s takes its arguments by position only, as its partials do" % p.name)
+    if p.rule == ELEMENTWISE and top.mode != RECORD and n == p.nin:
         packed = tuple(args)
         return call_elementwise(p, top, (<PyTupleObject *>packed).ob_item, n)
     ans = p(*values, **kwargs)

@@ -57,27 +57,32 @@ cdef int sweep(Tape t, Adjoint *adjoints, bint last) except -1:
 
     `last` says that nobody can call again: residuals are released as the sweep passes them.
     """
-    cdef Py_ssize_t i
-    cdef Entry *e
-    cdef Adjoint *a
-    for i in range(t.n - 1, -1, -1):
-        if not i & 4095:
-            PyErr_CheckSignals()
-        a = &adjoints[i]
-        e = &t.entries[i]
-        if a.o != NULL and e.kind != LEAF:
-            if e.kind == SCALAR_ENTRY and a.o == MARK:
-                add_double(&adjoints[e.p0], a.d * e.s0)
-                if e.p1 >= 0:
-                    add_double(&adjoints[e.p1], a.d * e.s1)
-                continue
-            if debugging:
-                visit_debugging(t, i, a, adjoints)
-            else:
-                visit(t, e, a, adjoints)
-            drop_adjoint(a)
-        if last and e.nref and e.kind != LEAF:
-            t.release(e)
+    cdef Py_ssize_t i = 0
+    cdef Entry *e = NULL
+    cdef Adjoint *a = NULL
+    try:
+        for i in range(t.n - 1, -1, -1):
+            if not i & 4095:
+                PyErr_CheckSignals()
+            a = &adjoints[i]
+            e = &t.entries[i]
+            if a.o != NULL and e.kind != LEAF:
+                if e.kind == SCALAR_ENTRY and a.o == MARK:
+                    add_double(&adjoints[e.p0], a.d * e.s0)
+                    if e.p1 >= 0:
+                        add_double(&adjoints[e.p1], a.d * e.s1)
+                    continue
+                if debugging:
+                    visit_debugging(t, i, a, adjoints)
+                else:
+                    visit(t, e, a, adjoints)
+                drop_adjoint(a)
+            if last and e.nref and e.kind != LEAF:
+                t.release(e)
+    except Exception as error:
+        if a != NULL and a.o != NULL:
+            error.add_note("in the reverse pass of %s%s" % ((<Primitive>e.prim).name, recorded_at(t, i)))
+        raise
     return 0
 
 
@@ -198,10 +203,10 @@ cdef int visit_maker(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
                 (<Primitive>e.prim).name, len(<tuple>all_of_them), count))
     for j in range(count):
         parent = parent_at(t, e, j)
-        if e.flags & JOINT:
-            c = fit_to(all_of_them[j], <Meta>t.residual(e, 1 + j))
-        else:
-            c = fit_to((<object>t.residual(e, 2 * j))(g), <Meta>t.residual(e, 2 * j + 1))
+        c = all_of_them[j] if e.flags & JOINT else (<object>t.residual(e, 2 * j))(g)
+        if c is None:
+            raise_no_cotangent(e, parent.arg)
+        c = fit_to(c, <Meta>t.residual(e, 1 + j if e.flags & JOINT else 2 * j + 1))
         accumulate(&adjoints[parent.slot], is_double_slot(t, parent.slot), c)
     return 0
 
@@ -228,6 +233,11 @@ cdef int visit_set(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
         g = np_array(g)
     PyObject_SetItem(g, index, 0)
     return accumulate(&adjoints[e.p0], False, g)
+
+
+cdef int raise_no_cotangent(Entry *e, int arg) except -1:
+    raise TypeError("the vjp of %s returned None for argument %d; return the cotangent, or zeros"
+                    % ((<Primitive>e.prim).name, arg))
 
 
 cdef int visit_array(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:

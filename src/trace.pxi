@@ -50,7 +50,7 @@ cdef int raise_outlived() except -1:
     raise RuntimeError(
         "a traced value was used after the function that received it had returned: it was kept in a global, "
         "an attribute, a closure or a generator. Return it from the differentiated function instead, or keep "
-        "stop_gradient(x)")
+        "stop_gradient(x). A function under checkpoint takes traced values as arguments, not by its closure")
 
 
 cdef int raise_looked_at() except -1:
