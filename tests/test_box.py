@@ -316,3 +316,14 @@ def test_methods_of_scalars_are_those_of_numpys():
 
     x = X[0, 0]
     assert grad(f)(X)[0, 0] == pytest.approx(5 * x**4 + 3)
+
+
+def test_isscalar_tells_traced_numbers_from_traced_arrays():
+    seen = []
+
+    def f(x):
+        seen.append((np.isscalar(x), np.isscalar(x[0]), np.isscalar(np.reshape(x[0], ()) * 1.0)))
+        return x[0]
+
+    grad(f)(numpy.ones(2))
+    assert seen == [(False, True, True)]

@@ -22,7 +22,7 @@ UNTOUCHED = {
         savez_compressed
     """,
     "types": """
-        isdtype isscalar issubdtype iterable mintypecode promote_types typename
+        isdtype issubdtype iterable mintypecode promote_types typename
     """,
     "dates": """
         busday_count busday_offset datetime_as_string datetime_data is_busday
@@ -48,7 +48,7 @@ def untouched():
     return {name for names in UNTOUCHED.values() for name in names.split()}
 
 
-constant(np.isin, np.shares_memory, np.may_share_memory)
+constant(np.isin, np.isscalar, np.shares_memory, np.may_share_memory)
 refuse("a matrix is no array; use np.array or np.block, and @ for the product", np.asmatrix, np.bmat)
 refuse("two values are equal by coincidence only; use x[np.isin(x, y)] for those of x", np.intersect1d)
 
