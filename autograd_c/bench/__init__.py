@@ -175,6 +175,7 @@ def measure_work(workload: Workload, keys: Sequence[str], seconds: float) -> dic
     best = measure(calls, seconds=seconds)
     return {
         "name": workload.name,
+        "title": workload.title,
         "forward_seconds": best[FORWARD],
         "ratios": ratios(best, FORWARD),
         "targets": {

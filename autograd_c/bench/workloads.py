@@ -46,6 +46,8 @@ class Workload:
         The modules that `fun` takes first, named as below ``autograd_c``.
     targets : mapping of str to Target
         Keyed by mode; a work without a target is measured all the same.
+    title : str
+        What it is, in Markdown, for tables in the documentation.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Workload:
     argnum: int = 0
     modules: tuple[str, ...] = ("numpy",)
     targets: Mapping[str, Target] = field(default_factory=dict)
+    title: str = ""
 
     def forward(self) -> Callable[..., Any]:
         """Return the program on plain NumPy and SciPy."""
@@ -297,32 +300,118 @@ def eager(must, aim=None):
     return {EAGER: Target(must, aim)}
 
 
+ELEMENTWISE = "`sum(tanh(x)*exp(-x**2) + log1p(x**2))`"
+
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload
     for workload in (
-        Workload("scalar_chain", scalar_chain, lambda: (0.5, 100), targets=eager(1.0, 0.6)),
-        Workload("rosenbrock", rosenbrock, vector_inputs(100), targets=eager(2.0, 1.2)),
-        Workload("rosenbrock_loop", rosenbrock_loop, vector_inputs(100), targets=eager(2.0, 1.0)),
-        Workload("mlp_16", mlp, mlp_inputs(16, 8), targets=eager(2.5, 1.8)),
-        Workload("mlp_256", mlp, mlp_inputs(256, 256), targets=eager(2.5, 2.3)),
         Workload(
-            "logistic_regression", logistic_regression, regression_inputs(1000, 20), targets=eager(1.5, 1.1)
+            "scalar_chain",
+            scalar_chain,
+            lambda: (0.5, 100),
+            targets=eager(1.0, 0.6),
+            title="scalar chain `x = sin(x)*1.01 + 0.3*x`, 100 steps, Python float",
         ),
-        Workload("elementwise_10", elementwise, vector_inputs(10), targets=eager(2.0, 1.0)),
-        Workload("elementwise_1000", elementwise, vector_inputs(1000), targets=eager(2.0, 1.3)),
-        Workload("elementwise_100000", elementwise, vector_inputs(100_000), targets=eager(1.6, 1.2)),
-        Workload("logistic_regression_stable", logistic_regression_stable, regression_inputs(1000, 20)),
-        Workload("recurrent", recurrent, sequence_inputs(1)),
-        Workload("lstm", lstm, sequence_inputs(4)),
-        Workload("pendulum_rk4", pendulum_rk4, lambda: (0.1, 100)),
-        Workload("lorenz_rk4", lorenz_rk4, lambda: (numpy.array([10.0, 28.0, 8.0 / 3.0]), numpy.ones(3), 50)),
-        Workload("gaussian_mixture", gaussian_mixture, mixture_inputs()),
-        Workload("gaussian_process", gaussian_process, process_inputs(200), targets=eager(2.7)),
+        Workload(
+            "rosenbrock",
+            rosenbrock,
+            vector_inputs(100),
+            targets=eager(2.0, 1.2),
+            title="Rosenbrock, vectorised, 100",
+        ),
+        Workload(
+            "rosenbrock_loop",
+            rosenbrock_loop,
+            vector_inputs(100),
+            targets=eager(2.0, 1.0),
+            title="Rosenbrock, Python loop over `x[i]`, 100",
+        ),
+        Workload(
+            "mlp_16",
+            mlp,
+            mlp_inputs(16, 8),
+            targets=eager(2.5, 1.8),
+            title="MLP of 4 layers, width 16, batch 8, tanh",
+        ),
+        Workload(
+            "mlp_256",
+            mlp,
+            mlp_inputs(256, 256),
+            targets=eager(2.5, 2.3),
+            title="MLP of 4 layers, width 256, batch 256, tanh",
+        ),
+        Workload(
+            "logistic_regression",
+            logistic_regression,
+            regression_inputs(1000, 20),
+            targets=eager(1.5, 1.1),
+            title="logistic regression, 1000 x 20",
+        ),
+        Workload(
+            "elementwise_10",
+            elementwise,
+            vector_inputs(10),
+            targets=eager(2.0, 1.0),
+            title=f"{ELEMENTWISE}, n = 10",
+        ),
+        Workload(
+            "elementwise_1000",
+            elementwise,
+            vector_inputs(1000),
+            targets=eager(2.0, 1.3),
+            title=f"{ELEMENTWISE}, n = 1000",
+        ),
+        Workload(
+            "elementwise_100000",
+            elementwise,
+            vector_inputs(100_000),
+            targets=eager(1.6, 1.2),
+            title=f"{ELEMENTWISE}, n = 100,000",
+        ),
+        Workload(
+            "logistic_regression_stable",
+            logistic_regression_stable,
+            regression_inputs(1000, 20),
+            title="logistic regression by `logaddexp`, 1000 x 20",
+        ),
+        Workload(
+            "recurrent",
+            recurrent,
+            sequence_inputs(1),
+            title="recurrent network, Python loop of 50 steps, 32 units, batch 8",
+        ),
+        Workload("lstm", lstm, sequence_inputs(4), title="LSTM, Python loop of 50 steps, 32 units, batch 8"),
+        Workload(
+            "pendulum_rk4",
+            pendulum_rk4,
+            lambda: (0.1, 100),
+            title="Runge-Kutta, 100 steps on two scalars (pendulum)",
+        ),
+        Workload(
+            "lorenz_rk4",
+            lorenz_rk4,
+            lambda: (numpy.array([10.0, 28.0, 8.0 / 3.0]), numpy.ones(3), 50),
+            title="Runge-Kutta, 50 steps on a 3-vector made by `np.array([...])` (Lorenz)",
+        ),
+        Workload(
+            "gaussian_mixture",
+            gaussian_mixture,
+            mixture_inputs(),
+            title="Gaussian mixture, 1000 points, 10 dimensions, 25 components",
+        ),
+        Workload(
+            "gaussian_process",
+            gaussian_process,
+            process_inputs(200),
+            targets=eager(2.7),
+            title="Gaussian process, n = 200, `cholesky` and `solve`",
+        ),
         Workload(
             "gaussian_process_triangular",
             gaussian_process_triangular,
             process_inputs(200),
             modules=("numpy", "scipy.linalg"),
+            title="Gaussian process, n = 200, `cholesky` and `solve_triangular`",
         ),
     )
 }

@@ -1,0 +1,149 @@
+"""Writes the measured figures into the documentation: ``python benchmarks/report.py figures.json``.
+
+`figures.json` is what ``autograd-c bench --json figures.json`` wrote. README.md and docs/performance.md each
+have two comments, between which the text is replaced; see docs/performance.md for the whole procedure.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+from autograd_c.bench.peers import CONTENDERS, OURS
+from autograd_c.bench.report import number
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"(<!-- figures: begin.*?-->\n)(.*?)(<!-- figures: end -->)", flags=re.DOTALL)
+
+SOFTWARE = {"python": "Python", "numpy": "NumPy", "scipy": "SciPy", "autograd_c": "autograd_c"}
+PEERS = {"autograd": "HIPS/autograd", "torch": "PyTorch", "jax": "JAX"}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description="Write measured figures into README.md and docs/performance.md."
+    )
+    parser.add_argument("figures", type=Path, help="the file that `autograd-c bench --json` wrote")
+    figures = json.loads(parser.parse_args().figures.read_text())
+    replace_block(ROOT / "README.md", short_report(figures))
+    replace_block(ROOT / "docs" / "performance.md", full_report(figures))
+
+
+def replace_block(path, text):
+    """Put `text` between the two comments in the file `path`."""
+    old = path.read_text(encoding="utf-8")
+    new, count = BLOCK.subn(lambda match: f"{match[1]}\n{text}\n\n{match[3]}", old)
+    if count != 1:
+        raise SystemExit(f"{path.name}: there must be one block between the comments, not {count}")
+    path.write_text(new, encoding="utf-8")
+
+
+# ---- what is reported -------------------------------------------------------------------------------------
+
+
+def short_report(figures):
+    """The works that have a target, ours beside the peers."""
+    works = [work for work in figures["works"] if work["targets"]]
+    keys = measured_keys(works)
+    header = ["work", *(CONTENDERS[key].title for key in keys)]
+    lines = [[work["title"], *(ratio(work, key) for key in keys)] for work in works]
+    return table(header, lines) + "\n\n" + measured_on(figures["machine"])
+
+
+def full_report(figures):
+    """Every work, with targets and the time of NumPy's pass, and what is measured beside the ratios."""
+    keys = measured_keys(figures["works"])
+    header = ["work", "NumPy, µs", "must", "aim", *(CONTENDERS[key].title for key in keys), "reached"]
+    lines = [
+        [
+            work["title"],
+            f"{work['forward_seconds'] * 1e6:.1f}",
+            number(target(work, "must")),
+            number(target(work, "aim")),
+            *(ratio(work, key) for key in keys),
+            reached(work),
+        ]
+        for work in figures["works"]
+    ]
+    beside = table(["beside the ratios", "at most", "measured"], overheads(figures["overheads"]))
+    return "\n\n".join([measured_on(figures["machine"]), table(header, lines), beside])
+
+
+def measured_keys(works):
+    """The contenders that were measured, in the order of the columns."""
+    return [key for key in CONTENDERS if any(key in work["ratios"] for work in works)]
+
+
+def ratio(work, key):
+    text = number(work["ratios"].get(key))
+    return f"**{text}**" if key == OURS else text
+
+
+def target(work, which):
+    return work["targets"].get("eager", {}).get(which)
+
+
+def reached(work):
+    """What our ratio reaches: the aim, what it must, or neither; nothing where there is no target."""
+    must, aim, ours = target(work, "must"), target(work, "aim"), work["ratios"].get(OURS)
+    if must is None or ours is None:
+        return ""
+    if ours > must:
+        return "no"
+    return "aim" if aim is not None and ours <= aim else "must"
+
+
+def overheads(figures):
+    """The lines of the second table."""
+    if calls := figures.get("calls"):
+        slowest = max(calls, key=calls.get)
+        yield [
+            "call without a traced argument, over NumPy's own, slowest of "
+            + ", ".join(f"`{name}`" for name in calls),
+            "60 ns",
+            f"{calls[slowest]:.0f} ns (`{slowest}`)",
+        ]
+    if imports := figures.get("import"):
+        yield [
+            "import, added to NumPy's and `scipy.linalg`'s",
+            "60 ms",
+            f"{imports['added_seconds'] * 1e3:.0f} ms",
+        ]
+    if memory := figures.get("memory"):
+        yield [
+            "peak memory of a scalar chain, an entry",
+            "96 bytes",
+            f"{memory['peak_bytes'] / memory['entries']:.0f} bytes",
+        ]
+    if peak := figures.get("peak"):
+        yield [
+            f"peak memory of the elementwise work, n = {peak['size']:,}, over a gradient by hand in NumPy",
+            "1.1",
+            f"{peak['bytes'] / peak['by_hand_bytes']:.2f}",
+        ]
+    if growth := figures.get("growth"):
+        lengths = ", ".join(f"{run['entries']:,}" for run in growth)
+        times = ", ".join(f"{run['seconds'] / run['entries'] * 1e9:.0f}" for run in growth)
+        yield [f"gradient of a scalar chain, an entry, for {lengths} entries", "linear", f"{times} ns"]
+    if unsettled := figures.get("unsettled"):
+        yield [
+            f"ratio of `{unsettled['work']}` where no large array was freed before, "
+            f"NumPy's pass {unsettled['forward_seconds'] * 1e6:.0f} µs",
+            "",
+            f"{unsettled['ratio']:.2f}",
+        ]
+
+
+def measured_on(machine):
+    versions = [f"{name} {machine[key]}" for key, name in (SOFTWARE | PEERS).items() if key in machine]
+    return f"Measured on {machine['date']}: {machine['processor']}, one thread, {', '.join(versions)}."
+
+
+def table(header, lines):
+    """A Markdown table, the first column to the left and the others to the right."""
+    rule = ["---", *["--:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *lines])
+
+
+if __name__ == "__main__":
+    main()
