@@ -303,10 +303,10 @@ cdef class Box:
         if self.ndim == 0:
             raise TypeError("iteration over a 0-d array")
         n = len(self)
-        return iter([get_item(self, i) for i in range(n)])
+        return iter(items_of(self, n))
 
     def __reversed__(self):
-        return iter([get_item(self, i) for i in range(len(self) - 1, -1, -1)])
+        return reversed(items_of(self, len(self)))
 
     def __contains__(self, item):
         return bool(compare(P_EQ, self, item).any())
@@ -409,6 +409,14 @@ cdef void dealloc_box(PyObject *o) noexcept:
     Py_XDECREF((<Box>o).meta)
     Py_XDECREF((<Box>o).view)
     dealloc_rest(o)
+
+
+cdef list items_of(Box b, Py_ssize_t n):
+    cdef list items = []
+    cdef Py_ssize_t i
+    for i in range(n):
+        items.append(get_item(b, i))
+    return items
 
 
 cdef inline object box_value(Box b):

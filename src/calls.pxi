@@ -116,7 +116,9 @@ cdef object push_forward(Primitive p, Trace t, list args, list values, dict kwar
     cdef Box out
     cdef Py_ssize_t i
     if p.jvp_all is not None:
-        tangents = [tangent_of(<Box>args[i]) for i in traced]
+        tangents = []
+        for i in traced:
+            tangents.append(tangent_of(<Box>args[i]))
         total = p.jvp_all(tuple(traced), tangents, ans, tuple(values), kwargs)
     else:
         for i in traced:

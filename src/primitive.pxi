@@ -459,6 +459,9 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
 
 cdef object record_code(Primitive p, Trace t, list args, dict kwargs, object ans):
     cdef Box b
-    t.code.append((p, tuple([operand_of(t, a) for a in args]), kwargs, ans))
+    cdef list operands = []
+    for a in args:
+        operands.append(operand_of(t, a))
+    t.code.append((p, tuple(operands), kwargs, ans))
     b = new_object(t, <int>len(t.code) - 1, ans)
     return b

@@ -187,7 +187,9 @@ cdef class Pullback:
         cdef int slot
         if len(cotangents) != len(self.outs):
             raise ValueError("%d cotangents for %d results" % (len(cotangents), len(self.outs)))
-        seeds = [hooks["seed"](c, meta) for c, (_, meta) in zip(cotangents, self.outs)]
+        seeds = []
+        for c, (_, meta) in zip(cotangents, self.outs):
+            seeds.append(hooks["seed"](c, meta))
         adjoints = new_adjoints(t)
         try:
             for (slot, meta), c in zip(self.outs, seeds):
@@ -232,7 +234,9 @@ def trace_reverse(call, list leaves):
         boxes = leaf_boxes(t, leaves)
         pull = Pullback.__new__(Pullback)
         pull.tape = tape
-        pull.leaves = [(<Box>b).slot for b in boxes]
+        pull.leaves = []
+        for b in boxes:
+            pull.leaves.append(b.slot)
         pull.outs = []
         for out in call(boxes):
             if type(out) is Box and (<Box>out).trace is t:
