@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._core import is_box, value_of
+from ._core import value_of
 
 __all__ = ["VSpace", "vspace"]
 
@@ -17,9 +17,9 @@ class VSpace:
     """
 
     def __init__(self, value):
-        value = value_of(value)
-        self.shape = np.shape(value)
-        self.dtype = np.result_type(value) if not isinstance(value, float) else np.dtype(float)
+        value = np.asarray(value_of(value))
+        self.shape = value.shape
+        self.dtype = value.dtype
 
     @property
     def ndim(self):
@@ -88,6 +88,7 @@ class VSpace:
 
 def vspace(value):
     """The vector space of a float, an array or a box."""
-    if not is_box(value) and np.result_type(value).kind not in "fc":
+    space = VSpace(value)
+    if space.dtype.kind not in "fc":
         raise TypeError(f"there is no vector space of {type(value).__name__} values; pass floats")
-    return VSpace(value)
+    return space

@@ -388,7 +388,7 @@ def unbroadcast(c, shape, target):
     axes = tuple(i for i, (n, m) in enumerate(zip(shape, target, strict=True)) if m == 1 and n != 1)
     if axes:
         c = anp.sum(anp.reshape(c, shape) if extra < 0 else c, axis=axes, keepdims=True)
-    return c if c.shape == target else anp.broadcast_to(c, target)
+    return c if getattr(c, "shape", ()) == target else anp.broadcast_to(c, target)
 
 
 def _cast(c, dtype):
