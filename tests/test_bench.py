@@ -133,8 +133,8 @@ def test_measure_returns_each_program_s_time():
 
 def test_measure_keeps_the_fastest_round_and_not_the_first_call():
     machine = Machine()
-    # The first call is compilation, the second finds the length of a turn, then come five rounds.
-    program = machine.program("it", 0.001, 9.0, 7.0, 4.0, 5.0, 6.0, 7.0)
+    # The first call is compilation, the next three find the length of a turn, then come five rounds.
+    program = machine.program("it", 0.001, 9.0, 9.0, 9.0, 7.0, 4.0, 5.0, 6.0, 7.0)
     assert timing.measure({"it": program}, seconds=0, slice_seconds=1.0, clock=machine.clock) == {"it": 4.0}
 
 
@@ -150,7 +150,13 @@ def test_programs_take_turns():
 def test_rounds_go_on_for_the_time_that_was_asked_for():
     machine = Machine()
     timing.measure({"it": machine.program("it", 1.0)}, seconds=50, slice_seconds=1.0, clock=machine.clock)
-    assert machine.now == 100.0 + 2 + 50  # two calls before the rounds
+    assert machine.now == 100.0 + 4 + 50  # four calls before the rounds
+
+
+def test_an_interruption_does_not_shorten_the_turns():
+    machine = Machine()
+    program = machine.program("it", 0.125, 80.0, 0.125)  # compilation, an interrupted call, and then as it is
+    assert timing.repetitions(program, 1.0, machine.clock) == 8
 
 
 def test_measure_warns_about_threads(monkeypatch):

@@ -117,10 +117,14 @@ def turn(call: Call, count: int, clock: Callable[[], float]) -> float:
 
 
 def repetitions(call: Call, slice_seconds: float, clock: Callable[[], float]) -> int:
-    """Return how many calls fill a turn, after a first one that pays for compilation and caches."""
+    """Return how many calls fill a turn, after a first one that pays for compilation and caches.
+
+    Each length is tried three times: where the only try was interrupted, all turns would be so short that
+    they measure caches which the other programs have filled.
+    """
     call()
     count = 1
-    while (taken := turn(call, count, clock)) < slice_seconds / 2:
+    while (taken := min(turn(call, count, clock) for _ in range(3))) < slice_seconds / 2:
         count *= 2
     return max(1, round(count * slice_seconds / taken))
 
