@@ -27,6 +27,7 @@ from .tree import (
     gather,
     locate,
     map_leaves,
+    name_of,
     result_leaf,
     unflatten,
 )
@@ -92,10 +93,10 @@ class Derived(_Wrapper):
         self._rule = rule
         self._argnum = _check_argnum(name, argnum)
         self._options = options
-        self._title = f"{name} of {_name(fun)} with respect to argument {self._argnum}"
+        self._title = f"{name} of {name_of(fun)} with respect to argument {self._argnum}"
         about = getattr(fun, "__doc__", None) or ""
-        text = f"The {self._title}; it takes the arguments of {_name(fun)}.\n\n{about}"
-        super().__init__(name, fun, f"{name}_of_{_name(fun)}_wrt_argnum_{self._argnum}", text)
+        text = f"The {self._title}; it takes the arguments of {name_of(fun)}.\n\n{about}"
+        super().__init__(name, fun, f"{name}_of_{name_of(fun)}_wrt_argnum_{self._argnum}", text)
 
     def __call__(self, *args, **kwargs):
         return self._rule(self._title, *self._bind(args, kwargs), *self._options)
@@ -127,8 +128,8 @@ class Derived(_Wrapper):
         if -len(args) <= argnum < len(args):
             return argnum % len(args)
         raise TypeError(
-            f"{self._title}: there is no argument {argnum}, since {_name(self.__wrapped__)} was called with "
-            f"{len(args)} positional argument{'' if len(args) == 1 else 's'}; pass it by position"
+            f"{self._title}: there is no argument {argnum}, since {name_of(self.__wrapped__)} was called "
+            f"with {len(args)} positional argument{'' if len(args) == 1 else 's'}; pass it by position"
         )
 
 
@@ -158,10 +159,6 @@ class _WithTensor(Derived):
         if not args:
             raise TypeError(f"{self._title}: the last positional argument must be the tensor")
         return self._rule(self._title, *self._bind(args[:-1], kwargs), args[-1])
-
-
-def _name(fun):
-    return getattr(fun, "__name__", type(fun).__name__)
 
 
 def _check_argnum(name, argnum):
@@ -474,7 +471,7 @@ def grad_named(fun, argname):
     ]
     if argname not in names:
         raise ValueError(
-            f"grad_named: {_name(fun)} has no positional argument {argname!r}; it has {', '.join(names)}"
+            f"grad_named: {name_of(fun)} has no positional argument {argname!r}; it has {', '.join(names)}"
         )
     return grad(fun, names.index(argname))
 
@@ -483,8 +480,8 @@ class _AllGradients(_Wrapper):
     """Made by `multigrad_dict`."""
 
     def __init__(self, fun):
-        text = f"The gradients of {_name(fun)} with respect to all of its arguments, in a dict."
-        super().__init__("multigrad_dict", fun, f"multigrad_dict_of_{_name(fun)}", text)
+        text = f"The gradients of {name_of(fun)} with respect to all of its arguments, in a dict."
+        super().__init__("multigrad_dict", fun, f"multigrad_dict_of_{name_of(fun)}", text)
 
     def __call__(self, *args, **kwargs):
         fun = self.__wrapped__
@@ -628,7 +625,7 @@ def vjp(fun, *primals):
     >>> float(value), [float(g) for g in pullback(1.0)]
     (6.0, [3.0, 2.0])
     """
-    return _reverse(f"vjp of {_name(fun)}", lambda arguments: fun(*arguments), primals)
+    return _reverse(f"vjp of {name_of(fun)}", lambda arguments: fun(*arguments), primals)
 
 
 def make_jvp(fun, argnum=0):
@@ -678,7 +675,7 @@ def jvp(fun, primals, tangents):
     >>> float(value), float(tangent)
     (6.0, 4.0)
     """
-    title = f"jvp of {_name(fun)}"
+    title = f"jvp of {name_of(fun)}"
     primals, tangents = _tuples(title, primals, tangents)
     return _forward(title, lambda arguments: fun(*arguments), primals, tangents)
 
@@ -966,7 +963,7 @@ def hvp(fun, primals, tangents):
     >>> hvp(lambda x: x[0] ** 2 * x[1], (np.array([2.0, 3.0]),), (np.array([1.0, 0.0]),))
     array([6., 4.])
     """
-    title = f"hvp of {_name(fun)}"
+    title = f"hvp of {name_of(fun)}"
     primals, tangents = _tuples(title, primals, tangents)
     product = _hessian_tensor_product(title, lambda arguments: fun(*arguments), primals, tangents)
     return product[0] if len(product) == 1 else product
@@ -1071,7 +1068,7 @@ class _Checkpointed(_Wrapper):
     """Made by `checkpoint`."""
 
     def __init__(self, fun):
-        super().__init__("checkpoint", fun, _name(fun), getattr(fun, "__doc__", None))
+        super().__init__("checkpoint", fun, name_of(fun), getattr(fun, "__doc__", None))
 
     def __call__(self, *args, **kwargs):
         boxes, structure = flatten((args, kwargs), is_box)

@@ -22,7 +22,7 @@ import itertools
 import numpy as np
 
 from .operators import Derived, make_jvp, make_vjp
-from .tree import argument_leaf, describe, flatten, gather, result_leaf, unflatten
+from .tree import argument_leaf, describe, flatten, gather, name_of, result_leaf, unflatten
 
 __all__ = ["check_equivalent", "check_grads", "check_jvp", "check_vjp", "combo_check"]
 
@@ -100,7 +100,7 @@ def check_jvp(fun, x, rtol=None, atol=None, seed=0):
     >>> from autograd_c.test_util import check_jvp
     >>> check_jvp(np.tanh, np.array([0.1, 0.2]))
     """
-    _check_jvp(_Check(f"check_jvp of {_name(fun)}", rtol, atol, np.random.default_rng(seed)), fun, x)
+    _check_jvp(_Check(f"check_jvp of {name_of(fun)}", rtol, atol, np.random.default_rng(seed)), fun, x)
 
 
 def check_vjp(fun, x, rtol=None, atol=None, seed=0):
@@ -117,7 +117,7 @@ def check_vjp(fun, x, rtol=None, atol=None, seed=0):
     >>> from autograd_c.test_util import check_vjp
     >>> check_vjp(np.tanh, np.array([0.1, 0.2]))
     """
-    _check_vjp(_Check(f"check_vjp of {_name(fun)}", rtol, atol, np.random.default_rng(seed)), fun, x)
+    _check_vjp(_Check(f"check_vjp of {name_of(fun)}", rtol, atol, np.random.default_rng(seed)), fun, x)
 
 
 def check_equivalent(x, y, rtol=None, atol=None):
@@ -348,7 +348,3 @@ def _derivative_of(tree, is_leaf):
 
 def _space(leaf):
     return describe(leaf if hasattr(leaf, "dtype") and np.ndim(leaf) else np.asarray(leaf))
-
-
-def _name(fun):
-    return getattr(fun, "__name__", type(fun).__name__)

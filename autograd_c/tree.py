@@ -45,6 +45,7 @@ __all__ = [
     "gather",
     "locate",
     "map_leaves",
+    "name_of",
     "result_leaf",
     "unflatten",
 ]
@@ -65,6 +66,11 @@ class UntraceableLeaf(TypeError):
         super().__init__(f"{describe(value)} cannot be differentiated: {cure}")
         self.value = value
         self.cure = cure
+
+
+def name_of(fun):
+    """Name a function for titles and error messages."""
+    return getattr(fun, "__name__", type(fun).__name__)
 
 
 def describe(value):

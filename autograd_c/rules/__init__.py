@@ -10,14 +10,21 @@ from . import constants
 from . import methods  # what a Box's methods are is looked up once all functions are there
 
 __all__ = [
+    "calculus",
     "constants",
     "creation",
+    "cumulative",
     "elementwise",
     "indexing",
     "joining",
+    "linalg",
     "methods",
+    "pointwise",
     "products",
     "reductions",
     "shape",
+    "sorting",
+    "special",
     "support",
+    "ufunc_methods",
 ]

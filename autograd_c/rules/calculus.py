@@ -11,12 +11,7 @@ import autograd_c.numpy as anp
 from .._core import value_of
 from ..extend import call, composite, refuse, rule
 from .linalg import by_formula
-
-
-def _array(x):
-    """What has axes as it is, lists (of traced values too) and Python numbers as arrays."""
-    return x if hasattr(x, "ndim") else anp.array(x)
-
+from .support import as_array
 
 # --- convolution ----------------------------------------------------------------------------------
 #
@@ -44,12 +39,12 @@ def _factor_cotangent(full, other):
 
 def _convolve_left(g, _ans, _a, v, mode="full"):
     v = anp.reshape(v, -1)
-    return _factor_cotangent(_full_cotangent(g, _array(_a).size, v.size, mode), v)
+    return _factor_cotangent(_full_cotangent(g, as_array(_a).size, v.size, mode), v)
 
 
 def _convolve_right(g, _ans, a, _v, mode="full"):
     a = anp.reshape(a, -1)
-    return _factor_cotangent(_full_cotangent(g, a.size, _array(_v).size, mode), a)
+    return _factor_cotangent(_full_cotangent(g, a.size, as_array(_v).size, mode), a)
 
 
 rule(
@@ -68,13 +63,13 @@ rule(
 
 def _correlate_left(g, _ans, _a, v, mode="valid"):
     v = anp.reshape(v, -1)
-    full = _full_cotangent(g, _array(_a).size, v.size, mode, True)
+    full = _full_cotangent(g, as_array(_a).size, v.size, mode, True)
     return _factor_cotangent(full, anp.conj(v)[::-1])
 
 
 def _correlate_right(g, _ans, a, _v, mode="valid"):
     a = anp.reshape(a, -1)
-    full = _full_cotangent(g, a.size, _array(_v).size, mode, True)
+    full = _full_cotangent(g, a.size, as_array(_v).size, mode, True)
     return anp.conj(_factor_cotangent(full, a))[::-1]
 
 
@@ -97,7 +92,7 @@ rule(
 
 def _interp_formula(x, xp, fp, left, right):
     """What ``interp`` computes, of differentiable functions; the pieces are found with plain values."""
-    x, xp, fp = _array(x), _array(xp), _array(fp)
+    x, xp, fp = as_array(x), as_array(xp), as_array(fp)
     at, knots = np.asarray(value_of(x)), value_of(xp)
     if len(knots) == 1:
         inner = fp[0] + 0.0 * x
@@ -111,7 +106,7 @@ def _interp_formula(x, xp, fp, left, right):
 
 def _double(x):
     """In double precision, in which ``interp`` computes."""
-    x = _array(x)
+    x = as_array(x)
     wanted = np.complex128 if x.dtype.kind == "c" else np.float64
     return x if x.dtype == wanted else anp.astype(x, wanted)
 
@@ -174,9 +169,9 @@ def _along(x, ndim, axis):
     ),
 )
 def _(y, x=None, dx=1.0, axis=-1):
-    y = _array(y)
+    y = as_array(y)
     if x is not None:
-        x = _array(x)
+        x = as_array(x)
         at = -1 if x.ndim == 1 else axis
         dx = x[_slice(x.ndim, at, 1, None)] - x[_slice(x.ndim, at, None, -1)]
         dx = _along(dx, y.ndim, axis) if x.ndim == 1 else dx
@@ -200,7 +195,7 @@ def _spacings(f, axes, spacing):
             continue
         if plain.shape != (f.shape[axis],):
             raise ValueError(f"gradient: coordinates of shape {plain.shape} for {f.shape[axis]} points")
-        points = _array(points) if plain.dtype.kind in "fc" else plain.astype(float)
+        points = as_array(points) if plain.dtype.kind in "fc" else plain.astype(float)
         widths = points[1:] - points[:-1]
         even = bool(np.all(value_of(widths) == value_of(widths)[0]))
         steps.append(widths[0] if even and points is plain else widths)
@@ -251,7 +246,7 @@ def _slope_at_end(f, axis, h, order, last):
     ),
 )
 def _(f, *varargs, axis=None, edge_order=1):
-    f = _array(f)
+    f = as_array(f)
     axes = range(f.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = tuple(a % f.ndim for a in axes)
     if edge_order not in (1, 2):
@@ -284,7 +279,7 @@ rule(
 
 
 def _coefficients(p):
-    return _array(p.coeffs if isinstance(p, np.poly1d) else p)
+    return as_array(p.coeffs if isinstance(p, np.poly1d) else p)
 
 
 @composite(
@@ -298,7 +293,7 @@ def _coefficients(p):
 )
 def _(p, x):
     """Horner's scheme."""
-    p, x = _coefficients(p), _array(x)
+    p, x = _coefficients(p), as_array(x)
     y = np.zeros(x.shape, x.dtype)
     for coefficient in p:
         y = y * x + coefficient
@@ -370,7 +365,7 @@ def _(p, m=1):
 def _(p, m=1, k=None):
     if m < 0:
         raise ValueError(f"polyint: the order must not be negative, not {m}; see polyder")
-    k = anp.atleast_1d(_array(np.zeros(m) if k is None else k))
+    k = anp.atleast_1d(as_array(np.zeros(m) if k is None else k))
     if len(k) < m and len(k) != 1:
         raise ValueError(f"polyint: k must be a number or hold {m} constants, not {len(k)}")
     p = _coefficients(p)
@@ -383,7 +378,7 @@ def _(p, m=1, k=None):
 @composite(np.poly, examples=(lambda x: call(x(3)),))
 def _(seq_of_zeros):
     """The product of ``x - zero``."""
-    zeros = anp.atleast_1d(_array(seq_of_zeros))
+    zeros = anp.atleast_1d(as_array(seq_of_zeros))
     if zeros.ndim != 1:
         raise TypeError("poly: of a matrix there is no derivative here; pass np.linalg.eigvals(a)")
     p = np.ones(1, zeros.dtype)

@@ -36,13 +36,9 @@ import autograd_c.numpy as anp
 from .._core import trace_forward, trace_reverse, value_of
 from ..extend import call, composite, constant, refuse, rule
 from .products import matmul
+from .support import as_array
 
 LinAlgError = np.linalg.LinAlgError
-
-
-def _array(x):
-    """What has axes as it is, lists (of traced values too) and Python numbers as arrays."""
-    return x if hasattr(x, "ndim") else anp.array(x)
 
 
 def _h(x):
@@ -225,22 +221,21 @@ triangular = rule(
 
 
 def _scipy_vjp_a(g, ans, a, _b, trans=0, lower=False, unit_diagonal=False, **_options):
-    vector = _array(_b).ndim == 1
-    return _triangular_vjp_a(
-        _column(g, vector), _column(ans, vector), _array(a), None, lower, _trans_number(trans), unit_diagonal
-    )
+    vector = as_array(_b).ndim == 1
+    g, ans = _column(g, vector), _column(ans, vector)
+    return _triangular_vjp_a(g, ans, as_array(a), None, lower, _trans_number(trans), unit_diagonal)
 
 
 def _scipy_vjp_b(g, _ans, a, _b, trans=0, lower=False, unit_diagonal=False, **_options):
-    vector = _array(_b).ndim == 1
-    c = _transposed_solve(_array(a), _column(g, vector), lower, _trans_number(trans), unit_diagonal)
+    vector = as_array(_b).ndim == 1
+    c = _transposed_solve(as_array(a), _column(g, vector), lower, _trans_number(trans), unit_diagonal)
     return _flat(c, vector)
 
 
 def _scipy_jvp_a(t, ans, a, b, trans=0, lower=False, unit_diagonal=False, **_options):
-    vector = _array(b).ndim == 1
+    vector = as_array(b).ndim == 1
     c = _triangular_jvp_a(
-        t, _column(ans, vector), _array(a), None, lower, _trans_number(trans), unit_diagonal
+        t, _column(ans, vector), as_array(a), None, lower, _trans_number(trans), unit_diagonal
     )
     return _flat(c, vector)
 
@@ -284,18 +279,18 @@ solve_transposed = rule(
 
 
 def _solve_vjp_b(g, _ans, a, _b):
-    vector = _array(_b).ndim == 1
-    return _flat(solve_transposed(_array(a), _column(g, vector)), vector)
+    vector = as_array(_b).ndim == 1
+    return _flat(solve_transposed(as_array(a), _column(g, vector)), vector)
 
 
 def _solve_vjp_a(g, ans, a, _b):
-    vector = _array(_b).ndim == 1
-    v = solve_transposed(_array(a), _column(g, vector))
+    vector = as_array(_b).ndim == 1
+    v = solve_transposed(as_array(a), _column(g, vector))
     return -v * ans[..., None, :] if vector else matmul(-v, ans.mT)
 
 
 def _solve_jvp_a(t, ans, a, b):
-    vector = _array(b).ndim == 1
+    vector = as_array(b).ndim == 1
     return -_flat(solve(a, matmul(t, _column(ans, vector))), vector)
 
 
@@ -377,8 +372,8 @@ def _cofactor_plain(a):
 _cofactor = by_formula(_cofactor_plain, lambda a: det(a)[..., None, None] * inv(a).mT, "det")
 det = rule(
     np.linalg.det,
-    (lambda g, _ans, a: g[..., None, None] * _cofactor(_array(a)),),
-    (lambda t, ans, a: anp.sum(t * _cofactor(_array(a)), axis=(-2, -1)),),
+    (lambda g, _ans, a: g[..., None, None] * _cofactor(as_array(a)),),
+    (lambda t, ans, a: anp.sum(t * _cofactor(as_array(a)), axis=(-2, -1)),),
     examples=(
         lambda x: call(x(3, 3)),
         lambda x: call(x(2, 3, 3)),
@@ -430,7 +425,7 @@ SlogdetResult = type(np.linalg.slogdet(np.eye(1)))
 
 @composite(np.linalg.slogdet, examples=(lambda x: call(x(3, 3)), lambda x: call(x(2, 3, 3))))
 def _(a):
-    both = _slogdet(_array(a))
+    both = _slogdet(as_array(a))
     sign, logabsdet = both if both.ndim == 1 else (both[..., 0], both[..., 1])
     return SlogdetResult(sign, _real(logabsdet))
 
@@ -624,7 +619,7 @@ def _symmetric(a):
 )
 def eigh(a, UPLO="L"):
     """Eigenvalues and vectors of Hermitian matrices."""
-    a = _array(a)
+    a = as_array(a)
     w, v = _unpacked(_eigh(a, UPLO), _eigh_shapes(a))
     return EighResult(_real(w), v)
 
@@ -690,7 +685,7 @@ EigResult = type(np.linalg.eig(np.eye(1)))
 @composite(np.linalg.eig, examples=(lambda x: call(x(3, 3)), lambda x: call(x(2, 3, 3))))
 def eig(a):
     """Eigenvalues and vectors of square matrices."""
-    a = _array(a)
+    a = as_array(a)
     return EigResult(*_unpacked(_eig(a), _eigh_shapes(a)))
 
 
@@ -807,7 +802,7 @@ def svd(a, full_matrices=True, compute_uv=True, hermitian=False):
     """Singular values and vectors."""
     if hermitian:
         raise TypeError("svd: hermitian=True has no derivative here; use eigh, or leave it out")
-    a = _array(a)
+    a = as_array(a)
     if not compute_uv:
         return svdvals(a)
     u, s, vh = _unpacked(_svd(a, bool(full_matrices)), _svd_shapes(a, full_matrices))
@@ -833,7 +828,7 @@ svdvals = rule(_svdvals_plain, (_svdvals_vjp,), (_svdvals_jvp,), name="svdvals")
 
 @composite(np.linalg.svdvals, examples=(lambda x: call(x(3, 4)), lambda x: call(x(2, 3, 3))))
 def _(x, /):
-    return svdvals(_array(x))
+    return svdvals(as_array(x))
 
 
 # --- QR -------------------------------------------------------------------------------------------
@@ -912,7 +907,7 @@ QRResult = type(np.linalg.qr(np.eye(1)))
 )
 def qr(a, mode="reduced"):
     """An orthonormal and an upper triangular factor."""
-    a = _array(a)
+    a = as_array(a)
     if mode not in ("reduced", "r") and not (mode == "complete" and a.shape[-2] <= a.shape[-1]):
         raise TypeError(f"qr: mode={mode!r} has no derivative for this shape; use mode='reduced'")
     q, r = _unpacked(_qr(a), _qr_shapes(a))
@@ -1044,7 +1039,7 @@ def _matrix_norm(x, ord, axis, keepdims):
 )
 def norm(x, ord=None, axis=None, keepdims=False):
     """Norms of vectors and matrices."""
-    x = _array(x)
+    x = as_array(x)
     if axis is None:
         if ord is None or (ord in ("f", "fro") and x.ndim == 2) or (ord == 2 and x.ndim == 1):
             return _norm2(x, axis=None, keepdims=keepdims)
@@ -1075,7 +1070,7 @@ def _(x, /, *, keepdims=False, ord="fro"):
     ),
 )
 def _(x, /, *, axis=None, keepdims=False, ord=2):
-    x = _array(x)
+    x = as_array(x)
     if axis is not None and not isinstance(axis, tuple):
         return _vector_norm(x, ord, axis, keepdims)
     axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in axis)
@@ -1095,7 +1090,7 @@ def _(x, /, *, axis=None, keepdims=False, ord=2):
     ),
 )
 def _(x, p=None):
-    x = _array(x)
+    x = as_array(x)
     if p is None or p in (2, -2):
         s = svdvals(x)
         return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
@@ -1117,7 +1112,7 @@ def _(x, p=None):
 )
 def matrix_power(a, n):
     """Repeated squaring, in the order in which NumPy multiplies."""
-    a = _array(a)
+    a = as_array(a)
     if n == 0:
         return a * 0.0 + np.eye(a.shape[-1], dtype=a.dtype)
     if n < 0:
@@ -1142,7 +1137,7 @@ def matrix_power(a, n):
     ),
 )
 def _(a, ind=2):
-    a = _array(a)
+    a = as_array(a)
     if ind <= 0:
         raise ValueError(f"tensorinv: ind must be positive, not {ind}")
     n = math.prod(a.shape[ind:])
@@ -1157,7 +1152,7 @@ def _(a, ind=2):
     ),
 )
 def _(a, b, axes=None):
-    a, b = _array(a), _array(b)
+    a, b = as_array(a), as_array(b)
     if axes is not None:
         order = list(range(a.ndim))
         for k in axes:
@@ -1181,7 +1176,7 @@ def _(x, /, *, offset=0):
 
 @composite(np.linalg.matrix_transpose, examples=(lambda x: call(x(2, 3, 4)),))
 def _(x, /):
-    return _array(x).mT
+    return as_array(x).mT
 
 
 constant(np.linalg.matrix_rank)

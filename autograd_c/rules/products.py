@@ -14,7 +14,7 @@ import autograd_c.numpy as anp
 
 from .._core import Meta, value_of
 from ..extend import call, composite, rule
-from .support import unbroadcast
+from .support import as_array, unbroadcast
 
 ndarray = np.ndarray
 
@@ -22,11 +22,6 @@ ndarray = np.ndarray
 def _mul2(x, y):
     """The product of two matrices; the method is the shortest way to BLAS for plain ones."""
     return x.dot(y) if type(x) is ndarray and type(y) is ndarray else dot(x, y)
-
-
-def _array(x):
-    """What has axes as it is, lists (of traced values too) and Python numbers as arrays."""
-    return x if hasattr(x, "ndim") else anp.array(x)
 
 
 def _rows(x):
@@ -38,7 +33,7 @@ def _rows(x):
 
 
 def _matmul_left(g, _ans, _x, y):
-    _x, y = _array(_x), _array(y)
+    _x, y = as_array(_x), as_array(y)
     if y.ndim == 2:
         return _mul2(g, y.T) if _x.ndim == 2 else matmul(y, g) if _x.ndim == 1 else matmul(g, y.T)
     if y.ndim == 1:
@@ -47,7 +42,7 @@ def _matmul_left(g, _ans, _x, y):
 
 
 def _matmul_right(g, _ans, x, _y):
-    x, _y = _array(x), _array(_y)
+    x, _y = as_array(x), as_array(_y)
     if _y.ndim == 2:
         # One large product also where the first factor is a stack of matrices that share the second.
         return x[:, None] * g if x.ndim == 1 else _mul2(_rows(x).T, _rows(g))
@@ -64,7 +59,7 @@ def _in_place_of(x, axes):
 
 def _with_axes(vjp, left, g, x, y, axis=-1, axes=None, keepdims=False):
     """A cotangent of a product whose `axis` or `axes` say where its vectors and matrices are."""
-    x, y = _array(x), _array(y)
+    x, y = as_array(x), as_array(y)
     axes = [a if isinstance(a, tuple) else (a,) for a in (((axis,), (axis,), ()) if axes is None else axes)]
     if keepdims:
         g = anp.squeeze(g, axis=axes[2] if len(axes) > 2 and axes[2] else axes[0])
@@ -112,7 +107,7 @@ matmul = _product_rule(
 
 
 def _dot_left(g, _ans, _x, y):
-    _x, y = _array(_x), _array(y)
+    _x, y = as_array(_x), as_array(y)
     if _x.ndim == 2 and y.ndim == 2:
         return _mul2(g, y.T)
     if not _x.ndim or not y.ndim:
@@ -123,7 +118,7 @@ def _dot_left(g, _ans, _x, y):
 
 
 def _dot_right(g, _ans, x, _y):
-    x, _y = _array(x), _array(_y)
+    x, _y = as_array(x), as_array(_y)
     if x.ndim == 2 and _y.ndim == 2:
         return _mul2(x.T, g)
     if not x.ndim or not _y.ndim:
@@ -153,7 +148,7 @@ dot = rule(
 
 
 def _inner_left(g, _ans, _x, y):
-    _x, y = _array(_x), _array(y)
+    _x, y = as_array(_x), as_array(y)
     if not _x.ndim or not y.ndim:
         return g * y
     if y.ndim == 1:
@@ -162,7 +157,7 @@ def _inner_left(g, _ans, _x, y):
 
 
 def _inner_right(g, _ans, x, _y):
-    x, _y = _array(x), _array(_y)
+    x, _y = as_array(x), as_array(_y)
     if not x.ndim or not _y.ndim:
         return g * x
     if x.ndim == 1:
@@ -189,8 +184,8 @@ rule(
 rule(
     np.outer,
     (
-        lambda g, _ans, _x, y: anp.reshape(dot(g, anp.reshape(y, -1)), _array(_x).shape),
-        lambda g, _ans, x, _y: anp.reshape(dot(anp.reshape(x, -1), g), _array(_y).shape),
+        lambda g, _ans, _x, y: anp.reshape(dot(g, anp.reshape(y, -1)), as_array(_x).shape),
+        lambda g, _ans, x, _y: anp.reshape(dot(anp.reshape(x, -1), g), as_array(_y).shape),
     ),
     ("same", "same"),
     examples=(
@@ -206,8 +201,8 @@ rule(
 rule(
     np.vdot,
     (
-        lambda g, _ans, _x, y: anp.conj(anp.reshape(g * _array(y), _array(_x).shape)),
-        lambda g, _ans, x, _y: anp.reshape(g * anp.conj(x), _array(_y).shape),
+        lambda g, _ans, _x, y: anp.conj(anp.reshape(g * as_array(y), as_array(_x).shape)),
+        lambda g, _ans, x, _y: anp.reshape(g * anp.conj(x), as_array(_y).shape),
     ),
     ("same", "same"),
     examples=(
@@ -229,7 +224,7 @@ def _from_last(c, axis, ndim):
 
 _product_rule(
     np.vecdot,
-    lambda g, _ans, _x, y: anp.conj(g[..., None] * _array(y)),
+    lambda g, _ans, _x, y: anp.conj(g[..., None] * as_array(y)),
     lambda g, _ans, x, _y: g[..., None] * anp.conj(x),
     examples=(
         lambda x: call(x(4), x(4)),
@@ -245,8 +240,8 @@ _product_rule(
 
 
 def _matvec_right(g, _ans, x, _y):
-    x = _array(x)
-    if _array(_y).ndim == 1:
+    x = as_array(x)
+    if as_array(_y).ndim == 1:
         return matmul(anp.reshape(g, -1), _rows(x))
     return matmul(x.mT, g[..., None])[..., 0]
 
@@ -255,7 +250,7 @@ def _matvec_right(g, _ans, x, _y):
 if hasattr(np, "matvec"):
     _product_rule(
         np.matvec,
-        lambda g, _ans, _x, y: g[..., :, None] * _array(y)[..., None, :],
+        lambda g, _ans, _x, y: g[..., :, None] * as_array(y)[..., None, :],
         _matvec_right,
         examples=(
             lambda x: call(x(3, 4), x(4)),
@@ -298,16 +293,16 @@ def _permuted(c, order):
 
 
 def _tensordot_left(g, _ans, _x, y, axes=2):
-    y = _array(y)
-    xs, x_free, ys, y_free = _contracted(axes, _array(_x).ndim, y.ndim)
+    y = as_array(y)
+    xs, x_free, ys, y_free = _contracted(axes, as_array(_x).ndim, y.ndim)
     c = anp.tensordot(g, y, (range(len(x_free), g.ndim), y_free))
     # What is left of y are its contracted axes in rising order.
     return _permuted(c, x_free + [xs[ys.index(a)] for a in sorted(ys)])
 
 
 def _tensordot_right(g, _ans, x, _y, axes=2):
-    x = _array(x)
-    xs, x_free, ys, y_free = _contracted(axes, x.ndim, _array(_y).ndim)
+    x = as_array(x)
+    xs, x_free, ys, y_free = _contracted(axes, x.ndim, as_array(_y).ndim)
     c = anp.tensordot(x, g, (x_free, range(len(x_free))))
     return _permuted(c, [ys[xs.index(a)] for a in sorted(xs)] + y_free)
 
@@ -340,7 +335,7 @@ rule(
 )
 def kron(a, b):
     """Each axis of `a` in front of the same axis of `b`, then the two made one."""
-    a, b = _array(a), _array(b)
+    a, b = as_array(a), as_array(b)
     if not a.ndim or not b.ndim:
         return anp.multiply(a, b)
     n = max(a.ndim, b.ndim)
@@ -388,7 +383,7 @@ cross3 = rule(
 def _cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
     if axis is not None:
         axisa = axisb = axisc = axis
-    a, b = _array(a), _array(b)
+    a, b = as_array(a), as_array(b)
     sizes = {x.shape[k] if x.ndim else 0 for x, k in ((a, axisa), (b, axisb))}
     if sizes == {3}:
         return cross3(a, b, axisa=axisa, axisb=axisb, axisc=axisc)
@@ -549,7 +544,7 @@ def einsum(*operands, out=None, optimize=False, **kwargs):
         subscripts, operands = _interleaved(operands)
     if optimize is not False:
         kwargs["optimize"] = optimize
-    return _einsum_any(subscripts, *map(_array, operands), **kwargs)
+    return _einsum_any(subscripts, *map(as_array, operands), **kwargs)
 
 
 @composite(np.einsum_path)
@@ -563,7 +558,7 @@ def einsum_path(*operands, **kwargs):
 
 @composite(np.linalg.outer, examples=(lambda x: call(x(3), x(4)),))
 def _linalg_outer(x1, x2, /):
-    x1, x2 = _array(x1), _array(x2)
+    x1, x2 = as_array(x1), as_array(x2)
     if x1.ndim != 1 or x2.ndim != 1:
         raise ValueError(f"linalg.outer: the factors must be vectors, not of {x1.ndim} and {x2.ndim} axes")
     return anp.outer(x1, x2)
@@ -637,7 +632,7 @@ def multi_dot(arrays, *, out=None):
     """The products in the order that costs least, as NumPy takes them."""
     if out is not None:
         raise TypeError("multi_dot: out= cannot hold a traced value; drop it and use the result")
-    arrays = [_array(a) for a in arrays]
+    arrays = [as_array(a) for a in arrays]
     if len(arrays) < 2:
         raise ValueError("multi_dot: two arrays or more are needed")
     if len(arrays) == 2:

@@ -94,15 +94,6 @@ def _initial(g, _ans, _x, *_args, **_kwargs):
     return g
 
 
-def _over_first(rule_of_all):
-    """The same rule for a ufunc's ``reduce``, which by default reduces the first axis only."""
-
-    def first(g, _ans, _x, axis=0, *args, **kwargs):
-        return rule_of_all(g, _ans, _x, axis, *args, **kwargs)
-
-    return first
-
-
 rule(
     np.sum,
     (_sum_vjp, None, None, None, None, _initial),
@@ -317,7 +308,7 @@ def _skipping(base, value):
     return skipping
 
 
-def _with_gaps(x, *shape):
+def with_gaps(x, *shape):
     """An example array with some NaN, at least two valid entries in each lane of the last axes."""
     out = np.array(x(*shape))
     out[..., 1::4, 0] = np.nan
@@ -325,10 +316,10 @@ def _with_gaps(x, *shape):
 
 
 _SKIPPING = (
-    lambda x: call(_with_gaps(x, 3, 4)),
-    lambda x: call(_with_gaps(x, 3, 4), axis=1),
-    lambda x: call(_with_gaps(x, 2, 3, 4), axis=(0, -1), keepdims=True),
-    lambda x: call(_with_gaps(x, 3, 4), axis=1, where=np.arange(4) != 2),
+    lambda x: call(with_gaps(x, 3, 4)),
+    lambda x: call(with_gaps(x, 3, 4), axis=1),
+    lambda x: call(with_gaps(x, 2, 3, 4), axis=(0, -1), keepdims=True),
+    lambda x: call(with_gaps(x, 3, 4), axis=1, where=np.arange(4) != 2),
     lambda x: call(x(3, 4), axis=0),
 )
 rule(np.nansum, (_nansum_vjp,), (_nansum_jvp,), examples=_SKIPPING)

@@ -13,7 +13,7 @@ import autograd_c.numpy as anp
 
 from .._core import is_box, value_of
 from ..extend import Meta, call, composite, constant, notrace_primitive, refuse, rule
-from .reductions import lanes, real_dtype, unlanes, winners
+from .reductions import lanes, real_dtype, unlanes, winners, with_gaps
 
 # --- orders ---------------------------------------------------------------------------------------
 
@@ -330,12 +330,6 @@ def _median_rules(fun):
     return (vjp,), (jvp,)
 
 
-def _holes(x, *shape):
-    out = np.array(x(*shape))
-    out[..., 1::4, 0] = np.nan
-    return out
-
-
 _MEDIANS = (
     lambda x: call(x(5)),
     lambda x: call(x(4)),
@@ -345,9 +339,9 @@ _MEDIANS = (
     lambda x: call(x(2, 3, 4), axis=(0, -1), keepdims=True),
 )
 _NAN_MEDIANS = (
-    lambda x: call(_holes(x, 3, 4)),
-    lambda x: call(_holes(x, 3, 4), axis=0),
-    lambda x: call(_holes(x, 3, 4), axis=1, keepdims=True),
+    lambda x: call(with_gaps(x, 3, 4)),
+    lambda x: call(with_gaps(x, 3, 4), axis=0),
+    lambda x: call(with_gaps(x, 3, 4), axis=1, keepdims=True),
 )
 rule(np.median, *_median_rules(np.quantile), examples=_MEDIANS)
 rule(np.nanmedian, *_median_rules(np.nanquantile), examples=_MEDIANS + _NAN_MEDIANS)

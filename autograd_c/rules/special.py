@@ -21,6 +21,7 @@ from scipy.special import _ufuncs
 import autograd_c.numpy as anp
 
 from ..extend import call, composite, constant, elementwise, rule
+from .support import as_array
 
 ROOT_PI = math.sqrt(math.pi)
 ROOT_2 = math.sqrt(2.0)
@@ -30,11 +31,6 @@ LOG_2 = math.log(2.0)
 DEGREE = math.pi / 180.0
 POSITIVE = (0.3, 3.0)
 UNIT = (0.1, 0.9)
-
-
-def _array(x):
-    """What has axes as it is, lists (of traced values too) and Python numbers as arrays."""
-    return x if hasattr(x, "ndim") else anp.array(x)
 
 
 def _all(*conditions):
@@ -177,8 +173,8 @@ polygamma = rule(
 )
 rule(
     sc.multigammaln,
-    (lambda g, _ans, a, d: g * _psi_sum(_array(a), d), None),
-    (lambda t, ans, a, d: t * _psi_sum(_array(a), d), None),
+    (lambda g, _ans, a, d: g * _psi_sum(as_array(a), d), None),
+    (lambda t, ans, a, d: t * _psi_sum(as_array(a), d), None),
     examples=(lambda x: call(abs(x(3)) + 2.0, 3),),
 )
 
@@ -418,10 +414,10 @@ _lse_signed = rule(
     ),
 )
 def _(a, axis=None, b=None, keepdims=False, return_sign=False):
-    a = _array(a)
+    a = as_array(a)
     if b is None and not return_sign:
         return _lse(a, axis=axis, keepdims=keepdims)
-    b = np.ones((), a.dtype) if b is None else _array(b)
+    b = np.ones((), a.dtype) if b is None else as_array(b)
     if not return_sign:
         return _lse_factors(a, b, axis, keepdims)
     if a.dtype.kind == "c" or b.dtype.kind == "c":

@@ -368,6 +368,11 @@ def _dtype_kind(v):
 # --- shape and dtype ------------------------------------------------------------------------------
 
 
+def as_array(x):
+    """What has axes as it is, lists (of traced values too) and Python numbers as arrays."""
+    return x if hasattr(x, "ndim") else anp.array(x)
+
+
 @hook
 def fit(c, meta):
     """Brings a cotangent to the shape and dtype of the argument that it belongs to."""
