@@ -133,8 +133,9 @@ def test_measure_returns_each_program_s_time():
 
 def test_measure_keeps_the_fastest_round_and_not_the_first_call():
     machine = Machine()
-    # The first call is compilation, the next three find the length of a turn, then come five rounds.
-    program = machine.program("it", 0.001, 9.0, 9.0, 9.0, 7.0, 4.0, 5.0, 6.0, 7.0)
+    # The first call is compilation, the next three find the length of a turn, then come five rounds of two
+    # calls, of which the second counts.
+    program = machine.program("it", 2.0, 9.0, 9.0, 9.0, 3.0, 7.0, 3.0, 4.0, 3.0, 5.0, 3.0, 6.0, 3.0, 7.0)
     assert timing.measure({"it": program}, seconds=0, slice_seconds=1.0, clock=machine.clock) == {"it": 4.0}
 
 
@@ -144,7 +145,8 @@ def test_programs_take_turns():
     timing.measure(calls, seconds=0, min_rounds=3, slice_seconds=1.0, clock=machine.clock)
     changes = [a for a, b in pairwise([*machine.log, "end"]) if a != b]
     assert "".join(changes) == "ab" + 3 * "ab"
-    assert machine.log[-8:] == ["a"] * 4 + ["b"] * 4  # a turn lasts the second that was asked for
+    # One call that does not count, then the second that was asked for.
+    assert machine.log[-10:] == ["a"] * 5 + ["b"] * 5
 
 
 def test_rounds_go_on_for_the_time_that_was_asked_for():

@@ -3,7 +3,8 @@
 Frequency, caches and neighbours change from second to second, so two programs timed one after the
 other are not comparable. Here they take turns: a round times each once, and each keeps its fastest
 round. Noise only ever adds time, so the minima converge on what the programs cost. The heap is settled
-first, so that the order of the measurements does not matter.
+first, and a turn begins with a call that is not timed, so that neither the order of the works nor the
+number of programs matters.
 """
 
 import contextlib
@@ -92,6 +93,7 @@ def measure(
         rounds = 0
         while rounds < min_rounds or clock() < deadline:
             for name, call in calls.items():
+                call()  # refills the caches, which the program before has taken
                 best[name] = min(best[name], turn(call, turns[name], clock) / turns[name])
             rounds += 1
     return best
