@@ -22,6 +22,7 @@ import inspect
 import numpy as np
 
 from ._core import Box, Composite, Meta, Primitive, hooks, registry
+from .tree import name_of
 from .vspace import VSpace, vspace
 
 __all__ = [
@@ -135,13 +136,13 @@ def rule(fun, vjp, jvp, name=None, examples=()):
     -------
     Primitive
     """
-    p = primitive_of(fun, name)
     for_all = callable(vjp)
     vjps = (vjp,) if for_all else tuple(vjp)
     jvps = (jvp,) * (1 if for_all else len(vjps)) if callable(jvp) or jvp == "same" else tuple(jvp)
     for k, (v, j) in enumerate(zip(vjps, jvps, strict=True)):
         if (v is None) != (j is None):
-            raise ValueError(f"{p.name}: argument {k} has a rule for one mode only")
+            raise ValueError(f"{name or name_of(fun)}: argument {k} has a rule for one mode only")
+    p = primitive_of(fun, name)
     p.set_rules(vjps, jvps, for_all, [_needs(v, for_all) for v in vjps])
     p.examples = tuple(examples)
     return p

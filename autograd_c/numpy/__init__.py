@@ -24,7 +24,7 @@ def __dir__():
     return sorted(set(dir(_np)) | set(globals()))
 
 
-from .. import rules as _rules  # noqa: E402, F401  (fills the registry, and uses this module while it does)
+from .. import rules as _rules  # noqa: E402  (fills the registry, and uses this module while it does)
 
 # What NumPy has loaded by now; its modules that load on demand stay so, through `__getattr__`.
 for _name in list(vars(_np)):
@@ -34,3 +34,6 @@ for _name in list(vars(_np)):
 # NumPy's submodules that have a differentiable counterpart here.
 for _name in ("linalg", "fft", "random"):
     globals()[_name] = _import_module(f"{__name__}.{_name}")
+
+# Joined by indexing, so no functions that the registry could hold.
+r_, c_ = _rules.joining.r_, _rules.joining.c_

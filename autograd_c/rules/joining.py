@@ -9,7 +9,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Primitive, is_box, value_of
+from .._core import Primitive, any_box, is_box, value_of
 from ..extend import call, composite, defjvp_argnums, defvjp_argnums
 from .indexing import normalize_axis
 from .shape import available
@@ -324,3 +324,44 @@ def _unstack(x, /, *, axis=0):
 
 for _fun in available("unstack"):
     composite(_fun, examples=(lambda x: call(x(2, 3)), lambda x: call(x(2, 3), axis=-1)))(_unstack)
+
+
+# --- joining by an index --------------------------------------------------------------------------
+
+
+class JoinByIndex:
+    """``np.r_`` and ``np.c_``: NumPy arranges the positions of all items, then these are picked."""
+
+    def __init__(self, plain, name):
+        self.plain = plain
+        self.name = name
+
+    def __len__(self):
+        return 0
+
+    def __repr__(self):
+        return f"<np.{self.name}>"
+
+    def __getitem__(self, key):
+        items = key if isinstance(key, tuple) else (key,)
+        if not any_box(items, None):
+            return self.plain[key]
+        if isinstance(items[0], str) and items[0] in ("r", "c"):
+            raise TypeError(f"{self.name}: no matrix of traced values; drop the directive {items[0]!r}")
+        items = [anp.array(item) if isinstance(item, list) else item for item in items]
+        dtype = self.plain[tuple(value_of(item) for item in items)].dtype
+        parts, places = [np.zeros(0, dtype)], []
+        start = 0
+        for item in items:
+            if isinstance(item, str):
+                places.append(item)
+                continue
+            part = np.r_[item] if isinstance(item, slice) else anp.asarray(item)
+            parts.append(anp.ravel(part))
+            places.append(np.arange(start, start + part.size).reshape(part.shape))
+            start += part.size
+        return anp.astype(anp.concatenate(parts)[self.plain[tuple(places)]], dtype)
+
+
+r_ = JoinByIndex(np.r_, "r_")
+c_ = JoinByIndex(np.c_, "c_")

@@ -160,3 +160,33 @@ def test_unstack():
     assert type(value) is tuple and len(value) == 3 and numpy.array_equal(value[2], X[:, 2])
     with pytest.raises(ValueError, match="at least 1-d"):
         grad(lambda x: np.unstack(x[0, 0])[0])(X)
+
+
+# --- joining by an index --------------------------------------------------------------------------
+
+BY_INDEX = {
+    "ends": lambda np, x: np.r_[x[0], 0, x, 1.5],
+    "ranges": lambda np, x: np.r_[1:3, x, 0:1:3j, x[1:]],
+    "lists": lambda np, x: np.r_[[1.0, 2.0], [x[0], 3.0], x],
+    "one": lambda np, x: np.r_[x],
+    "columns": lambda np, x: np.c_[x, 0:3, [1.0, 2.0, 3.0], x * x],
+    "matrices": lambda np, x: np.c_[np.outer(x, x), x],
+    "axis": lambda np, x: np.r_["0,2", x, 2 * x],
+    "place": lambda np, x: np.r_["0,2,0", x, 2 * x, 1:4],
+    "last axis": lambda np, x: np.r_["-1", np.outer(x, x), np.outer(x, x)],
+}
+
+
+@pytest.mark.parametrize("dtype", [float, numpy.float32])
+@pytest.mark.parametrize("name", BY_INDEX)
+def test_joining_by_an_index(name, dtype):
+    join, x = BY_INDEX[name], ROW.astype(dtype)
+    expected = join(numpy, x)
+    value = make_vjp(lambda x: join(np, x))(x)[1]
+    assert value.dtype == expected.dtype and numpy.array_equal(value, expected)
+    check_grads(lambda x: join(np, x), order=2)(x)
+
+
+def test_joining_by_an_index_makes_no_matrix():
+    with pytest.raises(TypeError, match="r_: no matrix of traced values"):
+        grad(lambda x: np.sum(np.r_["r", x]))(ROW)
