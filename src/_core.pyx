@@ -15,6 +15,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``calls.pxi``       primitives with rules for whole arrays
 ``kernels.pxi``     compiled ways of sum, mean, matmul and dot
 ``indexing.pxi``    indexing and updates in place
+``runs.pxi``        runs of elementwise entries over long arrays, swept together
 ``fit.pxi``         bringing a contribution to a shape and dtype
 ``tree.pxi``        containers: leaves and structure
 ``trace.pxi``       reverse, forward and recording traces; what the operators call
@@ -118,6 +119,7 @@ include "calls.pxi"
 include "kernels.pxi"
 include "indexing.pxi"
 include "fit.pxi"
+include "runs.pxi"
 
 
 cdef int offer_vectorcall(type which, Py_ssize_t offset) except -1:

@@ -443,10 +443,11 @@ cdef inline bint scalar_operand_quiet(object v, char code, double *to) noexcept:
         return False
 
 
-cdef bint contribute_into(Primitive p, int k, PyObject **values, object g, Adjoint *to) except -1:
+cdef bint contribute_into(Primitive p, int k, PyObject **values, object g, Adjoint *to, bint ours) except -1:
     """Computes a contribution straight into the parent's adjoint; False if that way is not open.
 
-    The parent has the shape and dtype of the result, so of the cotangent.
+    The parent has the shape and dtype of the result, so of the cotangent. The first contribution may be
+    written over a cotangent that is `ours`: that nobody else holds or needs.
     """
     cdef char code
     cdef Program program
@@ -473,7 +474,7 @@ cdef bint contribute_into(Primitive p, int k, PyObject **values, object g, Adjoi
     if to.o != NULL and OWNED_ARRAY(to.o) and alike(<object>to.o, g):
         run_array(program, operands, <cnp.ndarray>to.o, True)
         return True
-    out = empty_like(<cnp.ndarray>g)
+    out = <cnp.ndarray>g if ours and to.o == NULL else empty_like(<cnp.ndarray>g)
     run_array(program, operands, out, False)
     accumulate(to, False, out)
     return True

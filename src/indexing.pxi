@@ -88,7 +88,7 @@ cdef bint shares(object view, object base) noexcept:
     """
     if type(view) is Box:
         return view is base or is_view(<Box>view)
-    if not cnp.PyArray_CheckExact(view) or cnp.PyArray_NDIM(<cnp.ndarray>view) == 0:
+    if not cnp.PyArray_CheckExact(view):
         return False
     return owner(<PyObject *>view) == owner(<PyObject *>base)
 
@@ -166,7 +166,7 @@ cdef object update(Box x, object new):
     if type(new) is not Box or (<Box>new).trace.level < x.trace.level:
         return hooks["update"](x, new)
     fresh = <Box>new
-    if fresh.kind == SCALAR or box_meta(fresh).shape != box_meta(x).shape \
+    if not holds_array(fresh) or box_meta(fresh).shape != box_meta(x).shape \
             or box_meta(fresh).dtype != box_meta(x).dtype:
         fresh = <Box>hooks["cast_update"](fresh, box_meta(x))
     adopt(x, fresh)

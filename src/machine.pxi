@@ -375,6 +375,10 @@ cdef void copy_line(char *to, cnp.npy_intp to_step, const char *source, cnp.npy_
     if step == width and to_step == width:
         memcpy(to, source, n * width)
         return
+    if width == 8:
+        for i in range(n):
+            (<double *>(to + i * to_step))[0] = (<const double *>(source + i * step))[0]
+        return
     for i in range(n):
         memcpy(to + i * to_step, source + i * step, width)
 

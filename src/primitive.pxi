@@ -71,6 +71,7 @@ cdef class Primitive:
     cdef dict makers                # argument -> vjp maker, of MAKER
     cdef object maker_all           # one maker for all arguments
     cdef object jvp_all
+    cdef int out_at                 # position of the parameter `out`; -1 for none, -2 for not known yet
     cdef bint rule_for_all          # the rules take the argument's number first
     cdef list vjp_needs             # by rule: what it reads, bit 0 the result, bit k + 1 argument k
     cdef str advice
@@ -89,6 +90,7 @@ cdef class Primitive:
         self.is_ufunc = isinstance(fun, np_ufunc)
         self.nin = fun.nin if self.is_ufunc else 0
         self.rule = NO_RULE
+        self.out_at = -2
         self.makers = {}
 
     def __repr__(self):
@@ -160,6 +162,7 @@ cdef class Primitive:
         if argnum is None:
             self.maker_all = maker
         else:
+            self.maker_all = None       # the last definition counts
             self.makers[argnum] = maker
 
     def set_jvp(self, argnum, jvp):
@@ -169,6 +172,7 @@ cdef class Primitive:
         if argnum is None:
             self.jvp_all = jvp
         else:
+            self.jvp_all = None
             jvps = list(self.jvps or ())
             jvps += [None] * (argnum + 1 - len(jvps))
             jvps[argnum] = jvp
@@ -438,15 +442,17 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
         elif cnp.PyArray_Check(v) and not cnp.PyArray_CheckExact(v):
             v = hooks["plain_array"](v)
         values[i] = v
-    if p.rule == ELEMENTWISE and kwargs:
-        raise TypeError("%s takes its arguments by position only, as its partials do" % p.name)
+    if p.rule == ELEMENTWISE and (kwargs or n != p.nin) and not (p is P_WHERE and n == 1):
+        raise TypeError("%s takes %d arguments, by position, as its partials do" % (p.name, p.nin))
+    if p.rule == CALL and n > 2:
+        refuse_out(p, args)
     if p.rule == ELEMENTWISE and top.mode != RECORD and n == p.nin:
         packed = tuple(args)
         return call_elementwise(p, top, (<PyTupleObject *>packed).ob_item, n)
     ans = p(*values, **kwargs)
     if top.mode == RECORD:
         return record_code(p, top, args, kwargs, ans)
-    if p.rule == CONSTANT or p.rule == ELEMENTWISE and n != p.nin:      # np.where(condition) is nonzero
+    if p.rule == CONSTANT or p is P_WHERE and n == 1:       # np.where(condition) is nonzero
         return ans
     if top.mode == REVERSE:
         b = record_call(p, top, args, values, kwargs, traced, slots, ans)
@@ -455,6 +461,15 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     if p.view and len(traced) == 1 and traced[0] == 0 and shares(ans, box_value(<Box>args[0])):
         look_at(b, <Box>args[0], taken_again(p, args, kwargs))
     return b
+
+
+cdef int refuse_out(Primitive p, list args) except -1:
+    """An `out` by position would be filled, and its derivative lost."""
+    if p.out_at == -2:
+        p.out_at = hooks["out_position"](p.fun)
+    if 0 <= p.out_at < len(args) and args[p.out_at] is not None:
+        raise TypeError("%s: pass out= by keyword, or use the result" % p.name)
+    return 0
 
 
 cdef object record_code(Primitive p, Trace t, list args, dict kwargs, object ans):

@@ -57,11 +57,12 @@ cdef int sweep(Tape t, Adjoint *adjoints, bint last) except -1:
 
     `last` says that nobody can call again: residuals are released as the sweep passes them.
     """
-    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t i = t.n, low
     cdef Entry *e = NULL
     cdef Adjoint *a = NULL
     try:
-        for i in range(t.n - 1, -1, -1):
+        while i > 0:
+            i -= 1
             if not i & 4095:
                 PyErr_CheckSignals()
             a = &adjoints[i]
@@ -72,6 +73,13 @@ cdef int sweep(Tape t, Adjoint *adjoints, bint last) except -1:
                     if e.p1 >= 0:
                         add_double(&adjoints[e.p1], a.d * e.s1)
                     continue
+                if e.kind == ELEMENTWISE_ENTRY and not debugging and a.o != MARK:
+                    low = sweep_run(t, i, adjoints)
+                    if low != i:
+                        if last:
+                            release_entries(t, low + 1, i + 1)
+                        i = low + 1
+                        continue
                 if debugging:
                     visit_debugging(t, i, a, adjoints)
                 else:
@@ -83,6 +91,14 @@ cdef int sweep(Tape t, Adjoint *adjoints, bint last) except -1:
         if a != NULL and a.o != NULL:
             error.add_note("in the reverse pass of %s%s" % ((<Primitive>e.prim).name, recorded_at(t, i)))
         raise
+    return 0
+
+
+cdef int release_entries(Tape t, Py_ssize_t start, Py_ssize_t stop) except -1:
+    cdef Py_ssize_t i
+    for i in range(start, stop):
+        if t.entries[i].nref and t.entries[i].kind != LEAF:
+            t.release(&t.entries[i])
     return 0
 
 
@@ -129,11 +145,12 @@ cdef inline bint is_double_slot(Tape t, int slot) noexcept:
 cdef int visit_elementwise(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
     cdef Primitive p = <Primitive>e.prim
     cdef PyObject *values[MAX_INPUTS]       # cotangent, result, arguments; NULL where nothing was saved
-    cdef int j, k, next_ref = 0, count = parent_count(e)
+    cdef int j, next_ref = 0, count = parent_count(e)
     cdef Parent parent
     cdef Adjoint *to
+    cdef bint ours = count == 1 and a.o != MARK and OWNED_ARRAY(a.o)     # of no use after this entry
     cdef object g = adjoint_object(a), c
-    cdef bint fit, code
+    cdef bint fit
     values[0] = <PyObject *>g
     for j in range(p.nin + 1):
         values[j + 1] = NULL
@@ -144,7 +161,7 @@ cdef int visit_elementwise(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) exce
         parent = parent_at(t, e, j)
         to = &adjoints[parent.slot]
         fit = e.flags & MANY or e.flags & (FIT1 if j else FIT0)
-        if not fit and contribute_into(p, parent.arg, values, g, to):
+        if not fit and contribute_into(p, parent.arg, values, g, to, ours):
             continue
         c = contribution(p, parent.arg, values, g)
         if fit:
@@ -197,7 +214,11 @@ cdef int visit_maker(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
     cdef Parent parent
     cdef object g = adjoint_object(a), c, all_of_them = None
     if e.flags & JOINT:
-        all_of_them = tuple((<object>t.residual(e, 0))(g))
+        c = (<object>t.residual(e, 0))(g)
+        if not isinstance(c, (tuple, list)):
+            raise TypeError("the vjp of %s must return a tuple, a cotangent for each traced argument, not %s"
+                            % ((<Primitive>e.prim).name, type(c).__name__))
+        all_of_them = tuple(c)
         if len(<tuple>all_of_them) != count:
             raise ValueError("the vjp of %s returned %d cotangents for %d traced arguments" % (
                 (<Primitive>e.prim).name, len(<tuple>all_of_them), count))

@@ -81,6 +81,14 @@ def _signature(fun):
 
 
 @hook
+def out_position(fun):
+    """Where a function takes ``out``; -1 if it does not."""
+    signature = _signature(fun)
+    names = list(signature.parameters) if signature is not None else []
+    return names.index("out") if "out" in names else -1
+
+
+@hook
 def normalize(p, args, kwargs):
     """Brings a call with keywords or lists to positional boxes.
 
