@@ -139,6 +139,9 @@ cdef object push_forward(Primitive p, Trace t, list args, list values, dict kwar
                 tangent = rule(i, tangent, ans, *values, **kwargs)
             else:
                 tangent = rule(tangent, ans, *values, **kwargs)
+            if tangent is None:
+                raise TypeError("the jvp of %s returned None for argument %d; return the tangent, or zeros"
+                                % (p.name, i))
             total = tangent if total is None else P_ADD(total, tangent)
     out = new_object(t, 0, ans)
     set_tangent(out, fit_up(total, box_meta(out)))

@@ -161,9 +161,8 @@ cdef int plan_entry(Plan *plan, Tape t, Py_ssize_t slot, Adjoint *adjoints, obje
             if target.line == NULL and to.o != NULL:
                 # What entries above the run have contributed.
                 read_array(target, <object>to.o)
-            if target.line == NULL and (<Program>PyList_GET_ITEM(p.fast, parent.arg)).passes_input(0):
-                target[0] = g
-                target.own = False
+            if target.line == NULL and passed_on(
+                    t, e, <Program>PyList_GET_ITEM(p.fast, parent.arg), &g, target):
                 continue
             if target.line != NULL and not target.own:
                 s = next_step(plan, <PyObject *>COPY_DOUBLE)
@@ -197,6 +196,28 @@ cdef int plan_entry(Plan *plan, Tape t, Py_ssize_t slot, Adjoint *adjoints, obje
         s.out = <char *>cnp.PyArray_DATA(<cnp.ndarray>to.o)
         s.out_moves = True
     return 0
+
+
+cdef bint passed_on(Tape t, Entry *e, Program program, Source *g, Source *target) noexcept:
+    """Whether there is nothing to compute: the contribution is the cotangent, or a residual times 1."""
+    cdef int k, factor, saved = 0
+    cdef object v
+    if program.passes_input(0):
+        target[0] = g[0]
+        target.own = False
+        return True
+    if program.nins != 1 or program.ins[0].op != OP_MUL or g.step != 0 or (<double *>g.line)[0] != 1.0:
+        return False
+    factor = program.ins[0].r[1] if program.ins[0].r[0] == 0 else program.ins[0].r[0]
+    if factor == 0 or factor >= program.nin or program.ins[0].r[0] != 0 and program.ins[0].r[1] != 0:
+        return False
+    for k in range(factor - 1):
+        saved += e.saved >> k & 1
+    v = <object>t.residual(e, saved)
+    if not cnp.PyArray_CheckExact(v):
+        return False
+    read_array(target, v)
+    return True
 
 
 cdef RunStep *next_step(Plan *plan, PyObject *program) noexcept:
