@@ -89,7 +89,7 @@ cdef extern from "numpy/arrayobject.h":
 cdef type np_float64 = np.float64, np_generic = np.generic, np_float32 = np.float32
 cdef object np_dtype = np.dtype, np_asarray = np.asarray, np_array = np.array, np_zeros = np.zeros
 cdef object DTYPE_FLOAT64 = np.dtype(np.float64)
-cdef object np_add = np.add, np_add_reduce = np.add.reduce, np_ufunc = np.ufunc
+cdef object np_add = np.add, np_ufunc = np.ufunc
 cdef object np_unravel_index = np.unravel_index
 cdef object np_bool = np.bool_, np_complexfloating = np.complexfloating
 

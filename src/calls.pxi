@@ -44,7 +44,7 @@ cdef object record_call(Primitive p, Trace t, list args, list values, dict kwarg
             e.flags |= DOUBLE
         elif not need & 1:
             set_field(&out.meta, v)
-        set_call_parents(tape, e, parents, <int>count)
+        set_parents(tape, e, parents, <int>count)
         tape.keep(e, v)
         for i in range(n):
             tape.keep(e, values[i])
@@ -53,22 +53,6 @@ cdef object record_call(Primitive p, Trace t, list args, list values, dict kwarg
         if parents != &room[0]:
             PyMem_Free(parents)
     return noted(tape, out)
-
-
-cdef int set_call_parents(Tape tape, Entry *e, Parent *parents, int count) except -1:
-    """Like `set_parents`; argument numbers beyond a byte go to `more` as well."""
-    cdef int k
-    cdef bint wide = count > 2
-    for k in range(count):
-        wide = wide or parents[k].arg > 255
-    if not wide:
-        return set_parents(tape, e, parents, count)
-    e.flags |= MANY
-    e.p0 = <int>tape.nmore
-    e.p1 = count
-    for k in range(count):
-        tape.push_parent(parents[k].slot, parents[k].arg)
-    return 0
 
 
 cdef object record_maker(Primitive p, Trace t, list args, list values, dict kwargs, list traced, list slots,
@@ -103,7 +87,7 @@ cdef object record_maker(Primitive p, Trace t, list args, list values, dict kwar
         e = tape.push(p, MAKER_ENTRY)
         out = new_object(t, <int>tape.n - 1, ans)
         e.flags |= (DOUBLE if out.kind == SCALAR else 0) | (JOINT if joint else 0)
-        set_call_parents(tape, e, parents, <int>len(traced))
+        set_parents(tape, e, parents, <int>len(traced))
         for v in keep:
             tape.keep(e, v)
     finally:

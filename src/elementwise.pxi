@@ -391,8 +391,9 @@ cdef object record_elementwise(Primitive p, Trace t, PyObject *const *args, PyOb
 
 
 cdef int set_parents(Tape tape, Entry *e, Parent *parents, int count) except -1:
+    """Parents in the entry itself; in `more` if there are many, or an argument number takes over a byte."""
     cdef int k
-    if count > 2:
+    if count > 2 or parents[0].arg > 255 or parents[count - 1].arg > 255:
         e.flags |= MANY
         e.p0 = <int>tape.nmore
         e.p1 = count

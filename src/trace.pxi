@@ -16,7 +16,7 @@ cdef class Trace:
     cdef int mode
     cdef bint open
     cdef Tape tape          # of a reverse trace, while it is open
-    cdef list code          # of a recording: (primitive, operands, keywords)
+    cdef list code          # of a recording: (primitive, operands, keywords, value)
 
     cdef inline int close(self) except -1:
         self.open = False
@@ -373,8 +373,8 @@ cdef tuple substituted(tuple args, object argnum, object x):
 def record(fun, list samples):
     """Runs ``fun(*boxes)`` under a recording trace.
 
-    Returns the code, a list of ``(primitive, operands, keywords)`` whose operands are ``("slot", i)`` or
-    ``("const", value)``, and the operand of the result. Slots count the samples first.
+    Returns the code, a list of ``(primitive, operands, keywords, value)`` whose operands are ``("slot", i)``
+    or ``("const", value)``, and the operand of the result. Slots count the samples first.
     """
     cdef Trace t = open_trace(RECORD)
     cdef list boxes = []
