@@ -79,7 +79,7 @@ cdef Box leaf_box(Trace t, object value, object tangent):
     if b.kind == OBJECT:
         meta = box_meta(b)
         if meta.dtype.kind not in "fc":
-            hooks["refuse_dtype"](value, meta)
+            raise TypeError("no derivative with respect to a value of dtype %s; pass floats" % meta.dtype)
     if t.mode == REVERSE:
         tape = t.recording()
         e = tape.push(P_LEAF, LEAF)
