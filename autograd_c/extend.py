@@ -18,6 +18,9 @@ HIPS/autograd's `primitive`, `defvjp` and `defjvp` work as they do there.
 
 import functools
 import inspect
+import pickle
+from types import BuiltinFunctionType, FunctionType
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -49,15 +52,53 @@ __all__ = [
 ]
 
 
+# Callables that find us by NumPy's protocols; and packages whose functions ours stand for.
+DISPATCHED = (np.ufunc, type(np.sum))
+FUNCTIONS = (FunctionType, BuiltinFunctionType)
+SHARED_PACKAGES = ("numpy", "scipy", "autograd_c", "_operator")
+
+# What stands for users' own functions: no call of such a function is looked up, so nothing needs these but
+# whoever holds them, and pickles.
+_own = WeakValueDictionary()
+
+
 def primitive_of(fun, name=None):
-    """The primitive that stands for `fun`, made and registered if there is none yet."""
+    """The primitive that stands for `fun`, made if there is none, registered if calls of `fun` come here."""
     if isinstance(fun, Primitive):
         return fun
-    found = registry.get(fun)
+    found = handler_of(fun)
     if not isinstance(found, Primitive):
-        found = registry[fun] = Primitive(fun, name)
-        found.keep()
+        found = Primitive(fun, name)
+        if _is_shared(fun):
+            registry[fun] = found
+            found.keep()
+        else:
+            _own[fun] = found
     return found
+
+
+def handler_of(fun):
+    """The primitive or composite that stands for `fun`, or None."""
+    found = registry.get(fun)
+    return _own.get(fun) if found is None else found
+
+
+def existing(fun):
+    """The same for pickles, where there must be one."""
+    # By a function: the registry's own method would pickle the whole registry.
+    found = handler_of(fun)
+    if found is None:
+        raise pickle.UnpicklingError(f"no primitive has been made of {fun!r} here")
+    return found
+
+
+def _is_shared(fun):
+    """Whether NumPy's dispatch, or a namespace of this package, looks for what stands for a function."""
+    if isinstance(fun, DISPATCHED) or isinstance(getattr(fun, "__self__", None), np.ufunc):
+        return True
+    # A class's instances, such as np.vectorize(f), have its module, but are their owner's.
+    module = getattr(fun, "__module__", None) if isinstance(fun, FUNCTIONS) else None
+    return (module or "").partition(".")[0] in SHARED_PACKAGES
 
 
 # --- rows ---------------------------------------------------------------------------------------
@@ -69,7 +110,9 @@ def elementwise(fun, *partials, complex_partials=None, types=None, name=None, do
     Parameters
     ----------
     fun : callable
-        A ufunc, or a function of arrays that works element by element.
+        A ufunc, or a function of arrays that works element by element. A ufunc, and NumPy's and SciPy's
+        functions, are registered for good: calls of them on a traced value come here. What stands for a
+        function of your own is freed with the last reference to it.
     *partials : callable, number or None
         One for each argument: ``partial(ans, *args)`` built from functions of `autograd_c.numpy`, which is
         recorded once, so it may not branch on its arguments (use ``np.where``); a number where the partial is
@@ -174,11 +217,7 @@ def refuse(advice, *funs):
         primitive_of(fun).set_refused(advice)
 
 
-def _registered(fun):
-    return registry[fun]
-
-
-hooks["reduce_composite"] = lambda c: (_registered, (c.fun,))
+hooks["reduce_composite"] = lambda c: (existing, (c.fun,))
 
 
 def composite(*funs, examples=()):
@@ -189,7 +228,8 @@ def composite(*funs, examples=()):
 
     def register(python):
         for fun in funs:
-            made = registry[fun] = Composite(fun, python, examples)
+            made = Composite(fun, python, examples)
+            (registry if _is_shared(fun) else _own)[fun] = made
         return made
 
     return register

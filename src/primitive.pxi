@@ -53,6 +53,7 @@ cdef class Primitive:
     cdef int kernel
     cdef bint prepared
     cdef bint permanent             # registered, so that it is never freed
+    cdef long long held_by          # number of the tape that was the last to make sure of it
     cdef bint is_ufunc
     cdef bint takes_bool
     cdef str bool_args              # type pattern of an elementwise rule's arguments: "?" or " "

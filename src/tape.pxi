@@ -61,6 +61,7 @@ cdef struct Parent:
 cdef enum:
     SPARE_ENTRIES = 512
 cdef Entry *spare_entries = NULL
+cdef long long last_tape = 0
 
 
 @cython.final
@@ -74,13 +75,16 @@ cdef class Tape:
     cdef Py_ssize_t nmore, more_capacity
     cdef list refs
     cdef list prims             # primitives that nothing else may hold
+    cdef long long number       # unlike that of any other tape
     cdef list lines             # debug mode: where each entry was recorded
     cdef dict sums              # debug mode: check sums of residual arrays
     cdef int flags              # floating-point flags raised by partials while recording
     cdef list raised            # debug mode: the same as (slot, flags)
 
     def __cinit__(self):
-        global spare_entries
+        global spare_entries, last_tape
+        last_tape += 1
+        self.number = last_tape
         self.capacity = self.limit = SPARE_ENTRIES
         self.entries = spare_entries
         spare_entries = NULL
@@ -155,10 +159,11 @@ cdef class Tape:
 
     cdef int hold(self, Primitive p) except -1:
         """Keeps a primitive that may go away, such as one that was made inside a function, alive."""
-        if self.prims is None:
-            self.prims = []
-        if not self.prims or self.prims[len(self.prims) - 1] is not p:
+        if p.held_by != self.number:
+            if self.prims is None:
+                self.prims = []
             self.prims.append(p)
+            p.held_by = self.number
         return 0
 
     cdef int push_parent(self, int slot, int arg) except -1:

@@ -1,6 +1,10 @@
 """The values that the rows of ufuncs choose at kinks, singular points and branch cuts."""
 
+import copy
+import gc
 import math
+import pickle
+import weakref
 
 import mpmath
 import numpy as np
@@ -347,6 +351,62 @@ def test_a_users_row():
     np.testing.assert_array_equal(gy, [[3.0], [3.0]])
     assert gz == 4.0
     np.testing.assert_array_equal(elementwise_grad(elementwise_grad(lambda t: fma(t, t, 1.0)))(x), [2.0, 2.0])
+
+
+def _double(x):
+    return x * 2.0
+
+
+def test_a_users_primitive_dies_with_its_last_reference():
+    def make():
+        p = elementwise(lambda x: x * 2.0, lambda ans, x: 2.0 + 0.0 * x)
+        assert grad(p)(1.0) == 2.0
+        return p
+
+    refs = [weakref.ref(make()) for _ in range(1000)]
+    gc.collect()
+    assert not any(ref() for ref in refs)
+
+
+def test_a_tape_holds_the_primitives_that_nobody_else_does():
+    """Two in turn, so that each is met again after the other."""
+
+    def f(x):
+        p = elementwise(lambda x: x * 3.0, lambda ans, x: 3.0 + 0.0 * ans)
+        q = elementwise(lambda x: x * 5.0, lambda ans, x: 5.0 + 0.0 * ans)
+        refs.extend([weakref.ref(p), weakref.ref(q)])
+        return q(p(q(p(x))))
+
+    for x in (1.0, np.ones(3)):
+        refs = []
+        pullback, _ = make_vjp(f)(x)
+        gc.collect()
+        np.testing.assert_array_equal(pullback(x), 225.0 * x)
+        np.testing.assert_array_equal(pullback(x), 225.0 * x)
+        del pullback
+        gc.collect()
+        assert not any(ref() for ref in refs)
+
+
+def test_a_users_ufunc_comes_here_when_it_is_called():
+    """As long as the ufunc, whoever keeps what `elementwise` returned."""
+    triple = np.frompyfunc(lambda x: x * 3.0, 1, 1)
+    elementwise(triple, 3.0)
+    gc.collect()
+    assert grad(triple)(1.0) == 3.0
+    assert grad(lambda x: anp.sum(triple(x)))(np.ones(2)).tolist() == [3.0, 3.0]
+
+
+def test_a_users_primitive_pickles_by_its_function():
+    double = elementwise(_double, 2.0)
+    assert elementwise(_double, 2.0) is double
+    assert pickle.loads(pickle.dumps(double)) is double
+    assert copy.deepcopy(double) is double
+    data = pickle.dumps(double)
+    del double
+    gc.collect()
+    with pytest.raises(pickle.UnpicklingError, match="_double"):
+        pickle.loads(data)
 
 
 def test_an_error_in_a_users_partial_shows_each_time():

@@ -14,6 +14,7 @@ import numpy as np
 import autograd_c.numpy as anp
 
 from .._core import Box, Meta, Primitive, any_box, hooks, is_box, rebind, record, registry, value_of
+from ..extend import existing, handler_of
 
 
 def hook(fun):
@@ -252,15 +253,10 @@ class UfuncMethod:
 @hook
 def reduce_primitive(p):
     """Primitives of importable functions pickle by reference."""
-    if registry.get(p.fun) is p:
-        return _registered, (p.fun,)
+    if handler_of(p.fun) is p:
+        return existing, (p.fun,)
     module, name = getattr(p, "__module__", None), getattr(p, "__qualname__", None)
     return _by_name, (module, getattr(p.fun, "__qualname__", name))
-
-
-def _registered(fun):
-    # By a function: the registry's own method would pickle the whole registry.
-    return registry[fun]
 
 
 def _by_name(module, name):
