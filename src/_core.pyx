@@ -19,6 +19,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``fit.pxi``         bringing a contribution to a shape and dtype
 ``tree.pxi``        containers: leaves and structure
 ``trace.pxi``       reverse, forward and recording traces; what the operators call
+``record.pxi``      recordings: functions as lists of primitive calls
 ``debug.pxi``       debug mode
 ==================  ==========================================================================
 
@@ -43,7 +44,7 @@ from libc.string cimport memcpy
 import numpy as np
 from functools import update_wrapper
 from math import prod as math_prod
-from operator import getitem as operator_getitem
+from operator import getitem as operator_getitem, index as operator_index
 from types import MethodType
 
 cnp.import_array()
@@ -91,7 +92,7 @@ cdef object np_dtype = np.dtype, np_asarray = np.asarray, np_array = np.array, n
 cdef object DTYPE_FLOAT64 = np.dtype(np.float64)
 cdef object np_add = np.add, np_ufunc = np.ufunc
 cdef object np_unravel_index = np.unravel_index
-cdef object np_bool = np.bool_, np_complexfloating = np.complexfloating
+cdef object np_bool = np.bool_, np_complexfloating = np.complexfloating, np_complex128 = np.complex128
 
 # What compiled code asks of Python: filled by autograd_c.rules when it is imported.
 hooks = {}
@@ -113,6 +114,7 @@ include "tape.pxi"
 include "sweep.pxi"
 include "tree.pxi"
 include "trace.pxi"
+include "record.pxi"
 include "primitive.pxi"
 include "elementwise.pxi"
 include "calls.pxi"
@@ -196,8 +198,18 @@ def any_box(tuple args, kwargs):
 
 
 def value_of(value):
-    """The plain value inside a box, whatever the number of traces around it."""
+    """The plain value inside a box, whatever the number of traces around it.
+
+    Code that computes with it leaves the trace: a recording for replay notes that.
+    """
     return innermost(value)
+
+
+def stand_in(value):
+    """The same for code that looks at shape, dtype and memory layout only, which a recording fixes anyway."""
+    while type(value) is Box:
+        value = box_value(current(<Box>value))
+    return value
 
 
 cdef Primitive made(object fun, str name=None):
@@ -225,10 +237,16 @@ cdef Primitive P_LT = made(np.less), P_LE = made(np.less_equal), P_GT = made(np.
 cdef Primitive P_GE = made(np.greater_equal), P_EQ = made(np.equal), P_NE = made(np.not_equal)
 cdef Primitive P_MATMUL = made(np.matmul), P_WHERE = made(np.where)
 cdef Primitive P_LEAF = Primitive(_leaf, "argument"), P_ARRAY = Primitive(_array, "array")
-cdef Primitive P_SETITEM = Primitive(_leaf, "setitem")
+cdef Primitive P_SETITEM = Primitive(_leaf, "setitem"), P_ITEM = Primitive(operator_getitem, "item")
+cdef Primitive P_ZEROS = Primitive(np.zeros, "zeros")
+cdef Primitive P_INT = Primitive(int, "int"), P_INDEX = Primitive(operator_index, "index")
 P_LEAF.keep()
 P_ARRAY.keep()
 P_SETITEM.keep()
+P_ITEM.keep()
+P_INT.keep()
+P_ZEROS.keep()
+P_INDEX.keep()
 cdef Primitive P_GETITEM = made(operator_getitem, "getitem")
 cdef dict COPY = {ord(c): compile_program([], 1, ("slot", 0), c.encode()) for c in "dfDF"}
 cdef Program COPY_DOUBLE = COPY[ord("d")]

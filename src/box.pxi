@@ -262,19 +262,26 @@ cdef class Box:
 
     def __bool__(self):
         if self.trace.mode == RECORD:
-            raise_looked_at()
+            return recorded_truth(self)
         if self.kind == SCALAR:
             return self.d != 0.0
         return bool(box_value(current(self)))
 
+    def __index__(self):
+        if self.trace.mode == RECORD:
+            return recorded_int(self, P_INDEX)
+        return operator_index(box_value(current(self)))
+
     def __int__(self):
         if self.trace.mode == RECORD:
-            raise_looked_at()
+            return recorded_int(self, P_INT)
         if self.kind == SCALAR:
             return int(self.d)
         return int(box_value(current(self)))
 
     def __float__(self):
+        if self.trace.mode == RECORD:
+            return float(escaped(self, "float() of a traced value"))
         raise TypeError(
             "float() of a traced value would cut the derivative here without a word (math.sin(x), "
             "np.asarray(x, float) and a[i] = x for a plain array a call it). Use the function of "
@@ -282,6 +289,8 @@ cdef class Box:
             "filling a plain array, or stop_gradient(x) if a constant is meant")
 
     def __complex__(self):
+        if self.trace.mode == RECORD:
+            return complex(escaped(self, "complex() of a traced value"))
         raise TypeError("complex() of a traced value would cut the derivative here without a word; "
                         "multiply by 1j or use stop_gradient(x) if a constant is meant")
 
@@ -332,6 +341,8 @@ cdef class Box:
         return handler(*args, **kwargs)
 
     def __array__(self, dtype=None, copy=None):
+        if self.trace.mode == RECORD:
+            return np_array(escaped(self, "a traced value made a plain array"), dtype=dtype, copy=copy)
         raise TypeError(
             "turning a traced value into a plain array would cut the derivative here without a word "
             "(np.asarray(x), np.array([x, y]) and a[:] = x for a plain array a do it). Use "
@@ -435,6 +446,8 @@ cdef inline Box current(Box b):
 cdef object innermost(object v):
     """The plain value inside a box, whatever the number of traces around it."""
     while type(v) is Box:
+        if (<Box>v).trace.mode == RECORD:
+            return escaped(<Box>v, "the value of a traced array")
         v = box_value(current(<Box>v))
     return v
 
@@ -495,8 +508,10 @@ cdef object binary(Primitive p, object x, object y):
         by = <Box>y
         if t is None:
             t = by.trace
-    if t.mode == RECORD or not p.scalar_ready():
+    if t.mode == RECORD and not t.replay or not p.scalar_ready():
         return binary_general(p, x, y)
+    if t.mode == RECORD:
+        return record_scalars(p, t, x, y, a, b, weak, False)
     return scalar_call(p, t, bx, by, a, b, weak, False)
 
 
@@ -539,7 +554,9 @@ cdef object binary_general(Primitive p, object x, object y):
 
 cdef object unary(Primitive p, Box x):
     cdef PyObject *args[1]
-    if x.kind == SCALAR and x.trace.mode != RECORD and p.scalar_ready():
+    if x.kind == SCALAR and (x.trace.mode != RECORD or x.trace.replay) and p.scalar_ready():
+        if x.trace.mode == RECORD:
+            return record_scalars(p, x.trace, x, None, x.d, 0.0, x.weak, False)
         return scalar_call(p, x.trace, x, None, x.d, 0.0, x.weak, False)
     args[0] = <PyObject *>x
     return call_primitive(p, args, 1, <PyObject *>NULL)
@@ -547,6 +564,11 @@ cdef object unary(Primitive p, Box x):
 
 cdef object power(object x, object y):
     """`x ** y`, with NumPy's own shortcuts for an array and a Python number."""
+    if recorded_scalar(x) and recorded_scalar(y):
+        # As between plain scalars: by the C library.
+        if (type(y) is float or type(y) is int) and y == 2:
+            return (<Primitive>hooks["scalar_square"])(x)
+        return (<Primitive>hooks["scalar_power"])(x, y)
     if type(x) is Box and (<Box>x).kind == OBJECT and (type(y) is float or type(y) is int):
         if y == 2:
             return unary(P_SQUARE, <Box>x)
@@ -557,6 +579,17 @@ cdef object power(object x, object y):
         if y == -1:
             return unary(P_RECIPROCAL, <Box>x)
     return scalar_power(x, y)
+
+
+cdef inline bint recorded_scalar(object x) noexcept:
+    """A number, or a float64 scalar of a recording for replay, in a reverse trace or not."""
+    cdef Box b
+    if type(x) is not Box:
+        return PyFloat_Check(x) or type(x) is int
+    b = <Box>x
+    if b.kind == OBJECT and type(<object>b.v) is Box:
+        b = <Box>b.v
+    return b.kind == SCALAR and b.trace.mode == RECORD and b.trace.replay
 
 
 cdef object scalar_power(object x, object y):

@@ -72,6 +72,17 @@ cdef inline double scalar_value(Primitive p, const double *x) noexcept nogil:
     return out
 
 
+cdef inline double scalar_result(Primitive p, const double *x, bint libm_power) except? -1.0:
+    """The value, with NumPy's floating-point warnings."""
+    cdef double value = pow(x[0], x[1]) if libm_power else scalar_value(p, x)
+    if unusual(value):
+        fp_clear()
+        value = pow(x[0], x[1]) if libm_power else scalar_value(p, x)
+        if fp_flags():
+            give_errors(p.name, fp_flags())
+    return value
+
+
 cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b, bint weak,
                         bint libm_power):
     """One primitive on float64 scalars: the value and the partials, all as C doubles.
@@ -89,12 +100,7 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
     inputs[0] = 1.0
     inputs[2] = a
     inputs[3] = b
-    inputs[1] = pow(a, b) if libm_power else scalar_value(p, &inputs[2])
-    if unusual(inputs[1]):
-        fp_clear()
-        inputs[1] = pow(a, b) if libm_power else scalar_value(p, &inputs[2])
-        if fp_flags():
-            give_errors(p.name, fp_flags())
+    inputs[1] = scalar_result(p, &inputs[2], libm_power)
     if bx is not None:
         s0 = scalar_partial(&p.quick[0], inputs)
     if by is not None:
@@ -502,11 +508,71 @@ cdef object contribution(Primitive p, int k, PyObject **values, object g):
                 out = empty_like(<cnp.ndarray>g)
                 run_array(program, operands, out, False)
                 return out
+    if type(g) is Box and (<Box>g).trace.mode == RECORD or recorded_values(values, p.nin):
+        c = recorded_contribution(p, k, values, g)
+        if c is not None:
+            return c
     # Through the primitives: any dtype, boxes of outer traces, complex functions that are not holomorphic.
     ans = <object>values[1] if values[1] != NULL else None
     args = [<object>values[i + 2] if values[i + 2] != NULL else None for i in range(p.nin)]
     complex_partial = p.complex_partials[k] if p.complex_partials else None
     return hooks["contribute"](g, ans, args, p.partials[k], complex_partial)
+
+
+cdef bint recorded_values(PyObject **values, int nin) noexcept:
+    cdef int i
+    for i in range(1, nin + 2):
+        if values[i] != NULL and type(<object>values[i]) is Box \
+                and (<Box><object>values[i]).trace.mode == RECORD:
+            return True
+    return False
+
+
+cdef object recorded_contribution(Primitive p, int k, PyObject **values, object g):
+    """The contribution by the calls of the rule's own recording, so that a replay computes what the machine would.
+
+    None where the machine would not do it either.
+    """
+    cdef list inputs = [g]
+    cdef object ans, v, partial
+    cdef tuple recording
+    cdef int i
+    for i in range(1, p.nin + 2):
+        v = <object>values[i] if values[i] != NULL else None
+        if type(v) is Box and (<Box>v).trace.mode != RECORD:
+            return None
+        inputs.append(v)
+        if p.complex_partials is not None and v is not None and meta_of(v).dtype.kind == "c":
+            return None
+    if not p.prepared:
+        p.prepare()
+    recording = p.recordings[k]
+    if recording is None or type_code((<cnp.dtype>meta_of(g).dtype).type_num) == 0:
+        return None
+    if meta_of(g) is META_FLOAT64 and p.scalar_ok:
+        # Between scalars the partial is a double first, by which the cotangent is multiplied.
+        partial = play(recording[0], inputs, None)
+        if type(partial) is Box:
+            return P_MUL(g, partial)
+        return g if partial == 1 else P_NEG(g) if partial == -1 else P_MUL(g, <double>partial)
+    return play(recording[1], inputs, meta_of(g).dtype)
+
+
+cdef object play(tuple recording, list inputs, object dtype):
+    """Runs a recording through the primitives; constants of `where` in that dtype."""
+    cdef list slots = list(inputs), args
+    cdef object p, operands, o
+    for p, operands in recording[0]:
+        args = []
+        for o in operands:
+            if type(o) is tuple:
+                o = slots[o[1]]
+            elif p is P_WHERE and dtype is not None:
+                o = dtype.type(o)
+            args.append(o)
+        slots.append(p(*args))
+    o = recording[1]
+    return slots[o[1]] if type(o) is tuple else o
 
 
 cdef bint fits_shape(Program program, Operand *operands, cnp.ndarray g) noexcept:

@@ -24,6 +24,11 @@ cdef object get_item(Box x, object index):
             if 0 <= i < n:
                 return pick(x, i, (<double *>cnp.PyArray_GETPTR1(a, i))[0])
         return record_index(x, index)
+    if t.mode == RECORD and cnp.PyArray_CheckExact(<object>x.v) and is_basic(index):
+        return record_item(x, index)
+    if t.mode == REVERSE and recorded_by(<object>x.v) is not None and (<Box>x.v).kind == OBJECT \
+            and is_basic(index):
+        return record_index(x, index)
     return hooks["getitem"](x, index)
 
 
@@ -55,7 +60,7 @@ cdef object record_index(Box x, object index):
     slot = x.slot
     base = <object>x.v
     value = PyObject_GetItem(base, index)
-    if not cnp.PyArray_CheckExact(value) and not isinstance(value, np_generic):
+    if not cnp.PyArray_CheckExact(value) and not isinstance(value, np_generic) and type(value) is not Box:
         return hooks["getitem"](x, index)
     tape = t.recording()
     e = tape.push(P_GETITEM, INDEX_ENTRY)

@@ -34,14 +34,13 @@ cdef enum Op:
     OP_OR
     OP_NOT
     OP_SELECT
-    OP_POW
 
 cdef dict SCALAR_OPS = {
     "add": OP_ADD, "subtract": OP_SUB, "multiply": OP_MUL, "divide": OP_DIV, "negative": OP_NEG,
     "absolute": OP_ABS, "sqrt": OP_SQRT, "square": OP_SQUARE, "reciprocal": OP_RECIPROCAL,
     "less": OP_LT, "less_equal": OP_LE, "greater": OP_GT, "greater_equal": OP_GE, "equal": OP_EQ,
     "not_equal": OP_NE, "logical_and": OP_AND, "logical_or": OP_OR, "logical_not": OP_NOT,
-    "where": OP_SELECT, "power": OP_POW,
+    "where": OP_SELECT,
 }
 
 cdef struct Instruction:
@@ -293,8 +292,6 @@ cdef double run_scalar(Program p, const double *inputs) noexcept nogil:
             r[t.out] = r[t.r[0]] != 0.0 or r[t.r[1]] != 0.0
         elif t.op == OP_NOT:
             r[t.out] = r[t.r[0]] == 0.0
-        elif t.op == OP_POW:
-            r[t.out] = pow(r[t.r[0]], r[t.r[1]])
         elif t.op == OP_SELECT:
             r[t.out] = r[t.r[1]] if r[t.r[0]] != 0.0 else r[t.r[2]]
         else:

@@ -346,8 +346,11 @@ cdef object primitive_vectorcall(object callable_, PyObject *const *args, size_t
     cdef Box b
     if n == 1 and kwnames == NULL and p.scalar_ok and type(<object>args[0]) is Box:
         b = <Box>args[0]
-        if b.kind == SCALAR and p.nin == 1 and b.trace.mode != RECORD:
-            return scalar_call(p, b.trace, b, None, b.d, 0.0, False, False)
+        if b.kind == SCALAR and p.nin == 1:
+            if b.trace.mode == RECORD and b.trace.replay:
+                return record_scalars(p, b.trace, b, None, b.d, 0.0, False, False)
+            if b.trace.mode != RECORD:
+                return scalar_call(p, b.trace, b, None, b.d, 0.0, False, False)
     return call_primitive(p, args, n, kwnames)
 
 
@@ -378,7 +381,10 @@ cdef object call_primitive(Primitive p, PyObject *const *args, Py_ssize_t n, PyO
     if kwnames == NULL and not nested:
         if not top.open:
             raise_outlived()
-        if p.rule == ELEMENTWISE and n == p.nin and top.mode != RECORD:
+        if top.mode == RECORD:
+            if p.rule == ELEMENTWISE and n == p.nin:
+                return record_direct(p, top, args, n)
+        elif p.rule == ELEMENTWISE and n == p.nin:
             return call_elementwise(p, top, args, n)
         if p.kernel != NO_KERNEL and top.mode == REVERSE:
             out = kernel_call(p, top, args, n)
@@ -429,7 +435,9 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     cdef object v, ans
     cdef tuple packed
     cdef Box b
-    if p.rule == NO_RULE:
+    if p.rule == NO_RULE and top.mode == RECORD and top.replay and not p.advice:
+        pass        # nothing differentiates it: a call like any other
+    elif p.rule == NO_RULE:
         raise TypeError("%s cannot be differentiated%s" % (p.name, ": " + p.advice if p.advice else ""))
     values = [None] * n
     for i in range(n):
@@ -452,14 +460,17 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
         return call_elementwise(p, top, (<PyTupleObject *>packed).ob_item, n)
     ans = p(*values, **kwargs)
     if top.mode == RECORD:
-        return record_code(p, top, args, kwargs, ans)
-    if p.rule == CONSTANT or p is P_WHERE and n == 1:       # np.where(condition) is nonzero
+        ans = record_node(p, top, args, kwargs, ans)
+        if type(ans) is not Box:
+            return ans
+        b = <Box>ans
+    elif p.rule == CONSTANT or p is P_WHERE and n == 1:       # np.where(condition) is nonzero
         return ans
-    if top.mode == REVERSE:
+    elif top.mode == REVERSE:
         b = record_call(p, top, args, values, kwargs, traced, slots, ans)
     else:
         b = push_forward(p, top, args, values, kwargs, traced, ans)
-    if p.view and len(traced) == 1 and traced[0] == 0 and shares(ans, box_value(<Box>args[0])):
+    if p.view and len(traced) == 1 and traced[0] == 0 and shares(box_value(b), box_value(<Box>args[0])):
         look_at(b, <Box>args[0], taken_again(p, args, kwargs))
     return b
 
@@ -471,13 +482,3 @@ cdef int refuse_out(Primitive p, list args) except -1:
     if 0 <= p.out_at < len(args) and args[p.out_at] is not None:
         raise TypeError("%s: pass out= by keyword, or use the result" % p.name)
     return 0
-
-
-cdef object record_code(Primitive p, Trace t, list args, dict kwargs, object ans):
-    cdef Box b
-    cdef list operands = []
-    for a in args:
-        operands.append(operand_of(t, a))
-    t.code.append((p, tuple(operands), kwargs, ans))
-    b = new_object(t, <int>len(t.code) - 1, ans)
-    return b

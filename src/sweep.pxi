@@ -286,11 +286,17 @@ cdef int visit_index(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
     cdef Meta meta = <Meta>t.residual(e, 0)
     cdef cnp.ndarray target
     cdef bint pick = e.kind == PICK_ENTRY
+    cdef Trace of
     if not pick:
         index = <object>t.residual(e, 1)
     if type(g) is Box or (to.o != NULL and type(<object>to.o) is Box):
         if pick:
             index = unravel(<Py_ssize_t>e.s0, meta)
+        of = recorded_by(g)
+        if of is None and to.o != NULL and to.o != MARK:
+            of = recorded_by(<object>to.o)
+        if of is not None and (to.o == NULL or to.o != MARK):
+            return recorded_index(of, to, g, index, meta)
         return accumulate(to, False, hooks["scatter"](g, index, meta))
     if to.o == NULL:
         put_adjoint(to, zeros_like_meta(meta))

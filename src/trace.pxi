@@ -16,7 +16,9 @@ cdef class Trace:
     cdef int mode
     cdef bint open
     cdef Tape tape          # of a reverse trace, while it is open
-    cdef list code          # of a recording: (primitive, operands, keywords, value)
+    cdef list code          # of a recording: its nodes
+    cdef bint replay        # a recording of one call, with guards; not of a rule, for all values
+    cdef list escapes       # of such a recording: what left the trace, and where
 
     cdef inline int close(self) except -1:
         self.open = False
@@ -366,32 +368,3 @@ cdef tuple substituted(tuple args, object argnum, object x):
         Py_INCREF(item)
         PyTuple_SET_ITEM(full, i, item)
     return full
-
-
-# --- recording -------------------------------------------------------------------------------
-
-def record(fun, list samples):
-    """Runs ``fun(*boxes)`` under a recording trace.
-
-    Returns the code, a list of ``(primitive, operands, keywords, value)`` whose operands are ``("slot", i)``
-    or ``("const", value)``, and the operand of the result. Slots count the samples first.
-    """
-    cdef Trace t = open_trace(RECORD)
-    cdef list boxes = []
-    cdef Box b
-    try:
-        for i, v in enumerate(samples):
-            b = new_object(t, i, v)
-            boxes.append(b)
-        t.code = [None] * len(samples)
-        out = fun(*boxes)
-        code = t.code[len(samples):]
-    finally:
-        t.close()
-    return code, operand_of(t, out)
-
-
-cdef object operand_of(Trace t, object v):
-    if type(v) is Box and (<Box>v).trace is t:
-        return ("slot", (<Box>v).slot)
-    return ("const", v)

@@ -33,7 +33,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Primitive
+from .._core import Primitive, hooks, registry
 from ..extend import call, composite, constant, elementwise, notrace_primitive, refuse, rule
 
 LOG2, LOG10 = math.log(2.0), math.log(10.0)
@@ -67,6 +67,13 @@ def _in_exponent(ans, x, y):
 
 
 elementwise(np.power, _in_base(anp.power), _in_exponent, domain=((0.5, 2.0), (-2.0, 2.0)))
+# What `**` is between two scalars: the C library's power, not NumPy's loop.
+scalar_power = hooks["scalar_power"] = elementwise(
+    lambda x, y: np.float64(x) ** y, *registry[np.power].rules, name="scalar_power", domain=((0.5, 2.0), (-2.0, 2.0))
+)
+scalar_square = hooks["scalar_square"] = elementwise(
+    lambda x: np.float64(x) ** 2, *registry[np.square].rules, name="scalar_square"
+)
 elementwise(np.float_power, _in_base(anp.float_power), _in_exponent, domain=((0.5, 2.0), (-2.0, 2.0)))
 # In the tests' domain the quotient is 5 throughout: not 0, and no jump.
 elementwise(np.remainder, 1.0, lambda ans, x, y: -anp.floor_divide(x, y), domain=((5.1, 5.4), (1.0, 1.01)))

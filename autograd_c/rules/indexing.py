@@ -123,6 +123,28 @@ scatter = hooks["scatter"] = rule(
 )
 
 
+def _index_add(x, g, index):
+    out = np.array(x)
+    if names_once(index):
+        out[index] += g
+    else:
+        np.add.at(out, index, g)
+    return out
+
+
+# How a recording adds the cotangents of indexed items: in place where nothing else needs `x`.
+index_add = hooks["index_add"] = rule(
+    _index_add,
+    (lambda g, _ans, _x, _g, index: g, lambda g, _ans, _x, _g, index: getitem(g, index), None),
+    (lambda t, ans, x, g, index: t, lambda t, ans, x, g, index: scatter(t, index, Meta(ans.shape, ans.dtype)), None),
+    name="index_add",
+    examples=(
+        lambda x: call(x(4, 3), x(3), 1),
+        lambda x: call(x(4), x(3), np.array([1, 3, 1])),
+    ),
+)
+
+
 # --- writing --------------------------------------------------------------------------------------
 
 

@@ -300,6 +300,40 @@ def _record(fun, inputs):
     return [step[:2] for step in code], result
 
 
+@hook
+def same_constant(a, b):
+    """Whether two constants of one type are the same memory, or hold the same bits."""
+    if isinstance(a, np.ndarray):
+        return _memory(a) == _memory(b) or (
+            a.dtype == b.dtype
+            and a.shape == b.shape
+            and not a.dtype.hasobject
+            and a.tobytes() == b.tobytes()
+        )
+    if isinstance(a, np.generic):
+        return a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(map(_same_item, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same_item(a[k], b[k]) for k in a)
+    if isinstance(a, Meta):
+        return a.shape == b.shape and a.dtype == b.dtype
+    if isinstance(a, slice):
+        return (a.start, a.stop, a.step) == (b.start, b.stop, b.step)
+    if isinstance(a, (float, complex)):
+        return repr(a) == repr(b)
+    return bool(a == b)
+
+
+def _same_item(a, b):
+    return a is b or type(a) is type(b) and same_constant(a, b)
+
+
+def _memory(a):
+    interface = a.__array_interface__
+    return interface["data"], a.shape, a.strides, a.dtype
+
+
 def _times(g, number):
     if number == 1:
         return g

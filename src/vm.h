@@ -1,0 +1,816 @@
+/* The replay machine: what a planned program consists of, and the loops that run it. There is no Python in
+   here: a run needs no GIL. The planner (`plan.pxi`) fills these structures, the driver (`vm.pxi`) runs them
+   and does the steps that need Python.
+
+     bases     a table of base pointers: [0] the arena of this run, then inputs, constants and results
+     arena     one block of memory for all intermediates; its offsets are fixed by the planner
+     steps     in the order of execution; a step is an entry of one of the tables below
+
+   A program is never changed once planned, so that any number of threads may run it, each with an arena. */
+#ifndef AUTOGRAD_C_VM_H
+#define AUTOGRAD_C_VM_H
+
+#include <math.h>
+#include <string.h>
+#include <numpy/npy_common.h>
+
+typedef void (*VmLoop)(char **args, const npy_intp *dims, const npy_intp *steps, void *data);
+
+/* Where an operand lives: `offset` bytes from a base pointer. */
+typedef struct {
+    npy_intp offset;
+    int base;
+} Place;
+
+/* --- scalars ------------------------------------------------------------------------------------
+   An interpreter over doubles in the arena; `a`, `b` and `out` count doubles from its start, so an item of a
+   float64 array in the arena is an operand like any other. Truth values are 0.0 and 1.0. */
+enum ScalarOp {
+    S_MOVE, S_ADD, S_SUB, S_MUL, S_DIV, S_NEG, S_ABS, S_SQRT, S_SQUARE, S_RECIPROCAL, S_POW,
+    S_LT, S_LE, S_GT, S_GE, S_EQ, S_NE, S_AND, S_OR, S_NOT,
+    S_SELECT,   /* a ? b : c; `c` is the field `a` of the next instruction, whose op is S_NONE */
+    S_CALL1,    /* out = loop k (a) */
+    S_CALL2,    /* out = loop k (a, b) */
+    S_LOAD,     /* out = the double number `a` behind base k */
+    S_STORE,    /* the double number `out` behind base k = a */
+    S_GUARD,    /* stops the run with guard number `out` if truth (a) differs from b (0 or 1) */
+    S_NONE,
+    S_OPS
+};
+
+typedef struct {
+    unsigned short op, k;
+    unsigned int a, b, out;
+} ScalarIns;
+
+typedef struct {
+    VmLoop fn;
+    void *data;
+} VmCall;
+
+/* --- groups: fused elementwise work ---------------------------------------------------------------
+   `n` items in C order, run over blocks of `block` items: for each block all instructions in turn. A register
+   is a scratch block, a stretch of memory that the group streams through, or one item for all. */
+enum RegisterKind {
+    R_SCRATCH,  /* scratch block number `block` */
+    R_STREAM,   /* contiguous items from `at` on, one for each item of the group */
+    R_SCALAR    /* one item at `at` */
+};
+
+typedef struct {
+    int kind;
+    int width;      /* bytes an item */
+    int block;
+    Place at;
+    npy_intp step;      /* set by vm_prepare: bytes from one item to the next */
+    npy_intp advance;   /* set by vm_prepare: bytes an item of the group moves it on */
+} Register;
+
+/* Strided memory that is not a stretch: a block of it is copied to a scratch register before it is used, or
+   from a register after it has been computed. Shape and strides run over all items of the group, in C order. */
+typedef struct {
+    int reg;
+    int ndim;
+    Place at;
+    npy_intp *shape;
+    npy_intp *strides;
+} Strided;
+
+enum ReduceKind {
+    REDUCE_ALL,     /* one result */
+    REDUCE_LEADING, /* `inner` results: item i goes to result i % inner */
+    REDUCE_TRAILING /* n / inner results: item i goes to result i / inner */
+};
+
+/* A reduction of a register by a binary loop (add, maximum, ...). Sums are pairwise or better. */
+typedef struct {
+    int kind;
+    int seeded;         /* 0: starts at `initial`, as NumPy's sums do; 1: at the first item, for loops like maximum */
+    int reg;
+    VmCall loop;
+    npy_intp inner;
+    Place out;
+    int width;
+    double initial[2];  /* the first `width` bytes: what an empty reduction gives */
+} Reduction;
+
+enum GroupOp { G_LOOP, G_GATHER, G_SCATTER, G_REDUCE };
+
+typedef struct {
+    int op;
+    int nin;
+    int r[4];           /* of G_LOOP: argument registers */
+    int out;            /* of G_LOOP: result register; of the others: number in their table */
+    VmCall loop;
+    npy_intp steps[5];  /* set by vm_prepare, of G_LOOP */
+} GroupIns;
+
+typedef struct {
+    npy_intp n, block;
+    int nreg, nins, nscratch;
+    int width;          /* of the widest scratch item, in bytes */
+    Register *regs;
+    GroupIns *ins;
+    Strided *strided;   /* of G_GATHER and G_SCATTER */
+    Reduction *reductions;
+    int nstrided, nreductions;
+    npy_intp spacing;   /* set by vm_prepare: bytes from one scratch block to the next */
+    npy_intp blocks_at; /* set by vm_prepare: where they begin in the scratch memory */
+} Group;
+
+/* --- single steps ---------------------------------------------------------------------------------- */
+
+/* c = alpha * op(a) op(b) + beta * c, column by column as BLAS counts; `single` for float32. */
+typedef struct {
+    char ta, tb;
+    int single;
+    int m, n, k, lda, ldb, ldc;
+    double alpha, beta;
+    Place a, b, c;
+} Product;
+
+enum { MAX_CALL_ARGS = 8 };
+
+/* One call of an inner loop, of a generalised ufunc as well: dims and steps as the loop wants them. */
+typedef struct {
+    VmCall loop;
+    int nargs;
+    Place args[MAX_CALL_ARGS];
+    npy_intp dims[8];
+    npy_intp steps[24];
+} LoopCall;
+
+typedef struct {
+    Place from, to;
+    int width, ndim;
+    npy_intp *shape, *from_strides, *to_strides;
+} Copy;
+
+typedef struct {
+    Place at;
+    npy_intp bytes;
+} Clear;
+
+/* Stops the run with guard number `guard` if the bytes at `at` differ from `expected`. */
+typedef struct {
+    Place at;
+    int bytes;
+    int guard;
+    char expected[32];
+} BytesGuard;
+
+enum StepKind { STEP_SCALARS, STEP_GROUP, STEP_PRODUCT, STEP_CALL, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON };
+
+typedef struct {
+    int kind;
+    int index;          /* in the table of that kind; of STEP_SCALARS: the first instruction */
+    int stop;           /* of STEP_SCALARS: one past the last */
+} Step;
+
+typedef struct {
+    Step *steps;
+    ScalarIns *scalars;
+    VmCall *calls;      /* of S_CALL1 and S_CALL2 */
+    Group *groups;
+    Product *products;
+    LoopCall *loops;
+    Copy *copies;
+    Clear *clears;
+    BytesGuard *guards;
+    int nsteps;
+    npy_intp scratch_bytes;     /* set by vm_prepare: what the largest group needs */
+} Plan;
+
+/* BLAS's general products, Fortran convention. */
+typedef void (*Gemm)(char *ta, char *tb, int *m, int *n, int *k, void *alpha, void *a, int *lda, void *b, int *ldb,
+                     void *beta, void *c, int *ldc);
+
+/* Set by the driver, once, before the first run. */
+static Gemm vm_dgemm, vm_sgemm;
+
+enum VmStop { VM_DONE, VM_GUARD, VM_PYTHON };
+
+/* Works out what the machine keeps for itself in a plan that is otherwise complete; once, before its first run.
+   Shapes and strides of `Strided` and `Copy` may be rewritten with fewer axes, `block` be lowered to `n`. */
+static void vm_prepare(Plan *plan);
+
+/* Runs steps `first` to `last` - 1. Returns VM_DONE; VM_PYTHON with the step's number in `*where`, for the driver
+   to do that step and go on behind it; or VM_GUARD with the guard's number in `*where`. */
+static int vm_run(const Plan *plan, char **bases, char *scratch, int first, int last, int *where);
+
+/* =================================================================================================
+   How it runs
+   ================================================================================================= */
+
+static inline char *vm_place(char **bases, Place p) {
+    return bases[p.base] + p.offset;
+}
+
+static inline npy_intp vm_least(npy_intp a, npy_intp b) {
+    return a < b ? a : b;
+}
+
+/* --- scalars ------------------------------------------------------------------------------------ */
+
+/* GCC and Clang jump from one instruction straight to the next, which gives each operation a jump, and so a
+   prediction, of its own; other compilers go round a switch. */
+#if defined(__GNUC__)
+#define VM_OP(name) do_##name:
+#define VM_GO goto *jump[i->op]
+#define VM_NEXT if (++i == stop) return -1; VM_GO
+#else
+#define VM_OP(name) case name:
+#define VM_NEXT if (++i == stop) return -1; continue
+#endif
+
+#define VM_BINARY(name, value) VM_OP(name) { double a = x[i->a], b = x[i->b]; x[i->out] = (value); VM_NEXT; }
+#define VM_UNARY(name, value) VM_OP(name) { double a = x[i->a]; x[i->out] = (value); VM_NEXT; }
+
+/* NumPy's loop for one item; the steps are those of an array, since a step of 0 means a reduction to some. */
+static void vm_call_scalar(const VmCall *call, double *a, double *b, double *out) {
+    static const npy_intp one = 1, steps[3] = {8, 8, 8};
+    char *args[3];
+    args[0] = (char *)a;
+    args[1] = b != NULL ? (char *)b : (char *)out;
+    args[2] = (char *)out;
+    call->fn(args, &one, steps, call->data);
+}
+
+/* Runs the instructions from `i` up to `stop`; returns the number of the guard that failed, or -1.
+   Comparisons are the quiet ones: like NumPy's, they raise no flag for a NaN. */
+static int vm_run_scalars(const ScalarIns *i, const ScalarIns *stop, const VmCall *calls, char **bases) {
+    double *x = (double *)bases[0];
+#if defined(__GNUC__)
+    static const void *const jump[S_OPS] = {
+        &&do_S_MOVE, &&do_S_ADD, &&do_S_SUB, &&do_S_MUL, &&do_S_DIV, &&do_S_NEG, &&do_S_ABS, &&do_S_SQRT,
+        &&do_S_SQUARE, &&do_S_RECIPROCAL, &&do_S_POW, &&do_S_LT, &&do_S_LE, &&do_S_GT, &&do_S_GE, &&do_S_EQ,
+        &&do_S_NE, &&do_S_AND, &&do_S_OR, &&do_S_NOT, &&do_S_SELECT, &&do_S_CALL1, &&do_S_CALL2, &&do_S_LOAD,
+        &&do_S_STORE, &&do_S_GUARD, &&do_S_NONE};
+#endif
+    if (i == stop)
+        return -1;
+#if defined(__GNUC__)
+    VM_GO;
+#else
+    for (;;) switch (i->op) {
+#endif
+    VM_UNARY(S_MOVE, a)
+    VM_BINARY(S_ADD, a + b)
+    VM_BINARY(S_SUB, a - b)
+    VM_BINARY(S_MUL, a * b)
+    VM_BINARY(S_DIV, a / b)
+    VM_UNARY(S_NEG, -a)
+    VM_UNARY(S_ABS, fabs(a))
+    VM_UNARY(S_SQRT, sqrt(a))
+    VM_UNARY(S_SQUARE, a * a)
+    VM_UNARY(S_RECIPROCAL, 1.0 / a)
+    VM_BINARY(S_POW, pow(a, b))
+    VM_BINARY(S_LT, isless(a, b) ? 1.0 : 0.0)
+    VM_BINARY(S_LE, islessequal(a, b) ? 1.0 : 0.0)
+    VM_BINARY(S_GT, isgreater(a, b) ? 1.0 : 0.0)
+    VM_BINARY(S_GE, isgreaterequal(a, b) ? 1.0 : 0.0)
+    VM_BINARY(S_EQ, a == b ? 1.0 : 0.0)
+    VM_BINARY(S_NE, a != b ? 1.0 : 0.0)
+    VM_BINARY(S_AND, (a != 0.0) & (b != 0.0) ? 1.0 : 0.0)
+    VM_BINARY(S_OR, (a != 0.0) | (b != 0.0) ? 1.0 : 0.0)
+    VM_UNARY(S_NOT, a == 0.0 ? 1.0 : 0.0)
+    VM_OP(S_SELECT) {
+        x[i->out] = x[i->a] != 0.0 ? x[i->b] : x[i[1].a];
+        i++;
+        VM_NEXT;
+    }
+    VM_OP(S_CALL1) {
+        vm_call_scalar(&calls[i->k], &x[i->a], NULL, &x[i->out]);
+        VM_NEXT;
+    }
+    VM_OP(S_CALL2) {
+        vm_call_scalar(&calls[i->k], &x[i->a], &x[i->b], &x[i->out]);
+        VM_NEXT;
+    }
+    VM_OP(S_LOAD) {
+        x[i->out] = ((double *)bases[i->k])[i->a];
+        VM_NEXT;
+    }
+    VM_OP(S_STORE) {
+        ((double *)bases[i->k])[i->out] = x[i->a];
+        VM_NEXT;
+    }
+    VM_OP(S_GUARD) {
+        if ((x[i->a] != 0.0) != (i->b != 0))
+            return (int)i->out;
+        VM_NEXT;
+    }
+    VM_OP(S_NONE) {
+        VM_NEXT;
+    }
+#if !defined(__GNUC__)
+    default: return -1;
+    }
+#endif
+}
+
+/* --- copying -------------------------------------------------------------------------------------- */
+
+/* `width` is a constant wherever this is inlined, so that an item is a load and a store. */
+static inline void vm_copy_items(char *to, npy_intp to_step, const char *from, npy_intp step, npy_intp n,
+                                 const int width) {
+    npy_intp i;
+    for (i = 0; i < n; i++)
+        memcpy(to + i * to_step, from + i * step, (size_t)width);
+}
+
+/* One line of `n` items. */
+static void vm_copy_line(char *to, npy_intp to_step, const char *from, npy_intp step, npy_intp n, int width) {
+    if (n <= 0)
+        return;
+    if (to_step == width && step == width && n * width > 64)
+        memmove(to, from, (size_t)(n * width));
+    else if (width == 8 && to_step == 8 && step == 0) {
+        double item;
+        npy_intp i;
+        memcpy(&item, from, 8);
+        for (i = 0; i < n; i++)
+            memcpy(to + 8 * i, &item, 8);
+    } else if (width == 8 && to_step == 8)
+        vm_copy_items(to, 8, from, step, n, 8);
+    else if (width == 8)
+        vm_copy_items(to, to_step, from, step, n, 8);
+    else if (width == 4)
+        vm_copy_items(to, to_step, from, step, n, 4);
+    else if (width == 16)
+        vm_copy_items(to, to_step, from, step, n, 16);
+    else if (width == 1)
+        vm_copy_items(to, to_step, from, step, n, 1);
+    else
+        vm_copy_items(to, to_step, from, step, n, width);
+}
+
+enum { VM_MAX_DIMS = 64 };  /* NumPy's limit */
+
+/* The item that C order gives number `start`: fills `index`, returns its offset in bytes. */
+static npy_intp vm_locate(const Strided *s, npy_intp start, npy_intp *index) {
+    npy_intp offset = 0;
+    int d;
+    for (d = s->ndim - 1; d >= 0; d--) {
+        if (start == 0) {   /* as it always is in a group of one block */
+            index[d] = 0;
+            continue;
+        }
+        index[d] = start % s->shape[d];
+        start /= s->shape[d];
+        offset += index[d] * s->strides[d];
+    }
+    return offset;
+}
+
+/* From the end of a line to the beginning of the next; returns the offset there. */
+static npy_intp vm_next_line(const Strided *s, npy_intp offset, npy_intp *index) {
+    int d = s->ndim - 1;
+    offset -= index[d] * s->strides[d];
+    index[d] = 0;
+    while (--d >= 0) {
+        offset += s->strides[d];
+        if (++index[d] < s->shape[d])
+            break;
+        offset -= s->shape[d] * s->strides[d];
+        index[d] = 0;
+    }
+    return offset;
+}
+
+static void vm_walk_item(char *memory, char *block, int width, int scatter) {
+    memcpy(scatter ? memory : block, scatter ? block : memory, (size_t)width);
+}
+
+/* Copies items `start` to `start + m` - 1 of strided memory to a register's block, or back with `scatter`. */
+static void vm_walk(const Strided *s, char *memory, npy_intp start, npy_intp m, char *block, const Register *r,
+                    int scatter) {
+    npy_intp index[VM_MAX_DIMS], offset, part, step;
+    int last = s->ndim - 1;
+    if (last < 0) {     /* a group of one item */
+        vm_walk_item(memory, block, r->width, scatter);
+        return;
+    }
+    offset = vm_locate(s, start, index);
+    step = s->strides[last];
+    for (;;) {
+        part = vm_least(s->shape[last] - index[last], m);
+        if (scatter)
+            vm_copy_line(memory + offset, step, block, r->step, part, r->width);
+        else
+            vm_copy_line(block, r->step, memory + offset, step, part, r->width);
+        m -= part;
+        if (m <= 0)
+            return;
+        block += part * r->step;
+        offset = vm_next_line(s, offset, index);
+    }
+}
+
+static void vm_run_copy(const Copy *c, char **bases) {
+    npy_intp index[VM_MAX_DIMS] = {0}, at = 0, to_at = 0;
+    const char *from = vm_place(bases, c->from);
+    char *to = vm_place(bases, c->to);
+    int last = c->ndim - 1, d;
+    if (last < 0) {
+        memmove(to, from, (size_t)c->width);
+        return;
+    }
+    for (;;) {
+        vm_copy_line(to + to_at, c->to_strides[last], from + at, c->from_strides[last], c->shape[last], c->width);
+        for (d = last - 1; d >= 0; d--) {
+            at += c->from_strides[d];
+            to_at += c->to_strides[d];
+            if (++index[d] < c->shape[d])
+                break;
+            at -= c->shape[d] * c->from_strides[d];
+            to_at -= c->shape[d] * c->to_strides[d];
+            index[d] = 0;
+        }
+        if (d < 0)
+            return;
+    }
+}
+
+/* --- reductions ----------------------------------------------------------------------------------- */
+
+enum { VM_LEVELS = 63 };    /* 2^63 parts are more than there can be */
+
+/* A reduction under way. A row that comes in several parts is combined as a binary counter counts: a total of
+   2^l parts stands on level l, and two of equal size make one of the next level. Rounding errors then grow
+   as pairwise summation's do, and no room is needed but one item a level. */
+typedef struct {
+    char *out;                  /* where the next result goes */
+    npy_intp taken;             /* items of the current row that have been seen */
+    npy_intp rows;              /* rows completed */
+    npy_uint64 parts;           /* of the current row */
+    double level[VM_LEVELS][2]; /* room for a complex number each */
+} Tally;
+
+static void vm_loop2(const Reduction *r, char *a, npy_intp a_step, char *b, npy_intp b_step, char *out,
+                     npy_intp out_step, npy_intp n) {
+    char *args[3];
+    npy_intp steps[3];
+    args[0] = a;
+    args[1] = b;
+    args[2] = out;
+    steps[0] = a_step;
+    steps[1] = b_step;
+    steps[2] = out_step;
+    r->loop.fn(args, &n, steps, r->loop.data);
+}
+
+/* One total of `n` > 0 items. A loop whose first argument and result are the same item is a reduction to NumPy,
+   and its sums are pairwise. */
+static void vm_total(const Reduction *r, char *at, npy_intp step, npy_intp n, char *out) {
+    if (!r->seeded)
+        memcpy(out, r->initial, (size_t)r->width);
+    else {
+        memcpy(out, at, (size_t)r->width);
+        at += step;
+        if (--n == 0)
+            return;
+    }
+    vm_loop2(r, out, 0, at, step, out, 0, n);
+}
+
+/* `later` becomes what the loop makes of `earlier` and it. */
+static void vm_combine(const Reduction *r, double *earlier, double *later) {
+    vm_loop2(r, (char *)earlier, r->width, (char *)later, r->width, (char *)later, r->width, 1);
+}
+
+static void vm_push(const Reduction *r, Tally *t, double *total) {
+    npy_uint64 parts = t->parts++;
+    int l = 0;
+    for (; parts & 1; parts >>= 1)
+        vm_combine(r, t->level[l++], total);
+    memcpy(t->level[l], total, sizeof t->level[l]);
+}
+
+/* Combines the levels and leaves the row's total at `out`. */
+static void vm_close(const Reduction *r, Tally *t) {
+    npy_uint64 parts = t->parts;
+    double total[2];
+    int l = 0, any = 0;
+    for (; parts; parts >>= 1, l++) {
+        if (!(parts & 1))
+            continue;
+        if (any)
+            vm_combine(r, t->level[l], total);
+        else
+            memcpy(total, t->level[l], sizeof total);
+        any = 1;
+    }
+    if (any)
+        memcpy(t->out, total, (size_t)r->width);
+    t->parts = 0;
+    t->taken = 0;
+}
+
+/* Takes `m` items; rows of `inner` items each give a result, and may begin and end anywhere in the block. */
+static void vm_reduce_rows(const Reduction *r, Tally *t, char *at, npy_intp step, npy_intp m, npy_intp inner) {
+    double total[2] = {0.0, 0.0};
+    npy_intp part;
+    for (; m > 0; m -= part, at += part * step) {
+        part = vm_least(inner - t->taken, m);
+        if (part == inner) {
+            vm_total(r, at, step, part, t->out);
+            t->out += r->width;
+            continue;
+        }
+        vm_total(r, at, step, part, (char *)total);
+        vm_push(r, t, total);
+        t->taken += part;
+        if (t->taken == inner) {
+            vm_close(r, t);
+            t->out += r->width;
+        }
+    }
+}
+
+/* Takes `m` items; each row is added to the `inner` results in turn, as NumPy reduces a leading axis. */
+static void vm_reduce_leading(const Reduction *r, Tally *t, char *at, npy_intp step, npy_intp m) {
+    npy_intp part, width = r->width;
+    char *out;
+    for (; m > 0; m -= part, at += part * step) {
+        part = vm_least(r->inner - t->taken, m);
+        out = t->out + t->taken * width;
+        if (t->rows > 0)
+            vm_loop2(r, out, width, at, step, out, width, part);
+        else if (r->seeded)
+            vm_copy_line(out, width, at, step, part, r->width);
+        else
+            vm_loop2(r, (char *)r->initial, 0, at, step, out, width, part);
+        t->taken += part;
+        if (t->taken == r->inner) {
+            t->taken = 0;
+            t->rows++;
+        }
+    }
+}
+
+static void vm_reduce(const Group *g, const Reduction *r, Tally *t, char *at, npy_intp m) {
+    npy_intp step = g->regs[r->reg].step;
+    if (r->kind == REDUCE_LEADING)
+        vm_reduce_leading(r, t, at, step, m);
+    else
+        vm_reduce_rows(r, t, at, step, m, r->kind == REDUCE_ALL ? g->n : r->inner);
+}
+
+static void vm_begin_reductions(const Group *g, Tally *tallies, char **bases) {
+    int k;
+    for (k = 0; k < g->nreductions; k++) {
+        tallies[k].out = vm_place(bases, g->reductions[k].out);
+        tallies[k].taken = tallies[k].rows = 0;
+        tallies[k].parts = 0;
+    }
+}
+
+/* Of no items at all. */
+static void vm_reduce_nothing(const Group *g, char **bases) {
+    const Reduction *r;
+    npy_intp results;
+    int k;
+    for (k = 0; k < g->nreductions; k++) {
+        r = &g->reductions[k];
+        results = r->kind == REDUCE_ALL ? 1 : r->kind == REDUCE_LEADING ? r->inner : 0;
+        vm_copy_line(vm_place(bases, r->out), r->width, (const char *)r->initial, 0, results, r->width);
+    }
+}
+
+/* --- groups --------------------------------------------------------------------------------------- */
+
+static inline char *vm_aligned(char *p) {
+    return p + (-(npy_uintp)p & 63);
+}
+
+/* Where each register's first item is. */
+static void vm_place_registers(const Group *g, char **bases, char *blocks, char **at) {
+    const Register *r = g->regs;
+    int k;
+    for (k = 0; k < g->nreg; k++, r++)
+        at[k] = r->kind == R_SCRATCH ? blocks + r->block * g->spacing : vm_place(bases, r->at);
+}
+
+static inline void vm_call_loop(const GroupIns *t, char **at, const npy_intp *m) {
+    char *args[5];
+    int j;
+    if (t->nin == 2) {
+        args[0] = at[t->r[0]];
+        args[1] = at[t->r[1]];
+    } else
+        for (j = 0; j < t->nin; j++)
+            args[j] = at[t->r[j]];
+    args[t->nin] = at[t->out];
+    t->loop.fn(args, m, t->steps, t->loop.data);
+}
+
+static void vm_run_other(const Group *g, const GroupIns *t, char **bases, char **at, Tally *tallies, npy_intp start,
+                         npy_intp m) {
+    if (t->op == G_REDUCE) {
+        const Reduction *r = &g->reductions[t->out];
+        vm_reduce(g, r, &tallies[t->out], at[r->reg], m);
+    } else {
+        const Strided *s = &g->strided[t->out];
+        vm_walk(s, vm_place(bases, s->at), start, m, at[s->reg], &g->regs[s->reg], t->op == G_SCATTER);
+    }
+}
+
+static void vm_run_group(const Group *g, char **bases, char *scratch) {
+    char *aligned = vm_aligned(scratch), **at = (char **)aligned;
+    Tally *tallies = (Tally *)(at + g->nreg);
+    const GroupIns *t, *end = g->ins + g->nins;
+    npy_intp start = 0, m = g->block;
+    int k;
+    if (g->n == 0) {
+        vm_reduce_nothing(g, bases);
+        return;
+    }
+    vm_place_registers(g, bases, aligned + g->blocks_at, at);
+    vm_begin_reductions(g, tallies, bases);
+    for (;;) {
+        for (t = g->ins; t < end; t++)
+            if (t->op == G_LOOP)
+                vm_call_loop(t, at, &m);
+            else
+                vm_run_other(g, t, bases, at, tallies, start, m);
+        start += m;
+        if (start == g->n)
+            return;
+        for (k = 0; k < g->nreg; k++)
+            at[k] += m * g->regs[k].advance;
+        m = vm_least(g->block, g->n - start);
+    }
+}
+
+/* --- single steps --------------------------------------------------------------------------------- */
+
+/* c = beta * c: what is left of a product over no terms. */
+static void vm_scale(const Product *p, char *c) {
+    npy_intp i, j, at;
+    for (j = 0; j < p->n; j++)
+        for (i = 0; i < p->m; i++) {
+            at = i + j * p->ldc;
+            if (p->single)
+                ((float *)c)[at] = p->beta == 0.0 ? 0.0f : (float)p->beta * ((float *)c)[at];
+            else
+                ((double *)c)[at] = p->beta == 0.0 ? 0.0 : p->beta * ((double *)c)[at];
+        }
+}
+
+static void vm_run_product(const Product *p, char **bases) {
+    Product q = *p;     /* BLAS wants addresses of numbers that could be changed */
+    float alpha = (float)p->alpha, beta = (float)p->beta;
+    char *a = vm_place(bases, p->a), *b = vm_place(bases, p->b), *c = vm_place(bases, p->c);
+    if (p->m == 0 || p->n == 0)
+        return;
+    if (p->k == 0)
+        vm_scale(p, c);
+    else if (p->single)
+        vm_sgemm(&q.ta, &q.tb, &q.m, &q.n, &q.k, &alpha, a, &q.lda, b, &q.ldb, &beta, c, &q.ldc);
+    else
+        vm_dgemm(&q.ta, &q.tb, &q.m, &q.n, &q.k, &q.alpha, a, &q.lda, b, &q.ldb, &q.beta, c, &q.ldc);
+}
+
+static void vm_run_call(const LoopCall *c, char **bases) {
+    char *args[MAX_CALL_ARGS];
+    int j;
+    for (j = 0; j < c->nargs; j++)
+        args[j] = vm_place(bases, c->args[j]);
+    c->loop.fn(args, c->dims, c->steps, c->loop.data);
+}
+
+static void vm_run_clear(const Clear *c, char **bases) {
+    if (c->bytes > 0)
+        memset(vm_place(bases, c->at), 0, (size_t)c->bytes);
+}
+
+static int vm_guard_holds(const BytesGuard *g, char **bases) {
+    return memcmp(vm_place(bases, g->at), g->expected, (size_t)g->bytes) == 0;
+}
+
+static int vm_run(const Plan *plan, char **bases, char *scratch, int first, int last, int *where) {
+    const Step *s = plan->steps + first, *end = plan->steps + last;
+    int guard;
+    for (; s < end; s++)
+        switch (s->kind) {
+        case STEP_SCALARS:
+            guard = vm_run_scalars(plan->scalars + s->index, plan->scalars + s->stop, plan->calls, bases);
+            if (guard >= 0) {
+                *where = guard;
+                return VM_GUARD;
+            }
+            break;
+        case STEP_GROUP:
+            vm_run_group(&plan->groups[s->index], bases, scratch);
+            break;
+        case STEP_PRODUCT:
+            vm_run_product(&plan->products[s->index], bases);
+            break;
+        case STEP_CALL:
+            vm_run_call(&plan->loops[s->index], bases);
+            break;
+        case STEP_COPY:
+            vm_run_copy(&plan->copies[s->index], bases);
+            break;
+        case STEP_CLEAR:
+            vm_run_clear(&plan->clears[s->index], bases);
+            break;
+        case STEP_GUARD:
+            if (!vm_guard_holds(&plan->guards[s->index], bases)) {
+                *where = plan->guards[s->index].guard;
+                return VM_GUARD;
+            }
+            break;
+        default:
+            *where = (int)(s - plan->steps);
+            return VM_PYTHON;
+        }
+    return VM_DONE;
+}
+
+/* --- preparing ------------------------------------------------------------------------------------ */
+
+/* Drops axes of length 1 and joins neighbours that are one stretch of memory for both sets of strides; `other`
+   may be NULL. Leaves a single empty axis if there are no items. Returns the number of axes. */
+static int vm_merge_axes(int ndim, npy_intp *shape, npy_intp *strides, npy_intp *other) {
+    int d, kept = 0;
+    npy_intp size = 1;
+    for (d = 0; d < ndim; d++) {
+        size *= shape[d];
+        if (shape[d] == 1)
+            continue;
+        if (kept > 0 && strides[kept - 1] == strides[d] * shape[d] &&
+            (other == NULL || other[kept - 1] == other[d] * shape[d])) {
+            shape[kept - 1] *= shape[d];
+            strides[kept - 1] = strides[d];
+            if (other != NULL)
+                other[kept - 1] = other[d];
+            continue;
+        }
+        shape[kept] = shape[d];
+        strides[kept] = strides[d];
+        if (other != NULL)
+            other[kept] = other[d];
+        kept++;
+    }
+    if (size != 0)
+        return kept;
+    shape[0] = 0;
+    return 1;
+}
+
+static void vm_prepare_registers(Group *g) {
+    Register *r;
+    int k;
+    for (k = 0; k < g->nreg; k++) {
+        r = &g->regs[k];
+        r->step = r->kind == R_SCALAR ? 0 : r->width;
+        r->advance = r->kind == R_STREAM ? r->width : 0;
+    }
+}
+
+/* Returns the scratch memory that the group needs: pointers of the registers, tallies of the reductions, blocks. */
+static npy_intp vm_prepare_group(Group *g) {
+    int k, j;
+    GroupIns *t;
+    Strided *s;
+    if (g->block > g->n || g->block < 1)
+        g->block = g->n > 0 ? g->n : 1;
+    vm_prepare_registers(g);
+    for (k = 0; k < g->nins; k++) {
+        t = &g->ins[k];
+        if (t->op != G_LOOP)
+            continue;
+        for (j = 0; j < t->nin; j++)
+            t->steps[j] = g->regs[t->r[j]].step;
+        t->steps[t->nin] = g->regs[t->out].step;
+    }
+    for (k = 0; k < g->nstrided; k++) {
+        s = &g->strided[k];
+        s->ndim = vm_merge_axes(s->ndim, s->shape, s->strides, NULL);
+    }
+    g->spacing = (g->block * g->width + 63) & ~(npy_intp)63;
+    g->blocks_at = g->nreg * (npy_intp)sizeof(char *) + g->nreductions * (npy_intp)sizeof(Tally);
+    g->blocks_at = (g->blocks_at + 63) & ~(npy_intp)63;
+    return 64 + g->blocks_at + g->nscratch * g->spacing;
+}
+
+static void vm_prepare(Plan *plan) {
+    npy_intp bytes;
+    int k;
+    plan->scratch_bytes = 0;
+    for (k = 0; k < plan->nsteps; k++) {
+        int index = plan->steps[k].index;
+        if (plan->steps[k].kind == STEP_GROUP) {
+            bytes = vm_prepare_group(&plan->groups[index]);
+            if (bytes > plan->scratch_bytes)
+                plan->scratch_bytes = bytes;
+        } else if (plan->steps[k].kind == STEP_COPY) {
+            Copy *c = &plan->copies[index];
+            c->ndim = vm_merge_axes(c->ndim, c->shape, c->from_strides, c->to_strides);
+        }
+    }
+}
+
+#endif
