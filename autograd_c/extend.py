@@ -34,6 +34,7 @@ __all__ = [
     "Primitive",
     "VSpace",
     "call",
+    "chosen",
     "composite",
     "constant",
     "def_linear",
@@ -147,6 +148,64 @@ def elementwise(fun, *partials, complex_partials=None, types=None, name=None, do
     domain = (-2.0, 2.0) if domain is None else domain
     p.domain = tuple(domain) if isinstance(domain[0], tuple) else (domain,) * len(partials)
     return p
+
+
+class Choice:
+    """What `chosen` returns: the partial, or the cotangent times the partial, as functions of arrays."""
+
+    def __init__(self, condition, x, y):
+        self.condition = condition
+        self.x = x
+        self.y = y
+
+    def value(self):
+        return registry[np.where](self.condition, value_of_partial(self.x), value_of_partial(self.y))
+
+    def times(self, g):
+        x, y = (times_number(g, v) if type(v) in (int, float) else times(g, v) for v in (self.x, self.y))
+        return registry[np.where](self.condition, x, y)
+
+
+def chosen(condition, x, y):
+    """In a partial, `x` where the condition holds and `y` elsewhere, one of which is usually 0.
+
+    The value is that of ``np.where(condition, x, y)``. But the cotangent (or tangent) is chosen and not
+    multiplied: where the partial is a 0 that was written down, an infinite or undefined cotangent adds
+    nothing, while by ``np.where`` infinity times 0 would be NaN.
+
+    Parameters
+    ----------
+    condition : array of bool
+    x, y : number, array, or another choice
+
+    Examples
+    --------
+    >>> import numpy
+    >>> import autograd_c.numpy as np
+    >>> from autograd_c import grad
+    >>> relu = elementwise(lambda x: numpy.maximum(x, 0.0), lambda ans, x: chosen(x > 0.0, 1.0, 0.0))
+    >>> with numpy.errstate(divide="ignore"):  # the square root's partial is infinite at 0
+    ...     grad(lambda x: np.sum(np.sqrt(relu(x))))(numpy.array([-1.0, 4.0]))
+    array([0.  , 0.25])
+    """
+    return Choice(condition, x, y)
+
+
+def times(g, partial):
+    """A cotangent times what a partial returned."""
+    return partial.times(g) if isinstance(partial, Choice) else g * partial
+
+
+def times_number(g, number):
+    """A cotangent times a number that the row has in the place of a partial, or a choice of one."""
+    if number == 0:
+        return 0.0
+    return g if number == 1 else -g if number == -1 else g * number
+
+
+def value_of_partial(partial):
+    """What a partial returned, as an array or number."""
+    return partial.value() if isinstance(partial, Choice) else partial
 
 
 def call(*args, **kwargs):

@@ -12,6 +12,7 @@ __all__ = [
     "Primitive",
     "VSpace",
     "call",
+    "chosen",
     "composite",
     "constant",
     "def_linear",
@@ -57,6 +58,7 @@ def elementwise(
     name: str | None = None,
     domain: _Interval | Sequence[_Interval] | None = None,
 ) -> Primitive[_P, _R]: ...
+def chosen(condition: Any, x: Any, y: Any) -> Any: ...
 def call(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 def rule(
     fun: Callable[_P, _R],

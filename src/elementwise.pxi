@@ -13,6 +13,7 @@ cdef QuickPartial quick_partial(object program):
     q.loop = NULL
     q.data = NULL
     q.loop_input = 0
+    q.choice = NULL
     if program is None:
         return q
     p = <Program>program
@@ -91,10 +92,7 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
     `p` gives the partials.
     """
     cdef double inputs[4]       # cotangent, result, arguments: the layout of every rule's program
-    cdef double s0 = 0.0, s1 = 0.0
-    cdef Entry *e
-    cdef Box out
-    cdef Tape tape
+    cdef double s0 = 1.0, s1 = 1.0      # of an argument that is not traced: no special case
     if not t.open:
         raise_outlived()
     inputs[0] = 1.0
@@ -107,12 +105,25 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
         s1 = scalar_partial(&p.quick[1], inputs)
     if s0 - s0 != 0.0 or s1 - s1 != 0.0:
         note_infinite(p, t, bx, by, inputs)
+    if p.chooses and (s0 == 0.0 or s1 == 0.0):
+        return record_chosen(p, t, bx, by, s0, s1, inputs, weak)
+    return record_scalar(p, t, bx, by, s0, s1, inputs[1], weak)
+
+
+cdef inline object record_scalar(Primitive p, Trace t, Box bx, Box by, double s0, double s1, double ans,
+                                 bint weak):
+    """The result as a box, with its entry or tangent; None stands for an argument that adds nothing to it."""
+    cdef Entry *e
+    cdef Box out
+    cdef Tape tape
     if t.mode == REVERSE:
         tape = t.recording()
         e = tape.push(p, SCALAR_ENTRY)
-        out = new_scalar(t, <int>tape.n - 1, inputs[1], weak)
+        out = new_scalar(t, <int>tape.n - 1, ans, weak)
         e.flags = DOUBLE
-        if bx is None:
+        if bx is None and by is None:
+            e.kind = LEAF
+        elif bx is None:
             e.p0 = by.slot
             e.s0 = s1
         else:
@@ -122,7 +133,7 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
                 e.p1 = by.slot
                 e.s1 = s1
         return out
-    out = new_scalar(t, 0, inputs[1], weak)
+    out = new_scalar(t, 0, ans, weak)
     if (bx is None or bx.tan == NULL) and (by is None or by.tan == NULL):
         if bx is not None:
             out.dt = s0 * bx.dt
@@ -131,6 +142,24 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
     else:
         set_field(&out.tan, scalar_tangent(bx, s0, by, s1))
     return out
+
+
+cdef object record_chosen(Primitive p, Trace t, Box bx, Box by, double s0, double s1, double *inputs,
+                          bint weak):
+    """The same for a primitive that may choose, and has a partial that is 0."""
+    return record_scalar(p, t, None if left_out(&p.quick[0], s0, inputs) else bx,
+                         None if left_out(&p.quick[1], s1, inputs) else by, s0, s1, inputs[1], weak)
+
+
+cdef bint left_out(QuickPartial *q, double partial, double *inputs) noexcept:
+    """Whether a partial is 0 because it was chosen to be: then even an infinite cotangent adds nothing."""
+    cdef double c
+    if partial != 0.0 or q.choice == NULL:
+        return False
+    inputs[0] = INFINITY
+    c = run_scalar(<Program>q.choice, inputs)
+    inputs[0] = 1.0
+    return c == 0.0
 
 
 cdef int note_infinite(Primitive p, Trace t, Box bx, Box by, double *inputs) except -1:

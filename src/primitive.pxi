@@ -33,6 +33,7 @@ cdef struct QuickPartial:
     Loop loop               # the only instruction, if that is a loop of one argument
     void *data
     int loop_input
+    PyObject *choice        # borrowed: cotangent times partial, if a 0 may leave the cotangent out; or NULL
 
 
 @cython.final
@@ -65,6 +66,7 @@ cdef class Primitive:
     cdef list fast                  # the same for float64, by argument
     cdef QuickPartial quick[2]
     cdef bint scalar_ok
+    cdef bint chooses               # a partial over doubles may leave the cotangent out
     cdef int op                     # what a scalar call computes without a loop
     cdef LoopRef loops[MAX_CODES]
     cdef unsigned int used[MAX_INPUTS]      # by argument: what its contribution reads
@@ -264,6 +266,9 @@ cdef class Primitive:
             self.used[k] = 0xffff if recordings[k] is None else recordings[k][2]
             if k < 2:
                 self.quick[k] = quick_partial(partials[k] if scalar_ok else None)
+                if scalar_ok and recordings[k] is not None and recordings[k][3] and fast[k] is not None:
+                    self.quick[k].choice = <PyObject *>fast[k]
+                    self.chooses = True
         for k in range(MAX_CODES):
             self.loops[k] = loops[k]
         self.op = SCALAR_OPS.get(self.name, OP_LOOP)

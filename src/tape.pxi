@@ -13,7 +13,7 @@
 # float64 scalar, an object otherwise, and NULL until a contribution arrives.
 
 cdef enum EntryKind:
-    LEAF
+    LEAF                # no parents: an argument, or a value that no argument reaches
     SCALAR_ENTRY        # partials as doubles
     ELEMENTWISE_ENTRY   # a row of partials: residuals are [result][arguments...][shapes to fit]
     CALL_ENTRY          # rules for whole arrays: residuals are result, arguments..., keywords

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import autograd_c.numpy as anp
-from autograd_c.extend import elementwise
+from autograd_c.extend import chosen, elementwise
 from autograd_c.operators import elementwise_grad, grad, jvp, make_jvp, make_vjp
 
 INF, NAN = math.inf, math.nan
@@ -244,6 +244,70 @@ def test_near_the_ends_of_the_domain():
         np.testing.assert_allclose(grad(anp.arcsin)(x), float(exact), rtol=1e-15)
         np.testing.assert_allclose(grad(anp.arccos)(x), -float(exact), rtol=1e-15)
         np.testing.assert_allclose(grad(anp.arctanh)(x), float(exact**2), rtol=1e-15)
+
+
+# What is left out adds nothing, whatever the cotangent: function, argument, derivative for a cotangent of 1.
+LEFT_OUT = [
+    (lambda x: anp.maximum(x, 1.0), [0.0, 1.0, 2.0], [0.0, 0.5, 1.0]),
+    (lambda x: anp.minimum(1.0, x), [0.0, 1.0, 2.0], [1.0, 0.5, 0.0]),
+    (lambda x: anp.fmax(x, 1.0), [0.0, NAN, 2.0], [0.0, 0.0, 1.0]),
+    (lambda x: anp.fmin(x, 1.0), [0.0, NAN, 2.0], [1.0, 0.0, 0.0]),
+    (lambda x: anp.maximum(x, -x * 3.0), [-1.0, 1.0, 2.0], [-3.0, 1.0, 1.0]),
+    (lambda x: anp.where(x > 1.0, x, 0.0), [0.0, 1.0, 2.0], [0.0, 0.0, 1.0]),
+    (lambda x: anp.where(x > 1.0, 2.0 * x, 3.0 * x), [0.0, 1.0, 2.0], [3.0, 3.0, 2.0]),
+    (lambda x: anp.clip(x, 0.0, 1.0), [-1.0, 0.5, 1.0], [0.0, 1.0, 0.5]),
+    (lambda x: anp.copysign(1.0, x), [-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]),
+    (lambda x: anp.heaviside(1.0, x), [-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]),
+    (lambda x: anp.heaviside(0.0, x), [-1.0, 0.0, 1.0], [1.0, 1.0, 1.0]),
+    (relu := elementwise(lambda x: np.maximum(x, 0.0), lambda ans, x: chosen(x > 0.0, 1.0, 0.0)),
+     [-1.0, 0.0, 1.0], [0.0, 0.0, 1.0]),
+    (lambda x: relu(x - 1.0) + relu(1.0 - x), [0.0, 1.0, 2.0], [-1.0, 0.0, 1.0]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fun, x, expected", LEFT_OUT)
+@pytest.mark.parametrize("c", [INF, -INF, NAN, 1.0])
+@pytest.mark.parametrize("dtype", [float, np.float32, np.longdouble])
+def test_what_is_left_out_adds_nothing_to_an_infinite_cotangent(fun, x, expected, c, dtype):
+    """Over numbers and arrays, in both modes, and where the derivative is differentiated again."""
+    x, c = np.array(x, dtype), dtype(c)
+    expected = np.array([d * float(c) if d else 0.0 for d in expected])
+    with np.errstate(all="raise"):
+        pullback, _ = make_vjp(fun)(x)
+        cs = np.full(3, c)
+        ways = [pullback(cs), pullback(cs), make_jvp(fun)(x)(cs)[1]]
+        ways.append(np.array([make_vjp(fun)(v)[0](c) for v in x]))
+        ways.append(np.array([make_jvp(fun)(v)(c)[1] for v in x]))
+        # Inside another trace the rules run through primitives.
+        ways.append(make_jvp(lambda c: make_vjp(fun)(x)[0](c))(cs)(cs)[1])
+        ways.append(np.array([make_jvp(lambda c, v=v: make_vjp(fun)(v)[0](c))(c)(c)[1] for v in x]))
+    for way in ways:
+        assert way.dtype == dtype
+        np.testing.assert_array_equal(way, expected)
+
+
+def test_where_passes_over_an_infinite_derivative():
+    """The derivative of the root is infinite at 0, which the cotangent of the other items must not meet."""
+    with np.errstate(divide="ignore"):
+        x = np.array([-1.0, 4.0])
+        np.testing.assert_array_equal(
+            elementwise_grad(lambda x: anp.sqrt(anp.maximum(x, 0.0)))(x), [0.0, 0.25]
+        )
+        assert grad(lambda x: anp.sqrt(anp.maximum(x, 0.0)))(-1.0) == 0.0
+        assert grad(lambda x: anp.sqrt(anp.max(anp.array([x, 0.0]))))(-1.0) == 0.0
+        x = np.array([[0.0, -1.0], [3.0, 4.0]])
+        g = elementwise_grad(lambda x: anp.sqrt(anp.max(x, axis=1)))(x)
+        np.testing.assert_array_equal(g, [[INF, 0.0], [0.0, 0.25]])
+
+
+def test_a_product_with_zero_is_not_a_choice():
+    """Infinity times a 0 that was computed stays NaN, as everywhere in NumPy."""
+    with np.errstate(invalid="ignore"):
+        for x in (0.0, np.zeros(2)):
+            for fun in (anp.square, anp.absolute, lambda x: x * x):
+                c = INF * np.ones_like(x)
+                assert np.all(np.isnan(make_vjp(fun)(x)[0](c)))
+                assert np.all(np.isnan(make_jvp(fun)(x)(c)[1]))
 
 
 # ---------------------------------------------------------------- complex numbers

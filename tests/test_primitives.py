@@ -12,7 +12,7 @@ import pytest
 
 import autograd_c.numpy as anp
 from autograd_c import _core
-from autograd_c.extend import Primitive, rule
+from autograd_c.extend import Choice, Primitive, rule
 from autograd_c.operators import make_jvp, make_vjp
 from autograd_c.registry import primitives
 from autograd_c.test_util import check_grads
@@ -387,7 +387,13 @@ def off(partial):
     """A partial that is wrong by a few parts in a thousand, or a thousandth where it is small."""
     if not callable(partial):
         return partial * 1.003 + 1e-3
-    return lambda ans, *args: partial(ans, *args) * 1.003 + 1e-3
+    return lambda ans, *args: _off_value(partial(ans, *args))
+
+
+def _off_value(value):
+    if isinstance(value, Choice):
+        return Choice(value.condition, _off_value(value.x), _off_value(value.y))
+    return value * 1.003 + 1e-3
 
 
 @each_elementwise

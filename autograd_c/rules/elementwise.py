@@ -22,6 +22,10 @@ arrays, and for higher orders it is differentiated like any other value:
 ``where``                    0 in the condition
 ===========================  ===========================================================================
 
+What a function chose not to take (the lesser argument of ``maximum``, the other branch of ``where``, what
+``clip`` replaced) adds nothing to a derivative, also where the cotangent is infinite or NaN. Any other
+partial that happens to be 0, that of ``abs`` at 0 for instance, makes NaN of infinity, as a product does.
+
 Complex arguments: the rows are the complex derivatives (no conjugation), continued along the branch cuts in
 the direction that the sign of zero tells, as NumPy's functions are. ``abs`` and ``sign`` are not holomorphic
 and have rules of their own.
@@ -34,7 +38,7 @@ import numpy as np
 import autograd_c.numpy as anp
 
 from .._core import Primitive, hooks, registry
-from ..extend import call, composite, constant, elementwise, notrace_primitive, refuse, rule
+from ..extend import call, chosen, composite, constant, elementwise, notrace_primitive, refuse, rule
 
 LOG2, LOG10 = math.log(2.0), math.log(10.0)
 DEGREE = math.pi / 180.0
@@ -199,22 +203,22 @@ elementwise(np.deg2rad, DEGREE)
 # --- choice ---------------------------------------------------------------------------------------
 
 
-def _chosen(ans, x, y):
+def _winner(ans, x, y):
     """1 where `x` is the result, 1/2 where both are."""
-    return anp.where(x == y, 0.5, anp.where(x == ans, 1.0, 0.0))
+    return chosen(x == y, 0.5, chosen(x == ans, 1.0, 0.0))
 
 
 for _fun in (np.maximum, np.minimum, np.fmax, np.fmin):
-    elementwise(_fun, _chosen, _swapped(_chosen))
+    elementwise(_fun, _winner, _swapped(_winner))
 elementwise(
     np.where,
     0.0,
-    lambda ans, c, x, y: anp.where(c, 1.0, 0.0),
-    lambda ans, c, x, y: anp.where(c, 0.0, 1.0),
+    lambda ans, c, x, y: chosen(c, 1.0, 0.0),
+    lambda ans, c, x, y: chosen(c, 0.0, 1.0),
     types="?  ",
 )
 elementwise(np.copysign, lambda ans, x, y: anp.sign(x) * anp.sign(ans), 0.0, domain=((-2.0, 2.0), (0.5, 2.0)))
-elementwise(np.heaviside, 0.0, lambda ans, x, y: anp.where(x == 0.0, 1.0, 0.0))
+elementwise(np.heaviside, 0.0, lambda ans, x, y: chosen(x == 0.0, 1.0, 0.0))
 
 # --- parts of a number ----------------------------------------------------------------------------
 

@@ -12,7 +12,17 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from ..extend import Primitive, call, composite, constant, elementwise, notrace_primitive, primitive_of, rule
+from ..extend import (
+    Primitive,
+    call,
+    chosen,
+    composite,
+    constant,
+    elementwise,
+    notrace_primitive,
+    primitive_of,
+    rule,
+)
 from .reductions import no_out
 
 # --- clip -----------------------------------------------------------------------------------------
@@ -22,7 +32,7 @@ def _share(ans, x, other, another):
     """1 where `x` is the result, equal shares where others are too."""
     a, b = other == ans, another == ans
     ties = anp.where(a, anp.where(b, 1.0 / 3.0, 0.5), anp.where(b, 0.5, 1.0))
-    return anp.where(x == ans, ties, 0.0)
+    return chosen(x == ans, ties, 0.0)
 
 
 _clip = elementwise(

@@ -238,13 +238,21 @@ def winners(x, ans, axis, initial, where):
     return np.divide(hit, np.maximum(count, 1), dtype=real_dtype(np.asarray(x).dtype))
 
 
+def shared(g, share):
+    """The cotangent times the shares, of which a 0 leaves an infinite cotangent out."""
+    if share.dtype == bool:
+        return anp.where(share, g, 0.0)
+    return anp.where(share != 0, g, 0.0) * share
+
+
 def _max_vjp(g, ans, x, axis=None, out=None, keepdims=False, initial=None, where=True):
-    return expanded(g, x, axis, keepdims) * winners(x, expanded(ans, x, axis, keepdims), axis, initial, where)
+    share = winners(x, expanded(ans, x, axis, keepdims), axis, initial, where)
+    return shared(expanded(g, x, axis, keepdims), share)
 
 
 def _max_jvp(t, ans, x, axis=None, out=None, keepdims=False, initial=None, where=True):
     share = winners(x, expanded(ans, x, axis, keepdims), axis, initial, where)
-    return anp.sum(t * share, axis=axis, keepdims=_keep(keepdims))
+    return anp.sum(shared(t, share), axis=axis, keepdims=_keep(keepdims))
 
 
 for _fun in (np.max, np.amax, np.min, np.amin, np.nanmax, np.nanmin):

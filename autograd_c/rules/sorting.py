@@ -13,7 +13,7 @@ import autograd_c.numpy as anp
 
 from .._core import is_box, value_of
 from ..extend import Meta, call, composite, constant, notrace_primitive, refuse, rule
-from .reductions import lanes, real_dtype, unlanes, winners, with_gaps
+from .reductions import lanes, real_dtype, shared, unlanes, winners, with_gaps
 
 # --- orders ---------------------------------------------------------------------------------------
 
@@ -458,14 +458,16 @@ def _edges_vjp(g, _ans, x, bins=10, range=None, weights=None):
 
 
 def _least_vjp(g, x, extreme):
-    return g * winners(x, extreme(x), None, None, True)
+    return shared(g, winners(x, extreme(x), None, None, True))
 
 
 def _edges_jvp(t, ans, x, bins=10, range=None, weights=None):
     shares = _edge_shares(x, bins, range, weights, ans)
     if shares is None or not x.size:
         return np.zeros(ans.shape, ans.dtype)
-    low, high = (anp.sum(t * winners(x, extreme(x), None, None, True)) for extreme in (anp.min, anp.max))
+    low, high = (
+        anp.sum(shared(t, winners(x, extreme(x), None, None, True))) for extreme in (anp.min, anp.max)
+    )
     return low * shares[0] + high * shares[1]
 
 

@@ -20,7 +20,7 @@ from scipy.special import _ufuncs
 
 import autograd_c.numpy as anp
 
-from ..extend import call, composite, constant, elementwise, rule
+from ..extend import call, chosen, composite, constant, elementwise, rule
 from .support import as_array
 
 ROOT_PI = math.sqrt(math.pi)
@@ -220,7 +220,7 @@ elementwise(
 )
 elementwise(
     sc.huber,
-    lambda ans, delta, r: anp.where(anp.abs(r) <= delta, 0.0, anp.abs(r) - delta),
+    lambda ans, delta, r: chosen(anp.abs(r) <= delta, 0.0, anp.abs(r) - delta),
     lambda ans, delta, r: anp.where(anp.abs(r) <= delta, r, delta * anp.sign(r)),
     domain=(POSITIVE, (-2.0, 2.0)),
 )

@@ -14,7 +14,7 @@ import numpy as np
 import autograd_c.numpy as anp
 
 from .._core import Box, Meta, Primitive, any_box, hooks, is_box, rebind, record, registry, value_of
-from ..extend import existing, handler_of
+from ..extend import Choice, existing, handler_of, times, times_number, value_of_partial
 
 
 def hook(fun):
@@ -272,7 +272,8 @@ def record_partial(p, partial, complex_partial):
     """The recordings that an elementwise rule runs from.
 
     Returns None for an argument without derivative, otherwise the partial and the cotangent times the
-    partial, each as ``(code, result)``, and the inputs that they read as bits: cotangent, result, arguments.
+    partial, each as ``(code, result)``, the inputs that they read as bits (cotangent, result, arguments), and
+    whether the partial may be a 0 that leaves an infinite cotangent out.
     """
     if partial is None:
         return None
@@ -282,16 +283,24 @@ def record_partial(p, partial, complex_partial):
     inputs = [np.float64(1.0), np.float64(0.5), *samples]
     if not callable(partial):
         value = ([], partial)
-        contributed = _prune(*_record(lambda g, ans, *args: _times(g, partial), inputs), len(inputs))
+        contributed = _prune(*_record(lambda g, ans, *args: times_number(g, partial), inputs), len(inputs))
+        leaves_out = partial == 0
     else:
-        value = _prune(*_record(lambda g, ans, *args: partial(ans, *args), inputs), len(inputs))
-        recording = _record(lambda g, ans, *args: g * partial(ans, *args), inputs)
+        seen = []
+
+        def kept(*args):
+            seen.append(partial(*args))
+            return seen[-1]
+
+        value = _prune(*_record(lambda g, *args: value_of_partial(kept(*args)), inputs), len(inputs))
+        recording = _record(lambda g, *args: times(g, kept(*args)), inputs)
         contributed = _prune(*_divide(*recording, len(inputs)), len(inputs))
+        leaves_out = isinstance(seen[-1], Choice)
     used = _used(value, len(inputs)) | _used(contributed, len(inputs))
     if complex_partial is not None:
-        recorded = _record(lambda g, ans, *a: complex_partial(ans, *a), inputs)
+        recorded = _record(lambda g, ans, *a: value_of_partial(complex_partial(ans, *a)), inputs)
         used |= _used(_prune(*recorded, len(inputs)), len(inputs))
-    return value, contributed, used | 1
+    return value, contributed, used | 1, leaves_out
 
 
 def _record(fun, inputs):
@@ -332,12 +341,6 @@ def _same_item(a, b):
 def _memory(a):
     interface = a.__array_interface__
     return interface["data"], a.shape, a.strides, a.dtype
-
-
-def _times(g, number):
-    if number == 1:
-        return g
-    return -g if number == -1 else g * number
 
 
 def _divide(code, result, nin):
@@ -392,7 +395,9 @@ def contribute(g, ans, args, partial, complex_partial):
     """Cotangent times partial through the primitives: the general way, which any trace can see."""
     if complex_partial is not None and any(_dtype_kind(a) == "c" for a in args if a is not None):
         partial = complex_partial
-    c = _times(g, partial) if not callable(partial) else g * partial(ans, *args)
+    if not callable(partial) and partial == 0:
+        return zeros(Meta(g.shape, g.dtype))
+    c = times(g, partial(ans, *args)) if callable(partial) else times_number(g, partial)
     # A partial may be wider than the result, as np.where(..., 1.0, 0.0) is for float32: back to its dtype.
     if c.dtype == g.dtype:
         return c
