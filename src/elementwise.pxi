@@ -578,13 +578,17 @@ cdef object recorded_contribution(Primitive p, int k, PyObject **values, object 
     recording = p.recordings[k]
     if recording is None or type_code((<cnp.dtype>meta_of(g).dtype).type_num) == 0:
         return None
-    if meta_of(g) is META_FLOAT64 and p.scalar_ok:
+    if type(recording[1][1]) is not tuple:      # the constant 0, which has no shape
+        return None
+    if meta_of(g) is META_FLOAT64 and p.scalar_ok and not recording[3]:
         # Between scalars the partial is a double first, by which the cotangent is multiplied.
         partial = play(recording[0], inputs, None)
         if type(partial) is Box:
             return P_MUL(g, partial)
         return g if partial == 1 else P_NEG(g) if partial == -1 else P_MUL(g, <double>partial)
-    return play(recording[1], inputs, meta_of(g).dtype)
+    partial = play(recording[1], inputs, meta_of(g).dtype)
+    # `where` makes an array of scalars, any other primitive scalars.
+    return partial if meta_of(g).shape or not recording[3] else P_MUL(partial, 1.0)
 
 
 cdef object play(tuple recording, list inputs, object dtype):

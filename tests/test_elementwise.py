@@ -12,7 +12,7 @@ import pytest
 
 import autograd_c.numpy as anp
 from autograd_c.extend import chosen, elementwise
-from autograd_c.operators import elementwise_grad, grad, jvp, make_jvp, make_vjp
+from autograd_c.operators import elementwise_grad, grad, jvp, make_jvp, make_vjp, value_and_grad
 
 INF, NAN = math.inf, math.nan
 
@@ -298,6 +298,16 @@ def test_where_passes_over_an_infinite_derivative():
         x = np.array([[0.0, -1.0], [3.0, 4.0]])
         g = elementwise_grad(lambda x: anp.sqrt(anp.max(x, axis=1)))(x)
         np.testing.assert_array_equal(g, [[INF, 0.0], [0.0, 0.25]])
+
+
+def test_a_choice_between_numbers_is_a_number():
+    """``np.where`` of numbers is an array without axes, a derivative is a number."""
+    for dtype in (np.float64, np.float32, np.longdouble):
+        for fun in (lambda x: anp.maximum(x * x, x), lambda x: anp.clip(x, 0.0, 1.0) * x):
+            kinds = {type(v) for v in jvp(grad(fun), (dtype(0.5),), (dtype(1.0),))}
+            kinds |= {type(v) for v in value_and_grad(grad(fun))(dtype(0.5))}
+            kinds.add(type(jvp(fun, (dtype(0.5),), (dtype(1.0),))[1]))
+            assert kinds == {dtype}
 
 
 def test_a_product_with_zero_is_not_a_choice():

@@ -397,7 +397,10 @@ def contribute(g, ans, args, partial, complex_partial):
         partial = complex_partial
     if not callable(partial) and partial == 0:
         return zeros(Meta(g.shape, g.dtype))
-    c = times(g, partial(ans, *args)) if callable(partial) else times_number(g, partial)
+    value = partial(ans, *args) if callable(partial) else partial
+    c = times(g, value) if callable(partial) else times_number(g, value)
+    if isinstance(value, Choice) and c.shape == ():
+        c = c * 1.0  # `where` makes an array of scalars, any other primitive scalars
     # A partial may be wider than the result, as np.where(..., 1.0, 0.0) is for float32: back to its dtype.
     if c.dtype == g.dtype:
         return c
