@@ -67,7 +67,8 @@ typedef struct {
 } Register;
 
 /* Strided memory that is not a stretch: a block of it is copied to a scratch register before it is used, or
-   from a register after it has been computed. Shape and strides run over all items of the group, in C order. */
+   from a register after it has been computed. Shape and strides run over all items of the group, in C order.
+   */
 typedef struct {
     int reg;
     int ndim;
@@ -85,7 +86,7 @@ enum ReduceKind {
 /* A reduction of a register by a binary loop (add, maximum, ...). Sums are pairwise or better. */
 typedef struct {
     int kind;
-    int seeded;         /* 0: starts at `initial`, as NumPy's sums do; 1: at the first item, for loops like maximum */
+    int seeded;         /* 0: starts at `initial`, as NumPy's sums do; 1: at the first item */
     int reg;
     VmCall loop;
     npy_intp inner;
@@ -159,7 +160,9 @@ typedef struct {
     char expected[32];
 } BytesGuard;
 
-enum StepKind { STEP_SCALARS, STEP_GROUP, STEP_PRODUCT, STEP_CALL, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON };
+enum StepKind {
+    STEP_SCALARS, STEP_GROUP, STEP_PRODUCT, STEP_CALL, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
+};
 
 typedef struct {
     int kind;
@@ -182,20 +185,21 @@ typedef struct {
 } Plan;
 
 /* BLAS's general products, Fortran convention. */
-typedef void (*Gemm)(char *ta, char *tb, int *m, int *n, int *k, void *alpha, void *a, int *lda, void *b, int *ldb,
-                     void *beta, void *c, int *ldc);
+typedef void (*Gemm)(char *ta, char *tb, int *m, int *n, int *k, void *alpha, void *a, int *lda, void *b,
+                     int *ldb, void *beta, void *c, int *ldc);
 
 /* Set by the driver, once, before the first run. */
 static Gemm vm_dgemm, vm_sgemm;
 
 enum VmStop { VM_DONE, VM_GUARD, VM_PYTHON };
 
-/* Works out what the machine keeps for itself in a plan that is otherwise complete; once, before its first run.
-   Shapes and strides of `Strided` and `Copy` may be rewritten with fewer axes, `block` be lowered to `n`. */
+/* Works out what the machine keeps for itself in a plan that is otherwise complete; once, before its first
+   run. Rewrites in place: `op` of scalar instructions, shapes and strides of `Strided` and `Copy` (fewer
+   axes), a `block` beyond `n`, the kind of a reduction. Sets what is marked so above. */
 static void vm_prepare(Plan *plan);
 
-/* Runs steps `first` to `last` - 1. Returns VM_DONE; VM_PYTHON with the step's number in `*where`, for the driver
-   to do that step and go on behind it; or VM_GUARD with the guard's number in `*where`. */
+/* Runs steps `first` to `last` - 1. Returns VM_DONE; VM_PYTHON with the step's number in `*where`, for the
+   driver to do that step and go on behind it; or VM_GUARD with the guard's number in `*where`. */
 static int vm_run(const Plan *plan, char **bases, char *scratch, int first, int last, int *where);
 
 /* =================================================================================================
@@ -214,17 +218,112 @@ static inline npy_intp vm_least(npy_intp a, npy_intp b) {
 
 /* GCC and Clang jump from one instruction straight to the next, which gives each operation a jump, and so a
    prediction, of its own; other compilers go round a switch. */
-#if defined(__GNUC__)
-#define VM_OP(name) do_##name:
-#define VM_GO goto *jump[i->op]
-#define VM_NEXT if (++i == stop) return -1; VM_GO
-#else
-#define VM_OP(name) case name:
-#define VM_NEXT if (++i == stop) return -1; continue
+#if defined(__GNUC__) && !defined(VM_SWITCH)
+#define VM_THREADED
 #endif
 
-#define VM_BINARY(name, value) VM_OP(name) { double a = x[i->a], b = x[i->b]; x[i->out] = (value); VM_NEXT; }
-#define VM_UNARY(name, value) VM_OP(name) { double a = x[i->a]; x[i->out] = (value); VM_NEXT; }
+/* The operations that are one C expression. Comparisons are the quiet ones: like NumPy's, they raise no flag
+   for a NaN. Nothing may be contracted: the build says -ffp-contract=off. */
+#define VM_ARITHMETIC(UNARY, BINARY)                                                                      \
+    UNARY(S_MOVE, a)                                                                                      \
+    BINARY(S_ADD, a + b)                                                                                  \
+    BINARY(S_SUB, a - b)                                                                                  \
+    BINARY(S_MUL, a * b)                                                                                  \
+    BINARY(S_DIV, a / b)                                                                                  \
+    UNARY(S_NEG, -a)                                                                                      \
+    UNARY(S_ABS, fabs(a))                                                                                 \
+    UNARY(S_SQRT, sqrt(a))                                                                                \
+    UNARY(S_SQUARE, a * a)                                                                                \
+    UNARY(S_RECIPROCAL, 1.0 / a)                                                                          \
+    BINARY(S_POW, pow(a, b))                                                                              \
+    BINARY(S_LT, isless(a, b) ? 1.0 : 0.0)                                                                \
+    BINARY(S_LE, islessequal(a, b) ? 1.0 : 0.0)                                                           \
+    BINARY(S_GT, isgreater(a, b) ? 1.0 : 0.0)                                                             \
+    BINARY(S_GE, isgreaterequal(a, b) ? 1.0 : 0.0)                                                        \
+    BINARY(S_EQ, a == b ? 1.0 : 0.0)                                                                      \
+    BINARY(S_NE, a != b ? 1.0 : 0.0)                                                                      \
+    BINARY(S_AND, (a != 0.0) & (b != 0.0) ? 1.0 : 0.0)                                                    \
+    BINARY(S_OR, (a != 0.0) | (b != 0.0) ? 1.0 : 0.0)                                                     \
+    UNARY(S_NOT, a == 0.0 ? 1.0 : 0.0)
+
+/* Each of them has three forms. A chain of instructions, where each uses the result of the one before, would
+   wait for that result to pass through memory, three times as long as the arithmetic takes: the other forms
+   take it from `last`, a machine register. vm_prepare chooses; a plan is written in the first form. */
+enum { VM_PLAIN = 0, VM_LAST_A = S_OPS, VM_LAST_B = 2 * S_OPS, VM_FORMS = 3 * S_OPS };
+
+/* How each form comes by its operands. */
+#define VM_SET_VM_PLAIN a = x[i->a], b = x[i->b]
+#define VM_SET_VM_LAST_A a = last, b = x[i->b]
+#define VM_SET_VM_LAST_B a = x[i->a], b = last
+
+/* Two neighbours among the commonest operations are run as one: half the jumps, and long irregular programs
+   outgrow the processor's jump prediction later. The number of a pair is made of both operations and both
+   forms. */
+#define VM_COMMON(op) (S_ADD <= (op) && (op) <= S_MUL)
+#define VM_PAIR(form1, op1, form2, op2)                                                                   \
+    (VM_FORMS + (((form1) / S_OPS * 3 + (op1) - S_ADD) * 3 + (form2) / S_OPS) * 3 + (op2) - S_ADD)
+enum { VM_OPS = VM_FORMS + 81 };
+
+/* DO(form1, op1, form2, op2) for each pair. */
+#define VM_PAIRS(DO)                                                                                      \
+    VM_PAIRS1(DO, VM_PLAIN) VM_PAIRS1(DO, VM_LAST_A) VM_PAIRS1(DO, VM_LAST_B)
+#define VM_PAIRS1(DO, form1)                                                                              \
+    VM_PAIRS2(DO, form1, S_ADD) VM_PAIRS2(DO, form1, S_SUB) VM_PAIRS2(DO, form1, S_MUL)
+#define VM_PAIRS2(DO, form1, op1)                                                                         \
+    VM_PAIRS3(DO, form1, op1, VM_PLAIN)                                                                   \
+    VM_PAIRS3(DO, form1, op1, VM_LAST_A)                                                                  \
+    VM_PAIRS3(DO, form1, op1, VM_LAST_B)
+#define VM_PAIRS3(DO, form1, op1, form2)                                                                  \
+    DO(form1, op1, form2, S_ADD) DO(form1, op1, form2, S_SUB) DO(form1, op1, form2, S_MUL)
+#define VM_SIGN_S_ADD +
+#define VM_SIGN_S_SUB -
+#define VM_SIGN_S_MUL *
+
+#ifdef VM_THREADED
+#define VM_OP(form, name) form##_##name:
+#define VM_OP_PAIR(form1, op1, form2, op2) form1##_##op1##_##form2##_##op2:
+/* The empty assembly differs from one operation to the next, which keeps GCC from merging their jumps into
+   one. */
+#define VM_GO(tag)                                                                                        \
+    __asm__ volatile("" : : "i"(tag));                                                                    \
+    goto *jump[i->op]
+#define VM_JUMP(form, name) [form + name] = &&form##_##name,
+#define VM_JUMP_PAIR(form1, op1, form2, op2)                                                              \
+    [VM_PAIR(form1, op1, form2, op2)] = &&form1##_##op1##_##form2##_##op2,
+#define VM_JUMP1(name, value) VM_JUMP(VM_PLAIN, name) VM_JUMP(VM_LAST_A, name)
+#define VM_JUMP2(name, value) VM_JUMP1(name, value) VM_JUMP(VM_LAST_B, name)
+#else
+#define VM_OP(form, name) case form + name:
+#define VM_OP_PAIR(form1, op1, form2, op2) case VM_PAIR(form1, op1, form2, op2):
+#define VM_GO(tag) continue
+#endif
+
+#define VM_NEXT(tag)                                                                                      \
+    if (++i == stop)                                                                                      \
+        return -1;                                                                                        \
+    VM_GO(tag)
+#define VM_FORM(form, name, set, value)                                                                   \
+    VM_OP(form, name) {                                                                                   \
+        set;                                                                                              \
+        x[i->out] = last = (value);                                                                       \
+        VM_NEXT(form + name);                                                                             \
+    }
+#define VM_UNARY(name, value)                                                                             \
+    VM_FORM(VM_PLAIN, name, double a = x[i->a], value)                                                    \
+    VM_FORM(VM_LAST_A, name, double a = last, value)
+#define VM_BINARY(name, value)                                                                            \
+    VM_FORM(VM_PLAIN, name, double VM_SET_VM_PLAIN, value)                                                \
+    VM_FORM(VM_LAST_A, name, double VM_SET_VM_LAST_A, value)                                              \
+    VM_FORM(VM_LAST_B, name, double VM_SET_VM_LAST_B, value)
+#define VM_RUN_PAIR(form1, op1, form2, op2)                                                               \
+    VM_OP_PAIR(form1, op1, form2, op2) {                                                                  \
+        double VM_SET_##form1;                                                                            \
+        x[i->out] = last = a VM_SIGN_##op1 b;                                                             \
+        i++;                                                                                              \
+        VM_SET_##form2;                                                                                   \
+        x[i->out] = last = a VM_SIGN_##op2 b;                                                             \
+        VM_NEXT(VM_PAIR(form1, op1, form2, op2));                                                         \
+    }
 
 /* NumPy's loop for one item; the steps are those of an array, since a step of 0 means a reduction to some. */
 static void vm_call_scalar(const VmCall *call, double *a, double *b, double *out) {
@@ -236,74 +335,57 @@ static void vm_call_scalar(const VmCall *call, double *a, double *b, double *out
     call->fn(args, &one, steps, call->data);
 }
 
-/* Runs the instructions from `i` up to `stop`; returns the number of the guard that failed, or -1.
-   Comparisons are the quiet ones: like NumPy's, they raise no flag for a NaN. */
+/* Runs the instructions from `i` up to `stop`; returns the number of the guard that failed, or -1. */
 static int vm_run_scalars(const ScalarIns *i, const ScalarIns *stop, const VmCall *calls, char **bases) {
-    double *x = (double *)bases[0];
-#if defined(__GNUC__)
-    static const void *const jump[S_OPS] = {
-        &&do_S_MOVE, &&do_S_ADD, &&do_S_SUB, &&do_S_MUL, &&do_S_DIV, &&do_S_NEG, &&do_S_ABS, &&do_S_SQRT,
-        &&do_S_SQUARE, &&do_S_RECIPROCAL, &&do_S_POW, &&do_S_LT, &&do_S_LE, &&do_S_GT, &&do_S_GE, &&do_S_EQ,
-        &&do_S_NE, &&do_S_AND, &&do_S_OR, &&do_S_NOT, &&do_S_SELECT, &&do_S_CALL1, &&do_S_CALL2, &&do_S_LOAD,
-        &&do_S_STORE, &&do_S_GUARD, &&do_S_NONE};
+    double *x = (double *)bases[0], last = 0.0;
+#ifdef VM_THREADED
+    static const void *const jump[VM_OPS] = {
+        VM_ARITHMETIC(VM_JUMP1, VM_JUMP2)
+        VM_PAIRS(VM_JUMP_PAIR)
+        VM_JUMP(VM_PLAIN, S_SELECT) VM_JUMP(VM_PLAIN, S_CALL1) VM_JUMP(VM_PLAIN, S_CALL2)
+        VM_JUMP(VM_PLAIN, S_LOAD) VM_JUMP(VM_PLAIN, S_STORE) VM_JUMP(VM_PLAIN, S_GUARD)
+        VM_JUMP(VM_PLAIN, S_NONE)
+    };
 #endif
     if (i == stop)
         return -1;
-#if defined(__GNUC__)
-    VM_GO;
+#ifdef VM_THREADED
+    VM_GO(S_OPS);
 #else
     for (;;) switch (i->op) {
 #endif
-    VM_UNARY(S_MOVE, a)
-    VM_BINARY(S_ADD, a + b)
-    VM_BINARY(S_SUB, a - b)
-    VM_BINARY(S_MUL, a * b)
-    VM_BINARY(S_DIV, a / b)
-    VM_UNARY(S_NEG, -a)
-    VM_UNARY(S_ABS, fabs(a))
-    VM_UNARY(S_SQRT, sqrt(a))
-    VM_UNARY(S_SQUARE, a * a)
-    VM_UNARY(S_RECIPROCAL, 1.0 / a)
-    VM_BINARY(S_POW, pow(a, b))
-    VM_BINARY(S_LT, isless(a, b) ? 1.0 : 0.0)
-    VM_BINARY(S_LE, islessequal(a, b) ? 1.0 : 0.0)
-    VM_BINARY(S_GT, isgreater(a, b) ? 1.0 : 0.0)
-    VM_BINARY(S_GE, isgreaterequal(a, b) ? 1.0 : 0.0)
-    VM_BINARY(S_EQ, a == b ? 1.0 : 0.0)
-    VM_BINARY(S_NE, a != b ? 1.0 : 0.0)
-    VM_BINARY(S_AND, (a != 0.0) & (b != 0.0) ? 1.0 : 0.0)
-    VM_BINARY(S_OR, (a != 0.0) | (b != 0.0) ? 1.0 : 0.0)
-    VM_UNARY(S_NOT, a == 0.0 ? 1.0 : 0.0)
-    VM_OP(S_SELECT) {
+    VM_ARITHMETIC(VM_UNARY, VM_BINARY)
+    VM_PAIRS(VM_RUN_PAIR)
+    VM_OP(VM_PLAIN, S_SELECT) {
         x[i->out] = x[i->a] != 0.0 ? x[i->b] : x[i[1].a];
         i++;
-        VM_NEXT;
+        VM_NEXT(S_SELECT);
     }
-    VM_OP(S_CALL1) {
+    VM_OP(VM_PLAIN, S_CALL1) {
         vm_call_scalar(&calls[i->k], &x[i->a], NULL, &x[i->out]);
-        VM_NEXT;
+        VM_NEXT(S_CALL1);
     }
-    VM_OP(S_CALL2) {
+    VM_OP(VM_PLAIN, S_CALL2) {
         vm_call_scalar(&calls[i->k], &x[i->a], &x[i->b], &x[i->out]);
-        VM_NEXT;
+        VM_NEXT(S_CALL2);
     }
-    VM_OP(S_LOAD) {
+    VM_OP(VM_PLAIN, S_LOAD) {
         x[i->out] = ((double *)bases[i->k])[i->a];
-        VM_NEXT;
+        VM_NEXT(S_LOAD);
     }
-    VM_OP(S_STORE) {
+    VM_OP(VM_PLAIN, S_STORE) {
         ((double *)bases[i->k])[i->out] = x[i->a];
-        VM_NEXT;
+        VM_NEXT(S_STORE);
     }
-    VM_OP(S_GUARD) {
+    VM_OP(VM_PLAIN, S_GUARD) {
         if ((x[i->a] != 0.0) != (i->b != 0))
             return (int)i->out;
-        VM_NEXT;
+        VM_NEXT(S_GUARD);
     }
-    VM_OP(S_NONE) {
-        VM_NEXT;
+    VM_OP(VM_PLAIN, S_NONE) {
+        VM_NEXT(S_NONE);
     }
-#if !defined(__GNUC__)
+#ifndef VM_THREADED
     default: return -1;
     }
 #endif
@@ -383,8 +465,8 @@ static void vm_walk_item(char *memory, char *block, int width, int scatter) {
 }
 
 /* Copies items `start` to `start + m` - 1 of strided memory to a register's block, or back with `scatter`. */
-static void vm_walk(const Strided *s, char *memory, npy_intp start, npy_intp m, char *block, const Register *r,
-                    int scatter) {
+static void vm_walk(const Strided *s, char *memory, npy_intp start, npy_intp m, char *block,
+                    const Register *r, int scatter) {
     npy_intp index[VM_MAX_DIMS], offset, part, step;
     int last = s->ndim - 1;
     if (last < 0) {     /* a group of one item */
@@ -417,7 +499,8 @@ static void vm_run_copy(const Copy *c, char **bases) {
         return;
     }
     for (;;) {
-        vm_copy_line(to + to_at, c->to_strides[last], from + at, c->from_strides[last], c->shape[last], c->width);
+        vm_copy_line(to + to_at, c->to_strides[last], from + at, c->from_strides[last], c->shape[last],
+                     c->width);
         for (d = last - 1; d >= 0; d--) {
             at += c->from_strides[d];
             to_at += c->to_strides[d];
@@ -460,8 +543,8 @@ static void vm_loop2(const Reduction *r, char *a, npy_intp a_step, char *b, npy_
     r->loop.fn(args, &n, steps, r->loop.data);
 }
 
-/* One total of `n` > 0 items. A loop whose first argument and result are the same item is a reduction to NumPy,
-   and its sums are pairwise. */
+/* One total of `n` > 0 items. A loop whose first argument and result are the same item is a reduction to
+   NumPy, and its sums are pairwise. */
 static void vm_total(const Reduction *r, char *at, npy_intp step, npy_intp n, char *out) {
     if (!r->seeded)
         memcpy(out, r->initial, (size_t)r->width);
@@ -507,12 +590,32 @@ static void vm_close(const Reduction *r, Tally *t) {
     t->taken = 0;
 }
 
+/* Takes `rows` whole rows of a few items: all first items, then all second ones, and so on, in fewer calls.
+   NumPy adds up fewer than 8 items in this order. */
+static void vm_reduce_short(const Reduction *r, char *out, char *at, npy_intp step, npy_intp rows,
+                            npy_intp inner) {
+    npy_intp j, width = r->width, row = inner * step;
+    if (r->seeded)
+        vm_copy_line(out, width, at, row, rows, r->width);
+    else
+        vm_loop2(r, (char *)r->initial, 0, at, row, out, width, rows);
+    for (j = 1; j < inner; j++)
+        vm_loop2(r, out, width, at + j * step, row, out, width, rows);
+}
+
 /* Takes `m` items; rows of `inner` items each give a result, and may begin and end anywhere in the block. */
-static void vm_reduce_rows(const Reduction *r, Tally *t, char *at, npy_intp step, npy_intp m, npy_intp inner) {
+static void vm_reduce_rows(const Reduction *r, Tally *t, char *at, npy_intp step, npy_intp m,
+                           npy_intp inner) {
     double total[2] = {0.0, 0.0};
     npy_intp part;
     for (; m > 0; m -= part, at += part * step) {
         part = vm_least(inner - t->taken, m);
+        if (t->taken == 0 && inner < 8 && m >= 2 * inner) {
+            part = m - m % inner;
+            vm_reduce_short(r, t->out, at, step, part / inner, inner);
+            t->out += part / inner * r->width;
+            continue;
+        }
         if (part == inner) {
             vm_total(r, at, step, part, t->out);
             t->out += r->width;
@@ -605,8 +708,8 @@ static inline void vm_call_loop(const GroupIns *t, char **at, const npy_intp *m)
     t->loop.fn(args, m, t->steps, t->loop.data);
 }
 
-static void vm_run_other(const Group *g, const GroupIns *t, char **bases, char **at, Tally *tallies, npy_intp start,
-                         npy_intp m) {
+static void vm_run_other(const Group *g, const GroupIns *t, char **bases, char **at, Tally *tallies,
+                         npy_intp start, npy_intp m) {
     if (t->op == G_REDUCE) {
         const Reduction *r = &g->reductions[t->out];
         vm_reduce(g, r, &tallies[t->out], at[r->reg], m);
@@ -731,8 +834,8 @@ static int vm_run(const Plan *plan, char **bases, char *scratch, int first, int 
 
 /* --- preparing ------------------------------------------------------------------------------------ */
 
-/* Drops axes of length 1 and joins neighbours that are one stretch of memory for both sets of strides; `other`
-   may be NULL. Leaves a single empty axis if there are no items. Returns the number of axes. */
+/* Drops axes of length 1 and joins neighbours that are one stretch of memory for both sets of strides;
+   `other` may be NULL. Leaves a single empty axis if there are no items. Returns the number of axes. */
 static int vm_merge_axes(int ndim, npy_intp *shape, npy_intp *strides, npy_intp *other) {
     int d, kept = 0;
     npy_intp size = 1;
@@ -760,6 +863,46 @@ static int vm_merge_axes(int ndim, npy_intp *shape, npy_intp *strides, npy_intp 
     return 1;
 }
 
+/* How many operands an operation has that is one C expression; 0 for the others. */
+static int vm_arity(int op) {
+#define VM_ONE(name, value) case name: return 1;
+#define VM_TWO(name, value) case name: return 2;
+    switch (op) {
+    VM_ARITHMETIC(VM_ONE, VM_TWO)
+    default: return 0;
+    }
+#undef VM_ONE
+#undef VM_TWO
+}
+
+/* Chooses the form of each instruction from `i` to `stop` - 1: the first, and what follows a result that is
+   not one expression, find nothing in `last`. */
+static void vm_choose_forms(ScalarIns *i, const ScalarIns *stop) {
+    npy_intp before = -1;   /* the operand that `last` holds */
+    for (; i < stop; i++) {
+        int arity = vm_arity(i->op);
+        if (i->op == S_SELECT)
+            i++;
+        else if (arity >= 1 && before == (npy_intp)i->a)
+            i->op += VM_LAST_A;
+        else if (arity == 2 && before == (npy_intp)i->b)
+            i->op += VM_LAST_B;
+        before = arity ? (npy_intp)i->out : -1;
+    }
+}
+
+/* The second instruction of a pair keeps its op, which nothing reads. */
+static void vm_choose_pairs(ScalarIns *i, const ScalarIns *stop) {
+    for (; i + 1 < stop; i++) {
+        int op1 = i->op % S_OPS, op2 = i[1].op % S_OPS;
+        if (VM_COMMON(op1) && VM_COMMON(op2)) {
+            i->op = (unsigned short)VM_PAIR(i->op - op1, op1, i[1].op - op2, op2);
+            i++;
+        } else if (op1 == S_SELECT)
+            i++;
+    }
+}
+
 static void vm_prepare_registers(Group *g) {
     Register *r;
     int k;
@@ -770,7 +913,8 @@ static void vm_prepare_registers(Group *g) {
     }
 }
 
-/* Returns the scratch memory that the group needs: pointers of the registers, tallies of the reductions, blocks. */
+/* Returns the scratch memory that the group needs: pointers of the registers, tallies of the reductions,
+   blocks. */
 static npy_intp vm_prepare_group(Group *g) {
     int k, j;
     GroupIns *t;
@@ -790,6 +934,9 @@ static npy_intp vm_prepare_group(Group *g) {
         s = &g->strided[k];
         s->ndim = vm_merge_axes(s->ndim, s->shape, s->strides, NULL);
     }
+    for (k = 0; k < g->nreductions; k++)
+        if (g->reductions[k].kind == REDUCE_LEADING && g->reductions[k].inner == 1)
+            g->reductions[k].kind = REDUCE_ALL; /* as NumPy does, whose sum is pairwise then */
     g->spacing = (g->block * g->width + 63) & ~(npy_intp)63;
     g->blocks_at = g->nreg * (npy_intp)sizeof(char *) + g->nreductions * (npy_intp)sizeof(Tally);
     g->blocks_at = (g->blocks_at + 63) & ~(npy_intp)63;
@@ -802,7 +949,10 @@ static void vm_prepare(Plan *plan) {
     plan->scratch_bytes = 0;
     for (k = 0; k < plan->nsteps; k++) {
         int index = plan->steps[k].index;
-        if (plan->steps[k].kind == STEP_GROUP) {
+        if (plan->steps[k].kind == STEP_SCALARS) {
+            vm_choose_forms(plan->scalars + index, plan->scalars + plan->steps[k].stop);
+            vm_choose_pairs(plan->scalars + index, plan->scalars + plan->steps[k].stop);
+        } else if (plan->steps[k].kind == STEP_GROUP) {
             bytes = vm_prepare_group(&plan->groups[index]);
             if (bytes > plan->scratch_bytes)
                 plan->scratch_bytes = bytes;
