@@ -339,8 +339,31 @@ cdef object composite_vectorcall(object callable_, PyObject *const *args, size_t
         total += PyTuple_GET_SIZE(<object>kwnames)
     for i in range(total):
         if holds_box(<object>args[i]):
+            refuse_masked(args, total)
             return PyObject_Vectorcall(c.python, args, nargsf, kwnames)
     return PyObject_Vectorcall(c.fun, args, nargsf, kwnames)
+
+
+cdef int refuse_masked(PyObject *const *args, Py_ssize_t n) except -1:
+    """Masked arrays and matrices among the arguments, which would be taken for arrays."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        look_for_masked(<object>args[i])
+    return 0
+
+
+cdef int look_for_masked(object v) except -1:
+    if cnp.PyArray_Check(v):
+        if not cnp.PyArray_CheckExact(v):
+            hooks["plain_array"](v)
+    elif type(v) is list or type(v) is tuple:
+        Py_EnterRecursiveCall(" in a list or tuple that holds itself, or is nested too deep")
+        try:
+            for item in v:
+                look_for_masked(item)
+        finally:
+            Py_LeaveRecursiveCall()
+    return 0
 
 
 # --- the call ------------------------------------------------------------------------------
@@ -407,6 +430,8 @@ cdef object call_general(Primitive p, PyObject *const *args, Py_ssize_t n, PyObj
     cdef object packed, v
     cdef bint odd = p.is_ufunc and n != p.nin
     for v in plain:
+        if type(v) is list or type(v) is tuple:
+            look_for_masked(v)
         odd = odd or type(v) is list or type(v) is tuple and holds_box(v)
     if kwnames != NULL:
         for i in range(PyTuple_GET_SIZE(<object>kwnames)):
