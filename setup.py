@@ -42,8 +42,8 @@ CORE = Extension(
         ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
         ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
     ],
-    extra_compile_args=["-O2", "-fno-strict-aliasing"],
-    depends=["src/loops.h", "src/memory.h"],
+    extra_compile_args=["-O2", "-fno-strict-aliasing", "-ffp-contract=off"],
+    depends=["src/loops.h", "src/memory.h", "src/vm.h"],
 )
 DIRECTIVES = {}
 

@@ -20,6 +20,9 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``tree.pxi``        containers: leaves and structure
 ``trace.pxi``       reverse, forward and recording traces; what the operators call
 ``record.pxi``      recordings: functions as lists of primitive calls
+``vm.pxi``          the replay machine: tables of a program, and a run of it
+``plan.pxi``        from a recording to a program: simplify, classify, schedule, lay out
+``emit.pxi``        the program's tables
 ``debug.pxi``       debug mode
 ==================  ==========================================================================
 
@@ -39,10 +42,12 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_New
 from libc.limits cimport INT_MAX, UINT_MAX
 from libc.math cimport INFINITY, NAN, fabs, pow, sqrt
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import numpy as np
+from bisect import bisect
 from functools import update_wrapper
+from heapq import heappop, heappush
 from math import prod as math_prod
 from operator import getitem as operator_getitem, index as operator_index
 from types import MethodType
@@ -91,6 +96,8 @@ cdef type np_float64 = np.float64, np_generic = np.generic, np_float32 = np.floa
 cdef object np_dtype = np.dtype, np_asarray = np.asarray, np_array = np.array, np_zeros = np.zeros
 cdef object DTYPE_FLOAT64 = np.dtype(np.float64)
 cdef object np_add = np.add, np_ufunc = np.ufunc
+cdef object np_maximum = np.maximum, np_minimum = np.minimum, np_multiply = np.multiply
+cdef object np_empty = np.empty, np_uint8 = np.uint8
 cdef object np_unravel_index = np.unravel_index
 cdef object np_bool = np.bool_, np_complexfloating = np.complexfloating, np_complex128 = np.complex128
 
@@ -105,6 +112,8 @@ cdef class Trace
 cdef class Tape
 cdef class Box
 cdef class Primitive
+cdef class Spot
+cdef class PythonStep
 
 include "loops.pxi"
 include "machine.pxi"
@@ -122,6 +131,9 @@ include "kernels.pxi"
 include "indexing.pxi"
 include "fit.pxi"
 include "runs.pxi"
+include "vm.pxi"
+include "plan.pxi"
+include "emit.pxi"
 
 
 cdef int offer_vectorcall(type which, Py_ssize_t offset) except -1:

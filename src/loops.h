@@ -69,8 +69,33 @@ typedef struct {
     double re, im;
 } select_pair;
 
+/* Casts, with the same convention. */
+#define CAST_LOOP(NAME, FROM, TO, VALUE)                                                    \
+    static void NAME(char **args, const npy_intp *dims, const npy_intp *steps, void *data) { \
+        char *a = args[0], *out = args[1];                                                  \
+        npy_intp i, n = dims[0];                                                            \
+        (void)data;                                                                         \
+        for (i = 0; i < n; i++) {                                                           \
+            FROM x = *(FROM *)a;                                                            \
+            *(TO *)out = (VALUE);                                                           \
+            a += steps[0];                                                                  \
+            out += steps[1];                                                                \
+        }                                                                                   \
+    }
+
+CAST_LOOP(cast_f_d, npy_float, npy_double, (npy_double)x)
+CAST_LOOP(cast_d_f, npy_double, npy_float, (npy_float)x)
+CAST_LOOP(cast_b_d, npy_bool, npy_double, x ? 1.0 : 0.0)
+CAST_LOOP(cast_d_b, npy_double, npy_bool, x != 0.0)
+
 SELECT_LOOP(select_4, npy_float)
 SELECT_LOOP(select_8, npy_double)
 SELECT_LOOP(select_16, select_pair)
+
+static inline select_pair complex_of(double x) {
+    select_pair p = {x, 0.0};
+    return p;
+}
+CAST_LOOP(cast_d_D, npy_double, select_pair, complex_of(x))
 
 #endif

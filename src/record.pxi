@@ -30,9 +30,14 @@ cdef class Node:
     cdef readonly object outcome
     # The planner's own: see plan.pxi.
     cdef object same                # the node or constant that stands for this one, or None
-    cdef int uses, waiting, step, last, group_register
-    cdef bint wanted, planned
-    cdef object place
+    cdef bint wanted, kept, scalar, stored, in_place, in_scalars, seeded
+    cdef int category, op, uses, waiting, barrier, step, object_number, group_register
+    cdef Py_ssize_t address, item, inner
+    cdef double initial
+    cdef LoopRef loop
+    cdef bytes codes
+    cdef tuple shape                # of a group's node: the shape that the group runs over
+    cdef Spot spot, part
 
     def __repr__(self):
         kind = ("input", "call", "guard", "check")[self.kind]
@@ -45,6 +50,7 @@ cdef class Node:
 
 cdef Node add_node(Trace t, int kind, Primitive p, tuple args, dict kwargs, Meta meta):
     cdef Node n = Node.__new__(Node)
+    n.group_register = -1
     n.kind = kind
     n.prim = p
     n.args = args
@@ -302,6 +308,7 @@ cdef class Recording:
     """
     cdef readonly list nodes, results, updates, escapes
     cdef readonly Py_ssize_t size
+    cdef bint planned
 
     @property
     def guards(self):

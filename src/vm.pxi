@@ -1,0 +1,476 @@
+# The driver of the replay machine: the C structures of `vm.h`, their tables, and a run with its Python steps.
+
+cdef extern from "vm.h":
+    ctypedef struct Place:
+        cnp.npy_intp offset
+        int base
+    enum ScalarOp:
+        S_MOVE, S_ADD, S_SUB, S_MUL, S_DIV, S_NEG, S_ABS, S_SQRT, S_SQUARE, S_RECIPROCAL, S_POW
+        S_LT, S_LE, S_GT, S_GE, S_EQ, S_NE, S_AND, S_OR, S_NOT
+        S_SELECT, S_CALL1, S_CALL2, S_LOAD, S_STORE, S_GUARD, S_NONE
+    ctypedef struct ScalarIns:
+        unsigned short op, k
+        unsigned int a, b, out
+    ctypedef void (*VmLoop)(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    ctypedef struct VmCall:
+        VmLoop fn
+        void *data
+    enum RegisterKind:
+        R_SCRATCH, R_STREAM, R_SCALAR
+    ctypedef struct Register:
+        int kind, width, block
+        Place at
+    ctypedef struct Strided:
+        int reg, ndim
+        Place at
+        cnp.npy_intp *shape
+        cnp.npy_intp *strides
+    enum ReduceKind:
+        REDUCE_ALL, REDUCE_LEADING, REDUCE_TRAILING
+    ctypedef struct Reduction:
+        int kind, seeded, reg
+        VmCall loop
+        cnp.npy_intp inner
+        Place out
+        int width
+        double initial[2]
+    enum GroupOp:
+        G_LOOP, G_GATHER, G_SCATTER, G_REDUCE
+    ctypedef struct GroupIns:
+        int op, nin
+        int r[4]
+        int out
+        VmCall loop
+    ctypedef struct Group:
+        cnp.npy_intp n, block
+        int nreg, nins, nscratch, width
+        Register *regs
+        GroupIns *ins
+        Strided *strided
+        Reduction *reductions
+        int nstrided, nreductions
+    ctypedef struct Product:
+        char ta, tb
+        int single, m, n, k, lda, ldb, ldc
+        double alpha, beta
+        Place a, b, c
+    enum:
+        MAX_CALL_ARGS
+    ctypedef struct LoopCall:
+        VmCall loop
+        int nargs
+        Place args[8]
+        cnp.npy_intp dims[8]
+        cnp.npy_intp steps[24]
+    ctypedef struct Copy:
+        Place source "from"
+        Place to
+        int width, ndim
+        cnp.npy_intp *shape
+        cnp.npy_intp *from_strides
+        cnp.npy_intp *to_strides
+    ctypedef struct Clear:
+        Place at
+        cnp.npy_intp bytes
+    ctypedef struct BytesGuard:
+        Place at
+        int bytes, guard
+        char expected[32]
+    enum StepKind:
+        STEP_SCALARS, STEP_GROUP, STEP_PRODUCT, STEP_CALL, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
+    ctypedef struct Step:
+        int kind, index, stop
+    ctypedef struct VmPlan "Plan":
+        Step *steps
+        ScalarIns *scalars
+        VmCall *calls
+        Group *groups
+        Product *products
+        LoopCall *loops
+        Copy *copies
+        Clear *clears
+        BytesGuard *guards
+        int nsteps
+        cnp.npy_intp scratch_bytes
+    ctypedef void (*Gemm)(char *, char *, int *, int *, int *, void *, void *, int *, void *, int *, void *,
+                          void *, int *) noexcept nogil
+    Gemm vm_dgemm, vm_sgemm
+    enum VmStop:
+        VM_DONE, VM_GUARD, VM_PYTHON
+    void vm_prepare(VmPlan *plan) noexcept nogil
+    int vm_run(const VmPlan *plan, char **bases, char *scratch, int first, int last, int *where) noexcept nogil
+
+cdef extern from "loops.h":
+    void cast_f_d(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    void cast_d_f(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    void cast_d_D(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    void cast_b_d(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    void cast_d_b(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+
+cdef enum:
+    ALIGNMENT = 64
+
+
+cdef void *room_for(void *table, int count, int *capacity, size_t item) except NULL:
+    """The table with room for one more item."""
+    cdef int more
+    cdef void *new
+    if count < capacity[0]:
+        return table
+    more = capacity[0] * 2 + 8
+    new = PyMem_Realloc(table, more * item)
+    if new == NULL:
+        raise MemoryError("a program of %d instructions" % count)
+    capacity[0] = more
+    return new
+
+
+@cython.final
+cdef class Memory:
+    """A block of aligned memory that arrays may look at."""
+    cdef char *data
+    cdef void *block
+
+    def __dealloc__(self):
+        PyMem_Free(self.block)
+
+
+cdef Memory new_memory(Py_ssize_t nbytes):
+    cdef Memory m = Memory.__new__(Memory)
+    m.block = PyMem_Malloc(nbytes + ALIGNMENT)
+    if m.block == NULL:
+        raise MemoryError("%d bytes for a replay" % nbytes)
+    m.data = <char *>((<size_t>m.block + ALIGNMENT - 1) & ~<size_t>(ALIGNMENT - 1))
+    return m
+
+
+@cython.final
+cdef class Frame:
+    """What one run of a program has for itself: arena, scratch, base pointers, objects of Python steps."""
+    cdef Memory arena, scratch
+    cdef char **bases
+    cdef list owners            # by base: the object that keeps the memory alive
+    cdef list objects           # results of Python steps that are no arrays
+
+    def __dealloc__(self):
+        PyMem_Free(self.bases)
+
+
+cdef enum ResultKind:
+    RESULT_OUTPUT       # a fresh array, which the program filled
+    RESULT_SCALAR       # a register
+    RESULT_INPUT        # an argument itself
+    RESULT_CONSTANT
+    RESULT_COPY         # a copy of some memory of the program
+    RESULT_OBJECT       # what a Python step returned
+    RESULT_SAME         # the same object as an earlier result
+
+
+@cython.final
+cdef class Result:
+    """Where a result of the function is when the steps are done."""
+    cdef int kind
+    cdef int index              # output, input, object or earlier result; register address of a scalar
+    cdef bint weak, truth
+    cdef object value
+    cdef Spot spot
+
+
+@cython.final
+cdef class ReplayProgram:
+    """A recording as a program for the replay machine.
+
+    It is immutable once planned: each run has a `Frame` of its own, so that any number of threads may run it.
+    """
+    cdef VmPlan plan
+    cdef int capacity[9]
+    cdef int nscalars, ncalls, ngroups, nproducts, nloops, ncopies, nclears, nguards
+    cdef readonly Py_ssize_t size       # number of inputs
+    cdef readonly Py_ssize_t arena_bytes
+    cdef int nbases
+    cdef list inputs            # by input: the register address of a scalar, or -1
+    cdef list constants         # arrays, by base from `size` + 1 on
+    cdef list outputs           # Spots, by base behind those
+    cdef list results           # Result
+    cdef list registers         # (address, bytes) of constant registers
+    cdef list python            # by Python step: PythonStep
+    cdef int nobjects
+    cdef list frames            # unused ones
+    cdef readonly double cost   # a rough number of nanoseconds
+    cdef readonly dict summary
+    cdef list updates
+
+    def __cinit__(self):
+        self.frames = []
+        self.python = []
+        self.constants = []
+        self.outputs = []
+        self.results = []
+        self.registers = []
+        self.inputs = []
+        self.updates = []
+
+    def __init__(self, Recording recording):
+        plan_recording(self, recording)
+
+    def __dealloc__(self):
+        cdef int i, j
+        for i in range(self.ngroups):
+            for j in range(self.plan.groups[i].nstrided):
+                PyMem_Free(self.plan.groups[i].strided[j].shape)
+                PyMem_Free(self.plan.groups[i].strided[j].strides)
+            PyMem_Free(self.plan.groups[i].regs)
+            PyMem_Free(self.plan.groups[i].ins)
+            PyMem_Free(self.plan.groups[i].strided)
+            PyMem_Free(self.plan.groups[i].reductions)
+        for i in range(self.ncopies):
+            PyMem_Free(self.plan.copies[i].shape)
+            PyMem_Free(self.plan.copies[i].from_strides)
+            PyMem_Free(self.plan.copies[i].to_strides)
+        PyMem_Free(self.plan.steps)
+        PyMem_Free(self.plan.scalars)
+        PyMem_Free(self.plan.calls)
+        PyMem_Free(self.plan.groups)
+        PyMem_Free(self.plan.products)
+        PyMem_Free(self.plan.loops)
+        PyMem_Free(self.plan.copies)
+        PyMem_Free(self.plan.clears)
+        PyMem_Free(self.plan.guards)
+
+    # --- building ---------------------------------------------------------------------------
+
+    cdef int add_step(self, int kind, int index, int stop) except -1:
+        self.plan.steps = <Step *>room_for(self.plan.steps, self.plan.nsteps, &self.capacity[0], sizeof(Step))
+        self.plan.steps[self.plan.nsteps].kind = kind
+        self.plan.steps[self.plan.nsteps].index = index
+        self.plan.steps[self.plan.nsteps].stop = stop
+        self.plan.nsteps += 1
+        return 0
+
+    cdef ScalarIns *add_scalar(self, int op, int k, unsigned int a, unsigned int b, unsigned int out) except NULL:
+        """One more scalar instruction, in the step that the last one belongs to if nothing came between."""
+        cdef ScalarIns *i
+        cdef Step *last = &self.plan.steps[self.plan.nsteps - 1]
+        self.plan.scalars = <ScalarIns *>room_for(self.plan.scalars, self.nscalars, &self.capacity[1],
+                                                  sizeof(ScalarIns))
+        i = &self.plan.scalars[self.nscalars]
+        i.op = op
+        i.k = k
+        i.a = a
+        i.b = b
+        i.out = out
+        self.nscalars += 1
+        if self.plan.nsteps == 0 or last.kind != STEP_SCALARS:
+            self.add_step(STEP_SCALARS, self.nscalars - 1, self.nscalars)
+        else:
+            last.stop = self.nscalars
+        return i
+
+    cdef int loop_number(self, LoopRef loop) except -1:
+        """The number of a loop in the table of scalar calls."""
+        cdef int k
+        for k in range(self.ncalls):
+            if self.plan.calls[k].fn == <VmLoop>loop.fn and self.plan.calls[k].data == loop.data:
+                return k
+        if self.ncalls > 65535:
+            raise OverflowError("a program calls at most 65536 different scalar functions")
+        self.plan.calls = <VmCall *>room_for(self.plan.calls, self.ncalls, &self.capacity[2], sizeof(VmCall))
+        self.plan.calls[self.ncalls].fn = <VmLoop>loop.fn
+        self.plan.calls[self.ncalls].data = loop.data
+        self.ncalls += 1
+        return self.ncalls - 1
+
+    cdef Group *add_group(self, cnp.npy_intp n) except NULL:
+        cdef Group *g
+        self.plan.groups = <Group *>room_for(self.plan.groups, self.ngroups, &self.capacity[3], sizeof(Group))
+        g = &self.plan.groups[self.ngroups]
+        memset(g, 0, sizeof(Group))
+        g.n = n
+        self.ngroups += 1
+        self.add_step(STEP_GROUP, self.ngroups - 1, 0)
+        return g
+
+    cdef LoopCall *add_call(self) except NULL:
+        self.plan.loops = <LoopCall *>room_for(self.plan.loops, self.nloops, &self.capacity[4], sizeof(LoopCall))
+        memset(&self.plan.loops[self.nloops], 0, sizeof(LoopCall))
+        self.nloops += 1
+        self.add_step(STEP_CALL, self.nloops - 1, 0)
+        return &self.plan.loops[self.nloops - 1]
+
+    cdef Copy *add_copy(self, int ndim) except NULL:
+        cdef Copy *c
+        cdef size_t bytes = max(ndim, 1) * sizeof(cnp.npy_intp)
+        self.plan.copies = <Copy *>room_for(self.plan.copies, self.ncopies, &self.capacity[5], sizeof(Copy))
+        c = &self.plan.copies[self.ncopies]
+        memset(c, 0, sizeof(Copy))
+        self.ncopies += 1
+        c.ndim = ndim
+        c.shape = <cnp.npy_intp *>PyMem_Malloc(bytes)
+        c.from_strides = <cnp.npy_intp *>PyMem_Malloc(bytes)
+        c.to_strides = <cnp.npy_intp *>PyMem_Malloc(bytes)
+        if c.shape == NULL or c.from_strides == NULL or c.to_strides == NULL:
+            raise MemoryError("a copy")
+        self.add_step(STEP_COPY, self.ncopies - 1, 0)
+        return c
+
+    cdef int add_clear(self, Place at, Py_ssize_t nbytes) except -1:
+        self.plan.clears = <Clear *>room_for(self.plan.clears, self.nclears, &self.capacity[6], sizeof(Clear))
+        self.plan.clears[self.nclears].at = at
+        self.plan.clears[self.nclears].bytes = nbytes
+        self.nclears += 1
+        return self.add_step(STEP_CLEAR, self.nclears - 1, 0)
+
+    cdef int add_truth_guard(self, Place at, bint outcome, int guard) except -1:
+        """A guard on a truth value of one byte."""
+        self.plan.guards = <BytesGuard *>room_for(self.plan.guards, self.nguards, &self.capacity[7],
+                                                  sizeof(BytesGuard))
+        memset(&self.plan.guards[self.nguards], 0, sizeof(BytesGuard))
+        self.plan.guards[self.nguards].at = at
+        self.plan.guards[self.nguards].bytes = 1
+        self.plan.guards[self.nguards].guard = guard
+        self.plan.guards[self.nguards].expected[0] = outcome
+        self.nguards += 1
+        return self.add_step(STEP_GUARD, self.nguards - 1, 0)
+
+    cdef Product *add_product(self) except NULL:
+        self.plan.products = <Product *>room_for(self.plan.products, self.nproducts, &self.capacity[8],
+                                                 sizeof(Product))
+        memset(&self.plan.products[self.nproducts], 0, sizeof(Product))
+        self.nproducts += 1
+        self.add_step(STEP_PRODUCT, self.nproducts - 1, 0)
+        return &self.plan.products[self.nproducts - 1]
+
+    # --- running ------------------------------------------------------------------------------
+
+    def run(self, list leaves):
+        """The results for these inputs, or the number of the guard that failed."""
+        cdef int flags = 0
+        cdef tuple packed = tuple(leaves)
+        if len(packed) != self.size:
+            raise ValueError("%d inputs for a program of %d" % (len(packed), self.size))
+        return self.run_leaves((<PyTupleObject *>packed).ob_item, len(packed), &flags)
+
+    cdef Frame take_frame(self):
+        cdef Frame f
+        cdef Py_ssize_t i
+        if self.frames:
+            return <Frame>self.frames.pop()
+        f = Frame.__new__(Frame)
+        f.arena = new_memory(self.arena_bytes)
+        f.scratch = new_memory(self.plan.scratch_bytes)
+        f.bases = <char **>PyMem_Calloc(self.nbases, sizeof(char *))
+        if f.bases == NULL:
+            raise MemoryError("bases of a replay")
+        f.bases[0] = f.arena.data
+        f.owners = [None] * self.nbases
+        f.owners[0] = f.arena
+        for i in range(len(self.constants)):
+            f.bases[1 + self.size + i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>self.constants[i])
+            f.owners[1 + self.size + i] = self.constants[i]
+        f.objects = [None] * self.nobjects
+        for address, data in self.registers:
+            memcpy(f.arena.data + <Py_ssize_t>address * 8, <const char *><bytes>data, len(<bytes>data))
+        return f
+
+    cdef object run_leaves(self, PyObject **leaves, Py_ssize_t n, int *flags):
+        cdef Frame f = self.take_frame()
+        cdef Py_ssize_t i
+        cdef object leaf, out
+        cdef cnp.ndarray a
+        cdef Spot spot
+        cdef int first_output = 1 + <int>self.size + <int>PyList_GET_SIZE(self.constants), stopped, where = 0
+        cdef int start = 0
+        for i in range(n):
+            leaf = <object>leaves[i]
+            if cnp.PyArray_Check(leaf):
+                f.bases[1 + i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>leaf)
+                out = <object>PyList_GET_ITEM(self.inputs, i)
+                if <Py_ssize_t>out >= 0:
+                    (<double *>f.arena.data)[<Py_ssize_t>out] = (<double *>f.bases[1 + i])[0]
+            else:
+                (<double *>f.arena.data)[<Py_ssize_t><object>PyList_GET_ITEM(self.inputs, i)] = leaf
+            Py_INCREF(leaf)
+            set_item_of(f.owners, 1 + i, leaf)
+        for i in range(PyList_GET_SIZE(self.outputs)):
+            spot = <Spot><object>PyList_GET_ITEM(self.outputs, i)
+            a = spot.fresh()
+            f.bases[first_output + i] = <char *>cnp.PyArray_DATA(a)
+            Py_INCREF(a)
+            set_item_of(f.owners, first_output + i, a)
+        fp_clear()
+        while True:
+            if self.cost > 20000:
+                with nogil:
+                    stopped = vm_run(&self.plan, f.bases, f.scratch.data, start, self.plan.nsteps, &where)
+            else:
+                stopped = vm_run(&self.plan, f.bases, f.scratch.data, start, self.plan.nsteps, &where)
+            if stopped == VM_DONE:
+                break
+            if stopped == VM_PYTHON:
+                where = self.python_step(f, where, &start)
+                if where < 0:
+                    continue
+            self.give_back(f)
+            return where
+        flags[0] = fp_flags()
+        out = self.collect(f)
+        self.give_back(f)
+        return out
+
+    cdef int give_back(self, Frame f) except -1:
+        cdef Py_ssize_t i
+        for i in range(self.size):
+            Py_INCREF(None)
+            set_item_of(f.owners, 1 + i, None)
+        for i in range(self.nbases - PyList_GET_SIZE(self.outputs), self.nbases):
+            Py_INCREF(None)
+            set_item_of(f.owners, i, None)
+        for i in range(self.nobjects):
+            f.objects[i] = None
+        self.frames.append(f)
+        return 0
+
+    cdef object collect(self, Frame f):
+        cdef Py_ssize_t i, n = PyList_GET_SIZE(self.results)
+        cdef list out = []
+        cdef Result r
+        cdef object value
+        cdef double d
+        for i in range(n):
+            r = <Result><object>PyList_GET_ITEM(self.results, i)
+            if r.kind == RESULT_OUTPUT:
+                value = <object>PyList_GET_ITEM(f.owners, r.index)
+            elif r.kind == RESULT_SCALAR:
+                d = (<double *>f.arena.data)[r.index]
+                value = np_bool(d != 0.0) if r.truth else d if r.weak else float64(d)
+            elif r.kind == RESULT_INPUT:
+                value = <object>PyList_GET_ITEM(f.owners, 1 + r.index)
+            elif r.kind == RESULT_SAME:
+                value = out[r.index]
+            elif r.kind == RESULT_OBJECT:
+                value = f.objects[r.index]
+            elif r.kind == RESULT_CONSTANT:
+                value = r.value.copy() if cnp.PyArray_Check(r.value) else r.value
+            else:
+                value = r.spot.array(f).copy()
+                if not r.spot.shape:
+                    value = value[()]
+            out.append(value)
+        for i, spot in self.updates:
+            f.owners[1 + i][...] = (<Spot>spot).array(f)
+        return out
+
+    cdef int python_step(self, Frame f, int where, int *start) except -2:
+        """Does the Python step at `where`. Returns -1, with `start` behind it, or the number of a failed guard."""
+        cdef PythonStep s = <PythonStep>self.python[self.plan.steps[where].index]
+        cdef int guard
+        start[0] = where + 1
+        guard = s.run(f)
+        return guard
+
+
+cdef inline void set_item_of(list items, Py_ssize_t i, object item) noexcept:
+    """Puts an item, of which the caller gives a reference away, in place of the old one."""
+    cdef PyObject *old = PyList_GET_ITEM(items, i)
+    PyList_SET_ITEM(items, i, item)
+    Py_DECREF(<object>old)
