@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from . import numpy as _namespace  # noqa: F401  (fills the registry)
-from ._core import Primitive, registry
+from ._core import Primitive, is_box, registry
 
 __all__ = ["Row", "primitives"]
 
@@ -32,7 +32,8 @@ class Row:
     ----------
     name : str
     fun : callable
-        The plain function, NumPy's for instance.
+        The plain function, NumPy's for instance; for one that writes into its first argument, such as
+        ``np.put``, a function that returns an updated copy of that argument. The same goes for `handler`.
     handler : Primitive or callable
         What stands in for it where a traced value is among the arguments.
     kind : {"elementwise", "call", "maker", "composite", "constant", "none"}
@@ -42,6 +43,9 @@ class Row:
     def __init__(self, fun, handler):
         self.fun = fun
         self.handler = handler
+        self._examples = getattr(handler, "examples", ())
+        if getattr(handler, "in_place", False):
+            self.fun, self.handler = _updated(fun), _updated(handler)
         self.name = handler.name
         self.kind = handler.kind if isinstance(handler, Primitive) else "composite"
 
@@ -69,9 +73,7 @@ class Row:
         """
         if self.kind == "elementwise" or (self.kind == "constant" and isinstance(self.fun, np.ufunc)):
             return self._elementwise_samples(dtype, seed)
-        return [
-            example(Draw(dtype, seed, i)) for i, example in enumerate(getattr(self.handler, "examples", ()))
-        ]
+        return [example(Draw(dtype, seed, i)) for i, example in enumerate(self._examples)]
 
     def _elementwise_samples(self, dtype, seed):
         n = self.handler.nin
@@ -84,6 +86,18 @@ class Row:
                 args[0] = args[0].real > 0
             calls.append((tuple(args), {}))
         return calls
+
+
+def _updated(fun):
+    """A function that writes into its first argument, as one that returns what it writes."""
+
+    def call(destination, *args, **kwargs):
+        traced = next((v for v in (destination, *args, *kwargs.values()) if is_box(v)), None)
+        out = np.array(destination) if traced is None else np.array(destination, like=traced)
+        fun(out, *args, **kwargs)
+        return out
+
+    return call
 
 
 class Draw:

@@ -436,7 +436,15 @@ def _repeated(values, size):
     return values if values.size == size else anp.resize(values, size)
 
 
-@composite(np.put)
+@composite(
+    np.put,
+    examples=(
+        lambda x: call(x(3, 4), [0, 5, -1], x(3)),
+        lambda x: call(x(3, 4), [1, 14, 2, 7], x(2), mode="wrap"),
+        lambda x: call(x(4), 2, x()),
+    ),
+    in_place=True,
+)
 def put(a, ind, v, mode="raise"):
     _destination("put", a, "use np.where or build the array with np.stack or np.concatenate")
     flat = np.ravel(np.take(np.arange(a.size), value_of(ind), mode=mode))
@@ -444,7 +452,15 @@ def put(a, ind, v, mode="raise"):
         a[np.unravel_index(flat, a.shape)] = _repeated(v, flat.size)
 
 
-@composite(np.put_along_axis)
+@composite(
+    np.put_along_axis,
+    examples=(
+        lambda x: call(x(3, 4), np.array([[1], [0], [3]]), x(3, 1), 1),
+        lambda x: call(x(3, 4), np.array([[2, 0, 1, 1]]), x(), 0),
+        lambda x: call(x(2, 3), np.array([5, 0]), x(2), None),
+    ),
+    in_place=True,
+)
 def put_along_axis(arr, indices, values, axis):
     _destination("put_along_axis", arr, "use np.where or build the array with np.stack or np.concatenate")
     if axis is None:
@@ -453,7 +469,14 @@ def put_along_axis(arr, indices, values, axis):
         arr[_along(arr, indices, axis)] = values
 
 
-@composite(np.place)
+@composite(
+    np.place,
+    examples=(
+        lambda x: call(x(3, 4), np.arange(12).reshape(3, 4) % 3 == 0, x(4)),
+        lambda x: call(x(5), np.arange(5) != 2, x(3)),
+    ),
+    in_place=True,
+)
 def place(arr, mask, vals):
     _destination("place", arr, "use np.where(mask, vals, arr)")
     mask = np.asarray(value_of(mask), dtype=bool).reshape(arr.shape)
@@ -461,14 +484,29 @@ def place(arr, mask, vals):
         arr[mask] = _repeated(vals, np.count_nonzero(mask))
 
 
-@composite(np.putmask)
+@composite(
+    np.putmask,
+    examples=(
+        lambda x: call(x(3, 4), np.arange(12).reshape(3, 4) % 3 == 0, x(3, 4)),
+        lambda x: call(x(5), np.arange(5) != 2, x(2)),
+    ),
+    in_place=True,
+)
 def putmask(a, mask, values):
     _destination("putmask", a, "use np.where(mask, values, a)")
     mask = np.asarray(value_of(mask), dtype=bool).reshape(a.shape)
     a[mask] = anp.reshape(_repeated(values, a.size), a.shape)[mask]
 
 
-@composite(np.copyto)
+@composite(
+    np.copyto,
+    examples=(
+        lambda x: call(x(3, 4), x(4)),
+        lambda x: call(x(3, 4), x(3, 1), where=np.arange(4) != 1),
+        lambda x: call(x(3), x(), casting="no"),
+    ),
+    in_place=True,
+)
 def copyto(dst, src, casting="same_kind", where=True):
     _destination("copyto", dst, "use the source itself, np.where(where, src, dst) or np.full_like")
     src = anp.asarray(src)
@@ -479,7 +517,15 @@ def copyto(dst, src, casting="same_kind", where=True):
     dst[...] = src if where is True else anp.where(where, src, dst)
 
 
-@composite(np.fill_diagonal)
+@composite(
+    np.fill_diagonal,
+    examples=(
+        lambda x: call(x(3, 4), x()),
+        lambda x: call(x(7, 3), x(2), wrap=True),
+        lambda x: call(x(3, 3, 3), x(3)),
+    ),
+    in_place=True,
+)
 def fill_diagonal(a, val, wrap=False):
     _destination("fill_diagonal", a, "use np.where(np.eye(n, dtype=bool), val, a)")
     if a.ndim < 2:
