@@ -5,8 +5,8 @@ cdef enum:
     LONGEST_BLOCK = 2048
 
 
-cdef int plan_recording(ReplayProgram program, Recording r) except -1:
-    """Plans and emits; a recording is planned once."""
+cdef int plan_recording(ReplayProgram program, Recording r, frozenset seeds) except -1:
+    """Plans and emits; a recording is planned once. What depends on the inputs `seeds` is done last."""
     cdef Planner e = Planner.__new__(Planner)
     cdef Node n
     cdef object a
@@ -40,14 +40,25 @@ cdef int plan_recording(ReplayProgram program, Recording r) except -1:
             elif cnp.PyArray_CheckExact(a):
                 const_spot(program, e.bases, <cnp.ndarray>a)
     for n in e.nodes:
+        # Zeros are added to in place: each run of the body needs new ones.
+        n.late = n.kind == INPUT_NODE and n.number in seeds or bool(seeds) and n.prim is P_ZEROS
+        for a in n.args:
+            n.late = n.late or type(a) is Node and (<Node>a).late
         e.classify(n)
         if n.category == K_INPUT and not n.scalar:
             input_spot(n)
     e.schedule()
     e.lay_out()
     emit_inputs(e)
-    for unit in e.units:
-        emit_unit(e, <list>unit)
+    for k in range(len(e.units)):
+        e.in_body = k >= e.body_unit
+        if k == e.body_unit:
+            program.body = program.plan.nsteps
+            # The step before is closed: the body begins with one of its own.
+            program.split = True
+        emit_unit(e, <list>e.units[k])
+    if e.body_unit >= len(e.units):
+        program.body = program.plan.nsteps
     finish(e)
     return 0
 
@@ -123,6 +134,9 @@ cdef int release(Planner e, object a) except -1:
         return 0
     n = <Node>a
     n.uses -= 1
+    # The body may run again: what it reads of the steps before stays.
+    if e.in_body and not n.late:
+        return 0
     if n.uses == 0 and n.scalar and not n.kept and not n.in_place and n.kind == CALL_NODE:
         e.free_registers.append(n.address)
     return 0
@@ -174,7 +188,10 @@ cdef Place register_place(Py_ssize_t address) noexcept:
 # --- units ------------------------------------------------------------------------------------------------
 
 cdef int emit_unit(Planner e, list unit) except -1:
-    cdef Node n = <Node>unit[0]
+    cdef Node n
+    if not unit:
+        return 0
+    n = <Node>unit[0]
     if n.category == K_ELEMENTWISE or n.category == K_REDUCTION or n.category == K_UPDATE:
         return emit_group(e, unit)
     for n in unit:

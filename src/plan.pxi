@@ -560,8 +560,11 @@ cdef class Planner:
     cdef dict bases             # of array constants, by id
     cdef list consumers         # by node: list of nodes
     cdef list units             # lists of nodes
-    cdef list ready, after      # heap of numbers; nodes that wait for the current group
+    cdef list ready             # heap of numbers
     cdef dict pending           # group shape -> heap of numbers
+    cdef list late              # nodes that depend on seeds, while there are others
+    cdef Py_ssize_t body_unit   # the first unit that depends on seeds
+    cdef bint in_body
     cdef dict guard_numbers     # by id of a node
     cdef unsigned int scalar_base
     cdef list free_registers
@@ -656,7 +659,7 @@ cdef class Planner:
         if code == 0 or code == b"?":
             return False
         # In place where nobody else reads the old value.
-        if x.uses == 1 and not x.kept and self.spot_of(x).buffer.base == 0 and x.category != K_VIEW \
+        if x.uses == 1 and not x.kept and x.late == n.late and self.spot_of(x).buffer.base == 0 and x.category != K_VIEW \
                 and x.category != K_INPUT:
             n.spot = x.spot
             n.in_place = True
@@ -791,9 +794,21 @@ cdef class Planner:
         self.units = []
         self.ready = []
         self.pending = {}
+        self.late = []
         for n in self.nodes:
             if n.waiting == 0:
                 self.route(n)
+        self.do_ready()
+        self.body_unit = len(self.units)
+        self.in_body = True
+        for n in self.late:
+            self.route(n)
+        if self.late:
+            self.units.append([])       # scalars of the body do not join those before it
+            self.do_ready()
+        return 0
+
+    cdef int do_ready(self) except -1:
         while self.ready or self.pending:
             if self.ready:
                 self.do_single(<Node>self.nodes[heappop(self.ready)])
@@ -805,6 +820,9 @@ cdef class Planner:
         return self.pending[key][0]
 
     cdef int route(self, Node n) except -1:
+        if n.late and not self.in_body:
+            self.late.append(n)
+            return 0
         if n.category == K_ELEMENTWISE or n.category == K_REDUCTION or n.category == K_UPDATE:
             if n.shape not in self.pending:
                 self.pending[n.shape] = []
@@ -820,7 +838,8 @@ cdef class Planner:
         if n.category == K_VIEW or n.category == K_INPUT:
             n.step = <int>len(self.units)
         else:
-            if not scalar or not self.units or not (<Node>self.units[len(self.units) - 1][0]).in_scalars:
+            last = self.units[len(self.units) - 1] if self.units else None
+            if not scalar or not last or not (<Node>last[0]).in_scalars:
                 self.units.append([])
             n.in_scalars = scalar
             self.units[len(self.units) - 1].append(n)
@@ -846,7 +865,7 @@ cdef class Planner:
                 if n.category != K_ELEMENTWISE or c.category == K_UPDATE and c.args[0] is n:
                     c.barrier = unit + 1
                 if c.waiting == 0:
-                    if c.barrier != unit + 1 and c.shape == shape and (
+                    if c.barrier != unit + 1 and c.shape == shape and c.late == n.late and (
                             c.category == K_ELEMENTWISE or c.category == K_REDUCTION or c.category == K_UPDATE):
                         heappush(heap, c.number)
                     else:
@@ -891,7 +910,9 @@ cdef class Planner:
                 self.use(n.spot.buffer, n.step, n.kept)
             for a in n.args:
                 if type(a) is Node and (<Node>a).spot is not None:
-                    self.use((<Node>a).spot.buffer, n.step, n.kept and n.category == K_PICK)
+                    # What the body reads of the steps before it must still be there when it runs again.
+                    self.use((<Node>a).spot.buffer, n.step, n.kept and n.category == K_PICK
+                             or n.late and not (<Node>a).late)
                     if n.category == K_PICK:
                         n.spot = (<Node>a).spot
         self.bind_outputs()

@@ -30,7 +30,7 @@ cdef class Node:
     cdef readonly object outcome
     # The planner's own: see plan.pxi.
     cdef object same                # the node or constant that stands for this one, or None
-    cdef bint wanted, kept, scalar, stored, in_place, in_scalars, seeded
+    cdef bint wanted, kept, scalar, stored, in_place, in_scalars, seeded, late
     cdef int category, op, uses, waiting, barrier, step, object_number, group_register
     cdef Py_ssize_t address, item, inner
     cdef double initial

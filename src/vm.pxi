@@ -188,6 +188,8 @@ cdef class ReplayProgram:
     cdef readonly Py_ssize_t size       # number of inputs
     cdef readonly Py_ssize_t arena_bytes
     cdef int nbases
+    cdef bint split             # while building: the next scalar instruction begins a step
+    cdef int body               # the first step that depends on a seed
     cdef list inputs            # by input: the register address of a scalar, or -1
     cdef list constants         # arrays, by base from `size` + 1 on
     cdef list outputs           # Spots, by base behind those
@@ -210,8 +212,9 @@ cdef class ReplayProgram:
         self.inputs = []
         self.updates = []
 
-    def __init__(self, Recording recording):
-        plan_recording(self, recording)
+    def __init__(self, Recording recording, seeds=()):
+        """Plans a recording; inputs whose numbers are in `seeds` may be varied by `run_seeds`."""
+        plan_recording(self, recording, frozenset(seeds))
 
     def __dealloc__(self):
         cdef int i, j
@@ -260,7 +263,8 @@ cdef class ReplayProgram:
         i.b = b
         i.out = out
         self.nscalars += 1
-        if self.plan.nsteps == 0 or last.kind != STEP_SCALARS:
+        if self.plan.nsteps == 0 or last.kind != STEP_SCALARS or self.split:
+            self.split = False
             self.add_step(STEP_SCALARS, self.nscalars - 1, self.nscalars)
         else:
             last.stop = self.nscalars
@@ -373,49 +377,224 @@ cdef class ReplayProgram:
         return f
 
     cdef object run_leaves(self, PyObject **leaves, Py_ssize_t n, int *flags):
+        """A run: a list of results, or the number of the guard that failed; `flags` are floating-point flags."""
         cdef Frame f = self.take_frame()
         cdef Py_ssize_t i
-        cdef object leaf, out
-        cdef cnp.ndarray a
-        cdef Spot spot
-        cdef int first_output = 1 + <int>self.size + <int>PyList_GET_SIZE(self.constants), stopped, where = 0
-        cdef int start = 0
-        for i in range(n):
-            leaf = <object>leaves[i]
-            if cnp.PyArray_Check(leaf):
-                f.bases[1 + i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>leaf)
-                out = <object>PyList_GET_ITEM(self.inputs, i)
-                if <Py_ssize_t>out >= 0:
-                    (<double *>f.arena.data)[<Py_ssize_t>out] = (<double *>f.bases[1 + i])[0]
-            else:
-                (<double *>f.arena.data)[<Py_ssize_t><object>PyList_GET_ITEM(self.inputs, i)] = leaf
-            Py_INCREF(leaf)
-            set_item_of(f.owners, 1 + i, leaf)
-        for i in range(PyList_GET_SIZE(self.outputs)):
-            spot = <Spot><object>PyList_GET_ITEM(self.outputs, i)
-            a = spot.fresh()
-            f.bases[first_output + i] = <char *>cnp.PyArray_DATA(a)
-            Py_INCREF(a)
-            set_item_of(f.owners, first_output + i, a)
-        fp_clear()
+        cdef int guard
+        cdef object out
+        try:
+            for i in range(n):
+                self.set_input(f, i, <object>leaves[i])
+            for i in range(PyList_GET_SIZE(self.outputs)):
+                self.set_output(f, i, (<Spot><object>PyList_GET_ITEM(self.outputs, i)).fresh())
+            fp_clear()
+            guard = self.run_steps(f, 0, self.plan.nsteps)
+            flags[0] = fp_flags()
+            out = self.collect(f) if guard < 0 else guard
+        finally:
+            self.give_back(f)
+        return out
+
+    cdef inline int set_input(self, Frame f, Py_ssize_t i, object leaf) except -1:
+        cdef object address = <object>PyList_GET_ITEM(self.inputs, i)
+        cdef Py_ssize_t at = address
+        if cnp.PyArray_Check(leaf):
+            f.bases[1 + i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>leaf)
+            if at >= 0:
+                (<double *>f.arena.data)[at] = (<double *>f.bases[1 + i])[0]
+        elif at >= 0:
+            (<double *>f.arena.data)[at] = leaf
+        else:
+            # A scalar of another type: its bytes are read like those of an array.
+            leaf = np_asarray(leaf)
+            f.bases[1 + i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>leaf)
+        Py_INCREF(leaf)
+        set_item_of(f.owners, 1 + i, leaf)
+        return 0
+
+    cdef inline int set_output(self, Frame f, Py_ssize_t i, cnp.ndarray a) except -1:
+        cdef Py_ssize_t base = 1 + self.size + PyList_GET_SIZE(self.constants) + i
+        f.bases[base] = <char *>cnp.PyArray_DATA(a)
+        Py_INCREF(a)
+        set_item_of(f.owners, base, a)
+        return 0
+
+    cdef int run_steps(self, Frame f, int start, int stop) except -2:
+        """Runs some steps; returns -1, or the number of the guard that failed."""
+        cdef int stopped, where = 0
         while True:
             if self.cost > 20000:
                 with nogil:
-                    stopped = vm_run(&self.plan, f.bases, f.scratch.data, start, self.plan.nsteps, &where)
+                    stopped = vm_run(&self.plan, f.bases, f.scratch.data, start, stop, &where)
             else:
-                stopped = vm_run(&self.plan, f.bases, f.scratch.data, start, self.plan.nsteps, &where)
+                stopped = vm_run(&self.plan, f.bases, f.scratch.data, start, stop, &where)
             if stopped == VM_DONE:
-                break
-            if stopped == VM_PYTHON:
-                where = self.python_step(f, where, &start)
-                if where < 0:
-                    continue
+                return -1
+            if stopped == VM_GUARD:
+                return where
+            start = where + 1
+            where = (<PythonStep>self.python[self.plan.steps[where].index]).run(f)
+            if where >= 0:
+                return where
+
+    # --- many runs at once ------------------------------------------------------------------
+
+    def run_seeds(self, list leaves, dict seeds):
+        """Runs the program once for each row of the seeds; what does not depend on them is computed once.
+
+        Parameters
+        ----------
+        leaves : list
+            The inputs; those of the seeds are ignored.
+        seeds : dict
+            By input number: a C-contiguous array of the input's dtype with one more axis, the first.
+
+        Returns
+        -------
+        list or int
+            The results, each with one more axis; or the number of the guard that failed.
+        """
+        cdef Frame f = self.take_frame()
+        cdef Py_ssize_t i, k, n = 0
+        cdef list rows, stacked = None
+        cdef int guard
+        cdef cnp.ndarray a
+        try:
+            for i in range(len(leaves)):
+                if i in seeds:
+                    n = len(seeds[i])
+                    self.set_input(f, i, seeds[i][0] if n else leaves[i])
+                else:
+                    self.set_input(f, i, leaves[i])
+            for i in range(PyList_GET_SIZE(self.outputs)):
+                self.set_output(f, i, (<Spot>self.outputs[i]).fresh())
+            guard = self.run_steps(f, 0, self.body)
+            if guard >= 0:
+                return guard
+            for k in range(n):
+                if not k & 63:
+                    PyErr_CheckSignals()
+                for i in seeds:
+                    self.set_input(f, i, seeds[i][k])
+                if stacked is not None:
+                    self.aim_outputs(f, stacked, k)
+                guard = self.run_steps(f, self.body, self.plan.nsteps)
+                if guard >= 0:
+                    return guard
+                rows = self.collect(f)
+                if stacked is None:
+                    stacked = []
+                    for row in rows:
+                        stacked.append(np_empty((n, *np_shape(row)), np_asarray(row).dtype))
+                for i in range(len(rows)):
+                    # Rows that the program wrote to their place already are not copied.
+                    if k == 0 or (<Result>self.results[i]).kind != RESULT_OUTPUT:
+                        stacked[i][k] = rows[i]
+            return stacked if stacked is not None else []
+        finally:
             self.give_back(f)
-            return where
-        flags[0] = fp_flags()
-        out = self.collect(f)
-        self.give_back(f)
-        return out
+
+    cdef int aim_outputs(self, Frame f, list stacked, Py_ssize_t k) except -1:
+        """Results that the program writes itself go to row `k` of their stacks."""
+        cdef Py_ssize_t i, first = 1 + self.size + PyList_GET_SIZE(self.constants)
+        cdef Result r
+        for i in range(PyList_GET_SIZE(self.results)):
+            r = <Result>self.results[i]
+            if r.kind == RESULT_OUTPUT:
+                self.set_output(f, r.index - first, (<cnp.ndarray>stacked[i])[k])
+        return 0
+
+    def run_loop(self, list leaves, Py_ssize_t n, list carry, slices=(), traces=()):
+        """Runs the program `n` times, some results becoming inputs of the next run.
+
+        Parameters
+        ----------
+        leaves : list
+            The inputs of the first run. They are not changed.
+        n : int
+            The number of runs.
+        carry : list of (int, int)
+            Numbers of an input and of the result, of the same shape and dtype, that it becomes.
+        slices : list of (int, ndarray, ndarray)
+            An input that in run `k` is as many rows of an array as it has, from row ``starts[k % len(starts)]`` on:
+            the input's number, the C-contiguous array, and `starts`, an int64 array.
+        traces : list of int
+            Numbers of results, float64 scalars, whose values in all runs are returned.
+
+        Returns
+        -------
+        done : int
+            Runs that were done: less than `n` where a guard failed in the next one.
+        leaves : list
+            The inputs of the next run.
+        traced : list of ndarray
+            Of length `done`.
+        """
+        cdef Frame f = self.take_frame()
+        cdef Py_ssize_t i, j, k = 0
+        cdef list current = list(leaves), traced = [np_empty(n) for _ in traces], out, moves = []
+        cdef int guard = -1, raised = 0
+        cdef cnp.ndarray array, starts
+        cdef Result r
+        for i, array, starts in slices:
+            if starts.dtype != np_int64 or not array.flags.c_contiguous:
+                raise TypeError("run_loop: starts must be int64 and the sliced array C-contiguous")
+        try:
+            for i, j in carry:
+                if cnp.PyArray_Check(current[i]):
+                    current[i] = np_array(current[i], order="C")
+            for i in range(len(leaves)):
+                self.set_input(f, i, current[i])
+            for i in range(PyList_GET_SIZE(self.outputs)):
+                self.set_output(f, i, (<Spot>self.outputs[i]).fresh())
+            fp_clear()
+            while k < n:
+                if not k & 255:
+                    PyErr_CheckSignals()
+                for i, array, starts in slices:
+                    j = (<long long *>cnp.PyArray_DATA(starts))[k % cnp.PyArray_SIZE(starts)]
+                    f.bases[1 + i] = <char *>cnp.PyArray_DATA(array) + j * cnp.PyArray_STRIDES(array)[0]
+                guard = self.run_steps(f, 0, self.plan.nsteps)
+                if guard >= 0:
+                    break
+                for i in range(len(traced)):
+                    r = <Result>self.results[<Py_ssize_t>traces[i]]
+                    (<double *>cnp.PyArray_DATA(<cnp.ndarray>traced[i]))[k] = (<double *>f.arena.data)[r.index]
+                self.carry_on(f, carry, current)
+                k += 1
+            if guard >= 0:
+                traced = [t[:k] for t in traced]
+            for i, j in carry:
+                if not cnp.PyArray_Check(current[i]):
+                    current[i] = float64((<double *>f.arena.data)[<Py_ssize_t>self.inputs[i]])
+            raised = fp_flags()
+        finally:
+            self.give_back(f)
+        if raised:
+            give_errors("replay", raised)
+        return k, current, traced
+
+    cdef int carry_on(self, Frame f, list carry, list current) except -1:
+        """Results become inputs: arrays change places with the inputs, so that nothing is copied."""
+        cdef Py_ssize_t i, j, first = 1 + self.size + PyList_GET_SIZE(self.constants)
+        cdef Result r
+        cdef object new
+        cdef list values = None
+        for i, j in carry:
+            r = <Result>self.results[j]
+            if r.kind == RESULT_SCALAR and <Py_ssize_t>self.inputs[i] >= 0:
+                (<double *>f.arena.data)[<Py_ssize_t>self.inputs[i]] = (<double *>f.arena.data)[r.index]
+            elif r.kind == RESULT_OUTPUT:
+                new = f.owners[r.index]
+                self.set_output(f, r.index - first, <cnp.ndarray>current[i])
+                current[i] = new
+                self.set_input(f, i, new)
+            else:
+                if values is None:
+                    values = self.collect(f)
+                current[i] = np_array(values[j], order="C") if cnp.PyArray_Check(values[j]) else values[j]
+                self.set_input(f, i, current[i])
+        return 0
 
     cdef int give_back(self, Frame f) except -1:
         cdef Py_ssize_t i
@@ -459,14 +638,6 @@ cdef class ReplayProgram:
         for i, spot in self.updates:
             f.owners[1 + i][...] = (<Spot>spot).array(f)
         return out
-
-    cdef int python_step(self, Frame f, int where, int *start) except -2:
-        """Does the Python step at `where`. Returns -1, with `start` behind it, or the number of a failed guard."""
-        cdef PythonStep s = <PythonStep>self.python[self.plan.steps[where].index]
-        cdef int guard
-        start[0] = where + 1
-        guard = s.run(f)
-        return guard
 
 
 cdef inline void set_item_of(list items, Py_ssize_t i, object item) noexcept:
