@@ -17,9 +17,13 @@ cdef enum NodeKind:
 
 
 @cython.final
+@cython.no_gc
 @cython.freelist(4096)
 cdef class Node:
-    """One step of a recording, and the value that it stands for."""
+    """One step of a recording, and the value that it stands for.
+
+    Like boxes, nodes are not seen by the cyclic collector one by one: there may be millions.
+    """
     cdef readonly int kind
     cdef readonly int number        # in the recording
     cdef readonly bint weak         # a Python float: takes part in promotion as one
@@ -145,17 +149,36 @@ cdef object record_scalars(Primitive p, Trace t, object x, object y, double a, d
     if y is None:
         operands = (operand_of(t, x),)
     else:
-        operands = (operand_of(t, x if type(x) is Box else a), operand_of(t, y if type(y) is Box else b))
+        # A float stays the object that it is: the planner knows a literal by it.
+        operands = (operand_of(t, x if type(x) is Box or type(x) is float else a),
+                    operand_of(t, y if type(y) is Box or type(y) is float else b))
     n = add_node(t, CALL_NODE, p, operands, None, META_FLOAT64)
     n.weak = weak
     return new_scalar(t, n.number, value, weak)
 
 
+cdef inline bint float_of(object v, Trace t, double *to) noexcept:
+    """The double behind a float or a float64 scalar, plain or of this recording."""
+    if type(v) is Box:
+        to[0] = (<Box>v).d
+        return (<Box>v).kind == SCALAR and (<Box>v).trace is t
+    if type(v) is float or type(v) is np_float64:
+        to[0] = PyFloat_AS_DOUBLE(v)
+        return True
+    return False
+
+
 cdef object record_direct(Primitive p, Trace t, PyObject *const *args, Py_ssize_t n):
     """A call of a registered primitive with positional arguments: boxes of the trace and plain values."""
-    cdef list given = [], values = []
+    cdef list given, values
     cdef Py_ssize_t i
     cdef object v, ans
+    cdef double a = 0.0, b = 0.0
+    if t.replay and n == p.nin and n <= 2 and p.scalar_ready() and float_of(<object>args[0], t, &a) \
+            and (n == 1 or float_of(<object>args[1], t, &b)):
+        return record_scalars(p, t, <object>args[0], <object>args[1] if n == 2 else None, a, b, False, False)
+    given = []
+    values = []
     for i in range(n):
         v = <object>args[i]
         given.append(v)
