@@ -23,6 +23,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``vm.pxi``          the replay machine: tables of a program, and a run of it
 ``plan.pxi``        from a recording to a program: simplify, classify, schedule, lay out
 ``emit.pxi``        the program's tables
+``compiled.pxi``    compiled functions: how a call finds its program
 ``debug.pxi``       debug mode
 ==================  ==========================================================================
 
@@ -276,3 +277,6 @@ P_SUM.kernel = KERNEL_SUM
 P_MEAN.kernel = KERNEL_MEAN
 P_MATMUL.kernel = KERNEL_MATMUL
 P_DOT.kernel = KERNEL_DOT
+
+
+include "compiled.pxi"

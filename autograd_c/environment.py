@@ -1,0 +1,298 @@
+"""What a function reads besides its arguments, for the replay of compiled functions.
+
+A program that was recorded is valid as long as the function would read the same. `Environment` walks from a
+function through closure cells, globals, default arguments, bound objects and the functions that it calls, and
+lists every place where it found something, with what it found. Before each replay the compiled core looks at all
+those places again (`reads`): they must hold the identical objects, or equal numbers.
+
+Of an array the place counts, not what is in it: programs read arrays where they are. Where a recording holds
+something that may have been *computed* from an array, the array's bytes are compared as well (see
+`autograd_c.replay`).
+
+What is not walked: the standard library, NumPy, SciPy and other installed packages, attributes that the code
+does not name, sets, and the inside of objects that keep their state in C.
+"""
+
+import functools
+import os
+import random
+import sys
+import types
+
+import numpy as np
+
+from ._core import Compiled, Primitive
+
+__all__ = ["Environment", "owner", "same_bytes"]
+
+_NUMBERS = (bool, int, float, complex, np.generic)
+_CLOSED = {"numpy", "scipy", "autograd_c", "builtins", "autograd"} | set(sys.stdlib_module_names) - {"__main__"}
+# Deeper nesting is not followed.
+_DEEPEST = 12
+
+
+def owner(array):
+    """The array at the end of the chain of bases: arrays of one owner share memory."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def same_bytes(a, b):
+    """Tell whether two arrays of one shape and dtype hold the same bits."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+@functools.cache
+def _is_installed(top):
+    """Whether a top-level module comes from a folder of installed packages."""
+    path = getattr(sys.modules.get(top), "__file__", None) or ""
+    return any(part in ("site-packages", "dist-packages") for part in path.split(os.sep))
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_and_literals(code):
+    """Names that a code object and those inside it use, and the numbers written in it."""
+    names, literals = set(code.co_names), set()
+    pending = list(code.co_consts)
+    while pending:
+        item = pending.pop()
+        if isinstance(item, types.CodeType):
+            inner_names, inner_literals = _names_and_literals(item)
+            names |= inner_names
+            literals |= inner_literals
+        elif isinstance(item, (tuple, frozenset)):
+            pending.extend(item)
+        elif isinstance(item, (int, float, complex)):
+            literals.add(item)
+    return frozenset(names), frozenset(literals)
+
+
+class Environment:
+    """The environment of a function at this moment.
+
+    Parameters
+    ----------
+    fun : callable
+    values : iterable
+        Further objects that calls depend on: static arguments.
+
+    Attributes
+    ----------
+    reads : list of tuple
+        For `_core.Version`: ``(kind, where, name, number, what)``.
+    labels : list of str
+        What each of `reads` is, for messages.
+    arrays : list of (str, ndarray)
+    owners : dict
+        From the id of the owner of each array's memory to the array.
+    numbers : set
+        Numbers found, and those written in the code.
+    objects : dict
+        From the id of each object found to the object.
+    generators : list
+        Sources of random numbers.
+    """
+
+    def __init__(self, fun, values=()):
+        self._root = getattr(fun, "__module__", None)
+        self.names = set()
+        self.numbers = set()
+        while True:
+            # An attribute counts when some code names it, and code is found on the way.
+            known = len(self.names)
+            self.reads, self.labels, self.arrays, self.generators = [], [], [], []
+            self.objects = {}
+            self._visit(fun, getattr(fun, "__name__", "the function"), 0)
+            for value in values:
+                self._visit(value, "a static argument", 0)
+            if len(self.names) == known:
+                break
+        self.owners = {id(owner(array)): array for _, array in self.arrays}
+
+    def random_state(self):
+        """The states of the sources of random numbers that the function may draw from."""
+        states = [np.random.get_state(legacy=False), random.getstate()]
+        for generator in self.generators:
+            bits = getattr(generator, "bit_generator", None) or getattr(generator, "_bit_generator", None)
+            states.append(bits.state if bits is not None else generator.getstate())
+        return repr(states) if len(states) > 2 else _digest(states)
+
+    # ------------------------------------------------------------ places
+
+    def _read(self, kind, where, name, number, what, label):
+        self.reads.append((kind, where, name, number, what))
+        self.labels.append(label)
+
+    def _item(self, mapping, name, label, depth):
+        self._read("item", mapping, name, 0, mapping[name], label)
+        self._visit(mapping[name], label, depth)
+
+    # ------------------------------------------------------------ walking
+
+    def _visit(self, value, label, depth):
+        if value is None or isinstance(value, (str, bytes)):
+            return
+        if isinstance(value, _NUMBERS):
+            self.numbers.add(value)
+            return
+        if id(value) in self.objects or depth > _DEEPEST:
+            return
+        self.objects[id(value)] = value
+        for kind, visit in _VISITS:
+            if isinstance(value, kind):
+                return visit(self, value, label, depth + 1)
+        if hasattr(value, "__wrapped__"):  # functools.cache, a decorator's object, ...
+            self._visit(value.__wrapped__, label, depth + 1)
+        self._object(value, label, depth + 1)
+
+    def _array(self, array, label, depth):
+        self._read("array", array, None, 0, array.view(np.ndarray), label)
+        if not array.dtype.hasobject:
+            self.arrays.append((label, array))
+
+    def _list(self, items, label, depth):
+        self._read("size", items, None, len(items), None, label)
+        for place, item in enumerate(items):
+            self._read("place", items, None, place, item, f"{label}[{place}]")
+            self._visit(item, f"{label}[{place}]", depth)
+
+    def _tuple(self, items, label, depth):
+        for place, item in enumerate(items):
+            self._visit(item, f"{label}[{place}]", depth)
+
+    def _dict(self, mapping, label, depth):
+        self._read("count", mapping, None, len(mapping), None, label)
+        for key in list(mapping):
+            self._item(mapping, key, f"{label}[{key!r}]", depth)
+
+    def _code(self, code):
+        names, literals = _names_and_literals(code)
+        self.names |= names
+        self.numbers |= literals
+        return names
+
+    def _function(self, fun, label, depth):
+        if self._closed(fun.__module__):
+            # One of ours, for example a function that an operator made: it may hold users' functions.
+            if fun.__closure__ is None or (fun.__module__ or "").partition(".")[0] != "autograd_c":
+                return
+            names = ()
+        else:
+            names = self._code(fun.__code__)
+        for name in sorted(names):
+            if name in fun.__globals__:
+                self._item(fun.__globals__, name, name, depth)
+        for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
+            try:
+                value = cell.cell_contents
+            except ValueError:  # not bound yet
+                continue
+            self._read("cell", cell, None, 0, value, name)
+            self._visit(value, name, depth)
+        self._visit(fun.__defaults__, f"the defaults of {label}", depth)
+        self._visit(fun.__kwdefaults__, f"the defaults of {label}", depth)
+        if hasattr(fun, "__wrapped__"):
+            self._visit(fun.__wrapped__, label, depth)
+
+    def _method(self, method, label, depth):
+        self._visit(method.__func__, label, depth)
+        self._visit(method.__self__, "self", depth)
+
+    def _partial(self, partial, label, depth):
+        self._visit(partial.func, label, depth)
+        self._tuple(partial.args, f"{label}.args", depth)
+        self._dict(partial.keywords, f"{label}.keywords", depth)
+
+    def _compiled(self, fun, label, depth):
+        self._visit(fun.fun, label, depth)
+
+    def _module(self, module, label, depth):
+        if not self._closed(module.__name__):
+            for name in sorted(self.names & vars(module).keys()):
+                self._item(vars(module), name, f"{label}.{name}", depth)
+
+    def _class(self, cls, label, depth):
+        for base in cls.__mro__[:-1]:
+            if not self._closed(base.__module__):
+                for name, value in list(vars(base).items()):
+                    if name in self.names or name[:2] == "__":
+                        self._of_class(cls, name, value, f"{label}.{name}", depth)
+
+    def _of_class(self, cls, name, value, label, depth):
+        if isinstance(value, property):
+            value = value.fget
+        if isinstance(value, (staticmethod, classmethod)):
+            value = value.__func__
+        if isinstance(value, types.FunctionType) or name in self.names:
+            found = _lookup(cls, name)
+            if found is not None:
+                self._read("type", cls, name, 0, found, label)
+            self._visit(value, label, depth)
+
+    def _object(self, value, label, depth):
+        cls = type(value)
+        own = getattr(value, "__dict__", None)
+        own = own if isinstance(own, dict) else {}
+        if self._closed(cls.__module__) and cls.__module__ != "types":
+            # One of our operators' functions, or an object of a library: what it holds is looked at, its code not.
+            for name in sorted(own):
+                if name[0] != "_" or name in ("__wrapped__", "_options"):
+                    self._item(own, name, f"{label}.{name}", depth)
+            return
+        self._visit(cls, cls.__name__, depth)
+        for name in sorted(self.names):
+            if name in own:
+                self._item(own, name, f"{label}.{name}", depth)
+                continue
+            found = _lookup(cls, name)
+            if isinstance(found, types.MemberDescriptorType) and hasattr(value, name):
+                self._read("slot", value, name, 0, getattr(value, name), f"{label}.{name}")
+                self._visit(getattr(value, name), f"{label}.{name}", depth)
+            elif found is not None and own:
+                self._read("absent", own, name, 0, None, f"{label}.{name}")
+
+    def _generator(self, generator, label, depth):
+        self.generators.append(generator)
+
+    def _nothing(self, value, label, depth):
+        pass
+
+    def _closed(self, module):
+        """Whether code of this module is taken as it is: it belongs to a library."""
+        if module is None or module == self._root:
+            return module is None
+        top = module.partition(".")[0]
+        if top in _CLOSED:
+            return True
+        return _is_installed(top) and top != (self._root or "").partition(".")[0]
+
+
+def _lookup(cls, name):
+    for base in cls.__mro__:
+        if name in vars(base):
+            return vars(base)[name]
+    return None
+
+
+def _digest(states):
+    numpys, pythons = states
+    state = numpys["state"]
+    key = state["key"].tobytes() if "key" in state else repr(state)
+    return key, state.get("pos"), numpys.get("has_gauss"), hash(pythons)
+
+
+_VISITS = [
+    (np.ndarray, Environment._array),
+    (list, Environment._list),
+    (tuple, Environment._tuple),
+    (dict, Environment._dict),
+    (types.FunctionType, Environment._function),
+    (types.MethodType, Environment._method),
+    (functools.partial, Environment._partial),
+    (Compiled, Environment._compiled),
+    (Primitive, Environment._nothing),
+    (types.ModuleType, Environment._module),
+    (type, Environment._class),
+    ((np.random.Generator, np.random.RandomState, random.Random), Environment._generator),
+]

@@ -1,0 +1,795 @@
+"""Compiled functions: recorded at their first calls, replayed without Python after.
+
+`compile` makes a `Compiled`. Calls that were seen before find their program in the compiled core
+(`src/compiled.pxi`); this module decides about all others. For each *signature* (structure, shapes and dtypes of
+the arguments, values of the static ones)::
+
+    call 1   run the function under a recording trace; its result is this call's
+    call 2   the same again; where both recordings are the same, make the program
+    call 3   replay
+
+Two recordings, since what a recording takes for a constant may be a random number or a counter: constants that
+differ show it, and the function is called as it is from then on, with one `ReplayWarning`. So is one that takes a
+value out of the trace. A guard that fails during a replay leads to another program of the signature, or to a
+recording of that *branch*, again twice.
+
+A recording is tied to a *version* of the environment (`autograd_c.environment`). Arrays of the environment are
+read where they are, so updates in place are seen. But a number or an array that plain NumPy computed from them
+inside the function is a constant of the program. Where a recording holds constants that may come from an
+array, the bytes of all arrays of the environment are compared before each replay (about 0.1 ms for 1 MB); an array
+that is not an operand of the program is compared always.
+"""
+
+import inspect
+import sys
+import threading
+import types
+import warnings
+
+import numpy as np
+
+from . import _core
+from ._core import EAGERLY, MISS, Branch, Compiled, Signature, Version, hooks, is_box, record_call_of
+from .environment import Environment, owner, same_bytes
+from .tree import describe, name_of
+
+__all__ = ["Compiled", "ReplayWarning", "compile"]
+
+# Programs for former states of the environment that are kept.
+_VERSIONS = 4
+# Recordings for changes of the environment before it counts as changing with every call.
+_CHANGES = 8
+
+
+class ReplayWarning(UserWarning):
+    """A compiled function cannot be replayed, and runs at the speed of the plain function."""
+
+
+def compile(
+    fun=None, *, static_argnums=(), static_argnames=(), max_programs=64, fastmath=False, num_threads=1
+):
+    """Return a function that is recorded at its first calls and replayed, without Python, after.
+
+    Also a decorator, with or without options. Operators take a compiled function and return a compiled one:
+    ``grad(compile(f))`` is ``compile(grad(f))``.
+
+    Parameters
+    ----------
+    fun : callable
+        It takes and returns numbers, arrays and nestings of lists, tuples, named tuples and dicts of them.
+        Integers, bools, strings, None, functions and other hashable objects among the arguments are static:
+        each value has programs of its own.
+    static_argnums, static_argnames : int or str, or a sequence of them, optional
+        Positional and keyword arguments that are static as a whole.
+    max_programs : int, optional
+        Signatures of the function, and branches of a signature, that are recorded. Calls beyond it
+        run as they are, with one warning.
+    fastmath : bool, optional
+        Allow optimisations that change results in the last bits.
+    num_threads : int, optional
+        Threads for elementwise work on large arrays.
+
+    Returns
+    -------
+    Compiled
+        With the methods ``clear()``, ``explain()`` and ``cost()``.
+
+    Warns
+    -----
+    ReplayWarning
+        Once, when the function cannot be replayed; the message names the line and the cure.
+
+    Examples
+    --------
+    >>> import autograd_c.numpy as np
+    >>> from autograd_c import compile, grad
+    >>> @compile
+    ... def length(x):
+    ...     return np.sqrt(np.sum(x**2))
+    >>> for _ in range(3):
+    ...     gradient = grad(length)(np.array([3.0, 4.0]))
+    >>> gradient
+    array([0.6, 0.8])
+    """
+    options = {
+        "static_argnums": _several(static_argnums, int, "static_argnums"),
+        "static_argnames": _several(static_argnames, str, "static_argnames"),
+        "max_programs": max_programs,
+        "fastmath": bool(fastmath),
+        "num_threads": num_threads,
+    }
+    for name in ("max_programs", "num_threads"):
+        if not isinstance(options[name], int) or options[name] < 1:
+            raise ValueError(f"compile: {name} must be a positive int, got {describe(options[name])}")
+    if fun is None:
+        return lambda fun: Compiled(_plain(fun), options)
+    return Compiled(_plain(fun), options)
+
+
+def _plain(fun):
+    return fun.fun if type(fun) is Compiled else fun
+
+
+def _several(value, kind, name):
+    values = (value,) if isinstance(value, kind) else tuple(value)
+    if not all(isinstance(item, kind) for item in values):
+        raise TypeError(f"compile: {name} must hold {kind.__name__}s, got {describe(value)}")
+    return values
+
+
+def _recreated(fun, options):
+    """What a pickled compiled function is made of on arrival."""
+    return Compiled(fun, options)
+
+
+# ---------------------------------------------------------------- signatures
+
+
+class _Traced(Exception):
+    """A box is among the arguments: the call belongs to an outer trace."""
+
+
+class _Aliased(Exception):
+    """An update in place of an argument is seen in another array that the function reads: run it as it is."""
+
+
+class _Unreplayable(Exception):
+    """The function cannot be replayed; the message says why and what to do."""
+
+
+class _Notes:
+    """What the policy keeps about a signature."""
+
+    def __init__(self):
+        self.changes = 0  # recordings because the environment had changed
+        self.draws = 0  # recordings during which random numbers were drawn
+        self.failed = None  # branch and number of the guard that failed last
+        self.full = False
+        self.reason = None  # why it runs eagerly
+
+
+class _Call:
+    """The arguments of one call, taken apart.
+
+    Attributes
+    ----------
+    key : tuple
+        See `_core.Signature`.
+    leaves : list
+        The caller's own objects.
+    statics : list
+    """
+
+    def __init__(self, name, args, kwargs, is_static):
+        self.name = name
+        self.args = args
+        self.kwargs = kwargs
+        self.is_static = is_static
+        self.looks = []
+        self.leaves = []
+        self.statics = []
+        for place, value in enumerate(args):
+            self._argument(place, value, f"argument {place}")
+        for keyword, value in kwargs.items():
+            self._argument(keyword, value, f"argument {keyword!r}")
+        self.key = (len(args), tuple(kwargs), tuple(self.looks))
+
+    def _argument(self, place, value, label):
+        if self.is_static(place, len(self.args)):
+            self._static(value, label)
+        else:
+            self._look(value, label)
+
+    def _look(self, value, label):
+        kind = type(value)
+        if kind is np.ndarray:
+            self._array(value, label)
+        elif kind is float or kind is complex or isinstance(value, np.inexact):
+            self.looks.append(("leaf", kind))
+            self.leaves.append(value)
+        elif isinstance(value, (list, tuple)):
+            self.looks.append(("list" if isinstance(value, list) else "tuple", kind, len(value)))
+            for place, item in enumerate(value):
+                self._look(item, f"{label}[{place}]")
+        elif isinstance(value, dict):
+            self.looks.append(("dict", kind, tuple(value)))
+            for key, item in value.items():
+                self._look(item, f"{label}[{key!r}]")
+        elif is_box(value):
+            raise _Traced
+        elif isinstance(value, np.ndarray):
+            hooks["plain_array"](value)  # refuses masked arrays and matrices
+            self.looks.append(("other", value.dtype.str, value.shape, kind))
+            self.leaves.append(value)
+        else:
+            self._static(value, label)
+
+    def _array(self, array, label):
+        if array.dtype.kind not in "fciub":
+            raise TypeError(
+                f"{self.name}: {label} is {describe(array)}; arrays must hold numbers. Let the function read it "
+                "from its closure"
+            )
+        contiguous = array.flags.c_contiguous and array.flags.aligned
+        if array.dtype.isnative:
+            self.looks.append(("array", array.dtype.num, array.shape, contiguous))
+        else:
+            self.looks.append(("other", array.dtype.str, array.shape, contiguous))
+        self.leaves.append(array)
+
+    def _static(self, value, label):
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(
+                f"{self.name}: {label} is {describe(value)}, neither a number, an array or a container of them nor "
+                "hashable. Make it hashable (static_argnums and static_argnames name such arguments), or let the "
+                "function read it from its closure"
+            ) from None
+        # Equal numbers of different type or sign have programs of their own.
+        text = repr(value) if isinstance(value, (float, complex)) else None
+        self.looks.append(("static", type(value), value, text))
+        if _holds_box(value):
+            raise _Traced
+        self.statics.append(value)
+
+    def rebuilt(self, leaves):
+        """The arguments with other leaves."""
+        leaves = iter(leaves)
+        args = [self._refilled(place, value, leaves) for place, value in enumerate(self.args)]
+        return args, {name: self._refilled(name, value, leaves) for name, value in self.kwargs.items()}
+
+    def _refilled(self, place, value, leaves):
+        if self.is_static(place, len(self.args)):
+            return value
+        _, structure = _core.flatten(value, _is_leaf)
+        return _core.unflatten(structure, [next(leaves) for _ in range(structure.size)])
+
+
+def _is_leaf(value):
+    return type(value) in (float, complex) or isinstance(value, (np.inexact, np.ndarray))
+
+
+def _holds_box(value):
+    return isinstance(value, (tuple, frozenset)) and any(is_box(item) or _holds_box(item) for item in value)
+
+
+# ---------------------------------------------------------------- recordings
+
+
+# What a result may be besides numbers, arrays and containers: it cannot hold a traced value.
+_PLAIN = (bool, int, str, bytes, type, np.dtype, types.BuiltinFunctionType, types.ModuleType, type(None))
+
+
+class _Recorded:
+    """One recorded call: the recording, the structure of the result and how it is finished.
+
+    `finish` is None, or has an entry for each result, ``(kind, what)``:
+
+    ==========  ==================================================================================
+    "fresh"     as the program returns it
+    "argument"  the caller's object: the number of the leaf
+    "same"      the object of an earlier result: its number
+    "view"      a view of an argument or an earlier result: its entry and the calls that lead to it
+    "constant"  an object that does not depend on the arguments
+    "copy"      the same for an array that the function makes anew at each call
+    ==========  ==================================================================================
+    """
+
+    def __init__(self, fun, call, environment):
+        self.environment = environment
+        self.structure = None
+        self._allowed = {id(value) for value in call.statics} | environment.objects.keys()
+        leaves = [_normal(leaf) for leaf in call.leaves]
+        if _is_shared(leaves, environment):
+            # Each leaf is traced by itself: an update of one is not seen in the other.
+            leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
+
+        def fun_of_leaves(boxes):
+            args, kwargs = call.rebuilt(boxes)
+            return self._take_apart(fun(*args, **kwargs))
+
+        outs, self.recording = record_call_of(fun_of_leaves, leaves)
+        self.updates = [leaf for leaf, _ in self.recording.updates]
+        self._write_back(call.leaves, leaves)
+        self.outs = outs
+        self._plan(leaves)
+
+    def _take_apart(self, result):
+        leaves, self.structure = _core.flatten(result, lambda value: True)
+        for leaf in leaves:
+            self._check_result(leaf)
+        return leaves
+
+    def _check_result(self, leaf):
+        if is_box(leaf) or isinstance(leaf, (np.generic, float, complex, *_PLAIN)) or id(leaf) in self._allowed:
+            return
+        if isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject:
+            return
+        raise _Unreplayable(
+            f"it returns {describe(leaf)}, which may hold traced values; return numbers, arrays, lists, tuples "
+            "and dicts"
+        )
+
+    def _write_back(self, given, leaves):
+        """Updates in place of leaves that were copied before."""
+        if self.updates and _is_shared(given, self.environment):
+            raise _Aliased
+        for leaf in self.updates:
+            if given[leaf] is not leaves[leaf]:
+                given[leaf][...] = leaves[leaf]
+
+    def _plan(self, leaves):
+        recording, outs = self.recording, self.outs
+        nodes = {node.number: ("argument", place) for place, node in enumerate(recording.nodes[: recording.size])}
+        nodes |= {node.number: ("argument", place) for place, node in recording.updates}
+        arguments = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
+        self.finish = []
+        for place, (result, out) in enumerate(zip(recording.results, outs, strict=True)):
+            if not hasattr(result, "kind"):
+                self.finish.append(("copy" if self._is_made(result) else "constant", result))
+            elif result.number in nodes:
+                self.finish.append(nodes[result.number])
+            else:
+                self.finish.append(("fresh", None))
+                if isinstance(out, np.ndarray):
+                    others = arguments + [o for o in outs[:place] if isinstance(o, np.ndarray)]
+                    if any(np.may_share_memory(out, other) for other in others):
+                        self.finish[-1] = _view(result, nodes) or ("fresh", None)
+                nodes[result.number] = ("same", place)
+        if all(kind == "fresh" for kind, _ in self.finish):
+            self.finish = None
+
+    def _is_made(self, value):
+        return isinstance(value, np.ndarray) and id(owner(value)) not in self.environment.owners
+
+    def finished(self, outs, leaves):
+        """The leaves of the result, from those of the program and of the call."""
+        if self.finish is None:
+            return outs
+        results = []
+        for (kind, what), out in zip(self.finish, outs, strict=True):
+            results.append(out if kind == "fresh" else _finished(kind, what, leaves, results))
+        return results
+
+    def result(self, leaves):
+        """What the recorded call itself returns."""
+        return _core.unflatten(self.structure, self.finished(self.outs, leaves))
+
+    def same_as(self, other):
+        return (
+            self.structure == other.structure
+            and self.recording.same_as(other.recording)
+            and self.updates == other.updates
+        )
+
+    @property
+    def outcomes(self):
+        """The outcomes of the guards, as a key."""
+        return tuple((type(node.outcome), node.outcome) for node in self.recording.guards)
+
+
+def _finished(kind, what, leaves, results):
+    if kind == "argument":
+        return leaves[what]
+    if kind == "same":
+        return results[what]
+    if kind == "copy":
+        return what.copy()
+    if kind == "view":
+        (kind, base), calls = what
+        value = _finished(kind, base, leaves, results)
+        for prim, rest, kwargs in calls:
+            value = prim(value, *rest, **kwargs)
+        return value
+    return what
+
+
+def _view(node, nodes):
+    """How a node's value is taken as a view of another one that is at hand; None where it is none."""
+    calls = []
+    while node.number not in nodes:
+        if node.prim is None or not node.args or not hasattr(node.args[0], "kind"):
+            return None
+        if any(hasattr(arg, "kind") for arg in node.args[1:]):
+            return None
+        calls.append((node.prim, node.args[1:], node.kwargs or {}))
+        node = node.args[0]
+    return "view", (nodes[node.number], calls[::-1])
+
+
+def _normal(leaf):
+    """A leaf as recordings and programs take it: an ordinary array in the machine's byte order."""
+    if isinstance(leaf, np.ndarray):
+        if type(leaf) is not np.ndarray:
+            leaf = hooks["plain_array"](leaf)
+        if not leaf.dtype.isnative:
+            leaf = leaf.astype(leaf.dtype.newbyteorder("="))
+    return leaf
+
+
+def _contiguous(leaf):
+    return np.require(leaf, requirements=("C", "A")) if isinstance(leaf, np.ndarray) else leaf
+
+
+def _overlap(leaves):
+    """Whether two arrays among the leaves may share memory."""
+    spans = sorted(
+        np.lib.array_utils.byte_bounds(leaf) for leaf in leaves if isinstance(leaf, np.ndarray) and leaf.size
+    )
+    return any(first[1] > second[0] for first, second in zip(spans, spans[1:], strict=False))
+
+
+def _is_shared(leaves, environment):
+    """Whether an array among the leaves shares memory with another one, or with one of the environment."""
+    return _overlap(leaves) or any(
+        np.may_share_memory(leaf, array)
+        for leaf in leaves
+        if isinstance(leaf, np.ndarray)
+        for _, array in environment.arrays
+    )
+
+
+# ---------------------------------------------------------------- constants of recordings
+
+
+def _constants(recording):
+    """The constants among operands and keywords, taken out of their containers."""
+    pending = []
+    for node in recording.nodes:
+        pending.extend(node.args)
+        if node.kwargs:
+            pending.extend(node.kwargs.values())
+    pending.extend(recording.results)
+    while pending:
+        value = pending.pop()
+        if isinstance(value, (list, tuple)):
+            pending.extend(value)
+        elif isinstance(value, slice):
+            pending += [value.start, value.stop, value.step]
+        elif not hasattr(value, "kind") or isinstance(value, (np.ndarray, np.generic)):
+            yield value
+
+
+def _sizes(recording, arrays):
+    """Numbers that shapes give rise to."""
+    sizes = set(range(5))
+    shapes = [node.meta.shape for node in recording.nodes if node.meta is not None]
+    for shape in shapes + [array.shape for _, array in arrays]:
+        sizes.update(shape)
+        sizes.add(int(np.prod(shape)))
+    return sizes
+
+
+def _watched(recorded):
+    """The arrays of the environment whose bytes must stay as they are for a recording to be valid."""
+    environment, recording = recorded.environment, recorded.recording
+    if not environment.arrays:
+        return []
+    sizes = _sizes(recording, environment.arrays)
+    largest = max(sizes)
+    read, computed = set(), False
+    for value in _constants(recording):
+        if isinstance(value, np.ndarray):
+            at = id(owner(value))
+            if at in environment.owners:
+                read.add(at)
+            else:
+                computed = computed or not _is_uniform(value)
+        elif isinstance(value, (int, float, complex, np.number)):
+            computed = computed or not _is_explained(value, environment.numbers, sizes, largest)
+    return [
+        (label, array) for label, array in environment.arrays if computed or id(owner(array)) not in read
+    ]
+
+
+def _is_uniform(array):
+    """All zero or all one, as rules make them."""
+    return array.size == 0 or bool((array == array.flat[0]).all() and array.flat[0] in (0, 1))
+
+
+def _is_explained(value, numbers, sizes, largest):
+    """Whether a number is in the code or the environment, or comes from a shape."""
+    if isinstance(value, (int, np.integer)):
+        return abs(int(value)) <= largest or value in numbers
+    if value in numbers or -value in numbers or abs(value) in sizes or value in (0.5, -0.5):
+        return True
+    return value != 0 and np.isfinite(value) and any(size and value == 1.0 / size for size in sizes)
+
+
+# ---------------------------------------------------------------- the policy
+
+
+def _program_of(recording, options):
+    """The program that replays a recording."""
+    return _core.ReplayProgram(recording)
+
+
+class _Policy:
+    """What a compiled function does with calls for which it has no program."""
+
+    def __init__(self, compiled, fun, *, static_argnums, static_argnames, max_programs, fastmath, num_threads):
+        self.compiled = compiled
+        self.fun = fun
+        self.name = name_of(fun)
+        self.max_programs = max_programs
+        self.options = {"fastmath": fastmath, "num_threads": num_threads}
+        self.static_numbers = set(static_argnums)
+        self.static_names = set(static_argnames)
+        self._name_statics()
+        self.lock = threading.RLock()
+        self.recording = None  # the thread that is recording
+        self.warned = set()
+        self.clear()
+
+    def _name_statics(self):
+        """Positions and names of static arguments are those of one another."""
+        try:
+            parameters = list(inspect.signature(self.fun).parameters.values())
+        except (TypeError, ValueError):
+            return
+        by_place = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        for place in list(self.static_numbers):
+            if -len(by_place) <= place < len(by_place):
+                self.static_names.add(by_place[place])
+        self.static_numbers |= {by_place.index(name) for name in self.static_names if name in by_place}
+
+    def is_static(self, place, count):
+        if isinstance(place, str):
+            return place in self.static_names
+        return place in self.static_numbers or place - count in self.static_numbers
+
+    def clear(self):
+        self.signatures = {}
+
+    # ------------------------------------------------------------ calls
+
+    def call(self, args, kwargs, tried=None):
+        """A call that the compiled core has no program for."""
+        if self.recording == threading.get_ident():
+            return self.fun(*args, **kwargs)
+        try:
+            call = _Call(self.name, args, kwargs, self.is_static)
+            signature = self.signature(call)
+        except _Traced:
+            return self.fun(*args, **kwargs)
+        if signature is None or signature.eager:
+            return self.fun(*args, **kwargs)
+        if signature is not tried and signature.versions:
+            result = signature.replay(self.compiled, [_normal(leaf) for leaf in call.leaves])
+            if result is EAGERLY:
+                return self.fun(*args, **kwargs)
+            if result is not MISS:
+                return result
+        if signature.notes.full:  # the recordings that wait for another are not worth it
+            return self.fun(*args, **kwargs)
+        return self.record(signature, call)
+
+    def signature(self, call):
+        signature = self.signatures.get(call.key)
+        if signature is not None:
+            return signature
+        with self.lock:
+            if call.key in self.signatures:
+                return self.signatures[call.key]
+            if len(self.signatures) >= self.max_programs:
+                self.warn(
+                    f"it was called with {self.max_programs} kinds of arguments (shapes, dtypes, integers and "
+                    "other static values), and calls with others are not recorded; pass numbers that vary as "
+                    "floats or arrays, or raise max_programs"
+                )
+                return None
+            signature = self.signatures[call.key] = Signature(call.key, len(call.leaves))
+            signature.notes = _Notes()
+            self.compiled.enter(signature)
+            return signature
+
+    def reports(self, flags):
+        """Whether floating-point flags of a replay lead to a warning or an error of NumPy's."""
+        modes = np.geterr()
+        return any(
+            flags & bit and modes[name] != "ignore"
+            for bit, name in ((1, "divide"), (2, "over"), (4, "under"), (8, "invalid"))
+        )
+
+    # ------------------------------------------------------------ recording
+
+    def record(self, signature, call):
+        """Record a call; its result."""
+        if not self.lock.acquire(blocking=False):
+            return self.fun(*call.args, **call.kwargs)  # another thread records
+        try:
+            self.recording = threading.get_ident()
+            return self.recorded(signature, call)
+        except _Unreplayable as reason:
+            self.give_up(signature, str(reason))
+        except _Aliased:
+            pass
+        finally:
+            self.recording = None
+            self.lock.release()
+        return self.fun(*call.args, **call.kwargs)
+
+    def recorded(self, signature, call):
+        version, environment = self.version(signature, call)
+        copies = [array.copy() for _, array in environment.arrays]
+        state = environment.random_state()
+        try:
+            recorded = _Recorded(self.fun, call, environment)
+        except (_Unreplayable, _Aliased):
+            raise
+        except Exception as error:
+            # The function's own error is raised again here, without the trace.
+            result = self.fun(*call.args, **call.kwargs)
+            self.give_up(signature, f"it cannot be traced ({type(error).__name__}: {error})")
+            return result
+        result = recorded.result(call.leaves)
+        try:
+            self.judge(signature, version, recorded, copies, environment.random_state() != state)
+        except _Unreplayable as reason:
+            self.give_up(signature, str(reason))
+        return result
+
+    def judge(self, signature, version, recorded, copies, has_drawn):
+        """Decide what becomes of a recording."""
+        if recorded.recording.escapes:
+            what, line = recorded.recording.escapes[0]
+            raise _Unreplayable(
+                f"{what} left the trace at {line}; use the functions of autograd_c.numpy there, or pass what the "
+                "line needs as a static argument"
+            )
+        if has_drawn:
+            signature.notes.draws += 1
+            if signature.notes.draws == 3:
+                raise _Unreplayable("it draws random numbers; draw them outside and pass them as an argument")
+        elif not version.holds():
+            self.changed(signature, version)
+        elif not _hold(recorded.environment, copies):
+            self.changed(signature, version, "an array that it reads from outside")
+        else:
+            self.keep(signature, version, recorded, copies)
+
+    def version(self, signature, call):
+        """The version of the environment that holds now, made if it is new, and what was found in it."""
+        for version in signature.versions:
+            if version.holds():
+                return version, version.notes.environment
+        if signature.versions:
+            self.changed(signature, signature.versions[0])
+        environment = Environment(self.fun, call.statics)
+        version = Version(environment.reads)
+        version.notes = types.SimpleNamespace(environment=environment, pending={}, paths={})
+        signature.versions.insert(0, version)
+        del signature.versions[_VERSIONS:]
+        return version, environment
+
+    def changed(self, signature, version, label=None):
+        """The environment is not as it was when a version of it was taken."""
+        notes = signature.notes
+        notes.changes += 1
+        if label is None:
+            labels, where = version.notes.environment.labels, version.changed()
+            label = labels[where] if where < len(labels) else "an array that it reads from outside"
+        runs = sum(version.runs for version in signature.versions)
+        if notes.changes >= _CHANGES and runs < 2 * notes.changes:
+            raise _Unreplayable(f"{label} changes from call to call; pass it as an argument")
+
+    def keep(self, signature, version, recorded, copies):
+        """Keep a recording until it is confirmed by another; then make the program."""
+        pending = version.notes.pending
+        first = pending.get(recorded.outcomes)
+        if first is None or not all(map(same_bytes, first[1], copies)):
+            # The first one, or the first since an array was updated in place.
+            if len(pending) + len(version.branches) >= self.max_programs:
+                signature.notes.full = True
+                self.warn(self.too_many(signature, recorded))
+            else:
+                pending[recorded.outcomes] = recorded, copies
+        elif recorded.same_as(first[0]):
+            del pending[recorded.outcomes]
+            self.add(version, recorded)
+        else:
+            raise _Unreplayable(
+                "two calls met different constants (random numbers, the time, a counter, a file?); pass what "
+                "varies as an argument"
+            )
+
+    def add(self, version, recorded):
+        program = _program_of(recorded.recording, self.options)
+        finish = None if recorded.finish is None else recorded.finished
+        branch = Branch(
+            program, self.path(version, recorded), recorded.structure, finish, bool(recorded.updates)
+        )
+        branch.notes = recorded
+        recorded.outs = None
+        watched = {id(read[1]) for read in version.reads if read[0] == "bytes"}
+        version.extend(
+            [
+                ("bytes", array, None, 0, np.array(array, order="C"))
+                for _, array in _watched(recorded)
+                if id(array) not in watched
+            ]
+        )
+        version.add(branch)
+
+    def path(self, version, recorded):
+        """Numbers for the ways through the guards: see `_core.Branch`."""
+        paths, path = version.notes.paths, [0]
+        for outcome in recorded.outcomes:
+            path.append(paths.setdefault((path[-1], outcome), len(paths)))
+        return path
+
+    def run_careful(self, signature, version, leaves):
+        """Run a program that changes arguments in place: on copies, so that a call can be run again."""
+        if _is_shared(leaves, version.notes.environment):
+            return EAGERLY
+        updated = {place for branch in version.branches for place in branch.notes.updates}
+        given = [_contiguous(leaf) for leaf in leaves]
+        for place in updated:
+            given[place] = leaves[place].copy()
+        tried, branch = [], version.branches[0]
+        while branch is not None:
+            outs = branch.program.run(given)
+            if isinstance(outs, list):
+                break
+            tried.append(branch)
+            branch = version.other(branch, outs, tried)
+        else:
+            return MISS
+        if self.reports(getattr(branch.program, "flags", 0)):
+            return EAGERLY
+        for place in branch.notes.updates:
+            leaves[place][...] = given[place]
+        return branch.result(outs, leaves)
+
+    def reduce(self, compiled):
+        """By reference for a decorated function of a module, as Python pickles functions; else by its parts."""
+        module = sys.modules.get(self.fun.__module__) if getattr(self.fun, "__module__", None) else None
+        if module is not None and module.__name__ != "__main__":
+            found = module
+            for part in getattr(self.fun, "__qualname__", "<locals>").split("."):
+                found = getattr(found, part, None)
+            if found is compiled:
+                return self.fun.__qualname__
+        return _recreated, (self.fun, compiled.options)
+
+    # ------------------------------------------------------------ warnings
+
+    def give_up(self, signature, reason):
+        """Call the function as it is from now on."""
+        signature.eager = True
+        signature.notes.reason = reason
+        signature.versions.clear()
+        self.warn(reason)
+
+    def too_many(self, signature, recorded):
+        guards = [node for node in recorded.recording.guards if node.line]
+        failed = signature.notes.failed
+        if failed is not None:
+            branch, number = failed
+            guards = branch.notes.recording.guards[number:] or guards
+        line = guards[0].line if guards else self.name
+        return (
+            f"the decisions that it takes by traced values, such as that at {line}, have led to "
+            f"{self.max_programs} programs, and no more are recorded; use np.where instead of if, or raise "
+            "max_programs"
+        )
+
+    def warn(self, reason):
+        """Warn once for each reason."""
+        if reason in self.warned:
+            return
+        self.warned.add(reason)
+        level, frame = 1, sys._getframe(1)
+        while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "autograd_c":
+            level, frame = level + 1, frame.f_back
+        warnings.warn(f"{self.name} is not replayed: {reason}", ReplayWarning, stacklevel=level + 1)
+
+
+def _hold(environment, copies):
+    """Whether the arrays of the environment hold what they held."""
+    return all(same_bytes(array, copy) for (_, array), copy in zip(environment.arrays, copies, strict=True))
+
+
+hooks["compile_policy"] = _Policy
+hooks["describe"] = describe

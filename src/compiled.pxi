@@ -1,0 +1,661 @@
+# Compiled functions: how a call finds its program without Python.
+#
+#   Compiled          a function made by `compile`
+#     Signature       what the arguments look like: structure, shapes, dtypes, static values
+#       Version       what the function reads besides its arguments, as it was when recorded
+#         Branch      a program, one for each way through the function's guards
+#
+# This is the way of a call that has been seen before. What it does not know it hands to the policy, an object of
+# `autograd_c.replay`, which records.
+
+cdef extern from "Python.h":
+    PyObject *PyDict_GetItemWithError(object, object) except? NULL
+    bint PyDict_Next(object, Py_ssize_t *, PyObject **, PyObject **) noexcept
+    Py_ssize_t PyDict_GET_SIZE "PyDict_Size" (object) except -1
+    PyObject *PyCell_GET(object) noexcept
+    PyObject *_PyType_Lookup(object, object) noexcept
+
+cdef extern from "string.h":
+    int memcmp(const void *, const void *, size_t) noexcept nogil
+
+# --- what the arguments look like --------------------------------------------------------------------------
+
+cdef enum LookKind:
+    LOOK_ARRAY          # an ndarray: type number, shape, whether contiguous
+    LOOK_EXACT          # a scalar leaf of exactly this type
+    LOOK_STATIC         # this value
+    LOOK_LIST
+    LOOK_TUPLE
+    LOOK_DICT
+    LOOK_NONE           # only Python can tell
+
+cdef struct Look:
+    LookKind kind
+    bint contiguous
+    int number
+    Py_ssize_t size             # axes of an array, items of a container
+    PyObject *what              # type, value or tuple of keys; the signature's key holds it
+    cnp.npy_intp *dims
+
+# Leaves of most calls; more are allocated.
+cdef enum:
+    FEW = 24
+
+# Instead of a result: no program fits; this call is to be run eagerly.
+MISS = type("Miss", (), {"__slots__": (), "__repr__": lambda self: "MISS"})()
+EAGERLY = type("Eagerly", (), {"__slots__": (), "__repr__": lambda self: "EAGERLY"})()
+cdef object MISSED = MISS, RUN_EAGERLY = EAGERLY
+
+
+cdef inline bint same_number(object a, object b) except -1:
+    """Whether two objects are one, or the same plain value: of one type and equal, floats to the bit."""
+    cdef double x, y
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if PyFloat_Check(a):
+        x = PyFloat_AS_DOUBLE(a)
+        y = PyFloat_AS_DOUBLE(b)
+        return memcmp(&x, &y, sizeof(double)) == 0
+    return type(a) in (int, str, bool, bytes) and a == b
+
+
+@cython.final
+cdef class Signature:
+    """What the arguments of a call look like, and the versions that were recorded for it.
+
+    Parameters
+    ----------
+    key : tuple
+        Number of positional arguments, keyword names, and the looks of all values in order: ``("array", number,
+        shape, contiguous)``, ``("leaf", type)``, ``("static", type, value)``, ``("list" or "tuple", type, size)``,
+        ``("dict", type, keys)`` or ``("other", ...)`` for what only Python can recognise.
+    size : int
+        The number of leaves.
+    """
+    cdef readonly tuple key
+    cdef readonly Py_ssize_t size
+    cdef public bint eager              # not to be recorded, or no more
+    cdef readonly list versions         # the last used first
+    cdef public object notes            # the policy's
+    cdef Py_ssize_t nargs, total, looks_size
+    cdef tuple names
+    cdef Look *looks
+    cdef bint strided
+
+    def __cinit__(self, tuple key, Py_ssize_t size):
+        cdef Py_ssize_t i, j
+        cdef Look *k
+        cdef tuple looks
+        self.key = key
+        self.size = size
+        self.versions = []
+        self.nargs, self.names, looks = key
+        self.total = self.nargs + len(self.names)
+        self.looks_size = len(looks)
+        self.looks = <Look *>PyMem_Calloc(self.looks_size + 1, sizeof(Look))
+        if self.looks == NULL:
+            raise MemoryError()
+        for i in range(self.looks_size):
+            self.fill(&self.looks[i], looks[i])
+
+    cdef int fill(self, Look *k, tuple look) except -1:
+        cdef str kind = look[0]
+        cdef Py_ssize_t j
+        cdef object what = None
+        if kind == "array":
+            k.kind = LOOK_ARRAY
+            k.number = look[1]
+            k.contiguous = look[3]
+            k.size = len(look[2])
+            k.dims = <cnp.npy_intp *>PyMem_Malloc((k.size + 1) * sizeof(cnp.npy_intp))
+            if k.dims == NULL:
+                raise MemoryError()
+            for j in range(k.size):
+                k.dims[j] = look[2][j]
+            self.strided = self.strided or not k.contiguous
+        elif kind == "leaf":
+            k.kind = LOOK_EXACT
+            what = look[1]
+        elif kind == "static":
+            k.kind = LOOK_STATIC
+            what = look[2]
+        elif kind == "list" or kind == "tuple":
+            k.kind = LOOK_LIST if kind == "list" else LOOK_TUPLE
+            what = look[1]
+            k.size = look[2]
+        elif kind == "dict" and look[1] is dict:
+            k.kind = LOOK_DICT
+            what = look[2]
+            k.size = len(look[2])
+        else:
+            k.kind = LOOK_NONE
+        k.what = <PyObject *>what
+        return 0
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        if self.looks != NULL:
+            for i in range(self.looks_size):
+                PyMem_Free(self.looks[i].dims)
+            PyMem_Free(self.looks)
+
+    cdef bint matches(self, PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject **leaves) except -1:
+        """Whether the arguments look like this; fills in the leaves, borrowed."""
+        cdef Py_ssize_t i, at = 0, leaf = 0
+        if n != self.nargs:
+            return False
+        if names != NULL:
+            if <PyObject *>self.names != names and self.names != <object>names:
+                return False
+        elif self.total != n:
+            return False
+        for i in range(self.total):
+            if not self.looks_like(args[i], &at, leaves, &leaf):
+                return False
+        return True
+
+    cdef bint looks_like(self, PyObject *p, Py_ssize_t *at, PyObject **leaves, Py_ssize_t *leaf) except -1:
+        cdef Look *k = &self.looks[at[0]]
+        cdef Py_ssize_t i, place = 0
+        cdef PyObject *key
+        cdef PyObject *value
+        cdef object v = <object>p
+        at[0] += 1
+        if k.kind == LOOK_ARRAY:
+            if not cnp.PyArray_CheckExact(v) or not looks_like_array(k, <cnp.ndarray>v):
+                return False
+            leaves[leaf[0]] = p
+            leaf[0] += 1
+            return True
+        if k.kind == LOOK_EXACT:
+            if type(v) is not <object>k.what:
+                return False
+            leaves[leaf[0]] = p
+            leaf[0] += 1
+            return True
+        if k.kind == LOOK_STATIC:
+            if p == k.what:
+                return True
+            if type(v) is not type(<object>k.what):
+                return False
+            return same_number(v, <object>k.what) if PyFloat_Check(v) else v == <object>k.what
+        if k.kind == LOOK_TUPLE:
+            if type(v) is not <object>k.what or PyTuple_GET_SIZE(v) != k.size:
+                return False
+            for i in range(k.size):
+                if not self.looks_like(PyTuple_GET_ITEM(v, i), at, leaves, leaf):
+                    return False
+            return True
+        if k.kind == LOOK_LIST:
+            if type(v) is not <object>k.what:
+                return False
+            for i in range(k.size):
+                if PyList_GET_SIZE(v) != k.size or not self.looks_like(PyList_GET_ITEM(v, i), at, leaves, leaf):
+                    return False
+            return PyList_GET_SIZE(v) == k.size
+        if k.kind == LOOK_DICT:
+            if type(v) is not dict or PyDict_GET_SIZE(v) != k.size:
+                return False
+            i = 0
+            while PyDict_Next(v, &place, &key, &value):
+                if i == k.size or not same_key(key, PyTuple_GET_ITEM(<object>k.what, i)):
+                    return False
+                if not self.looks_like(value, at, leaves, leaf):
+                    return False
+                i += 1
+            return i == k.size
+        return False
+
+    def replay(self, Compiled function, list leaves):
+        """Runs a program on the leaves of a call; MISS when none fits, EAGERLY when the function must run."""
+        cdef PyObject *few[FEW]
+        cdef PyObject **given = few
+        cdef Py_ssize_t i
+        cdef list plain
+        if self.size > FEW:
+            given = <PyObject **>PyMem_Malloc(self.size * sizeof(PyObject *))
+            if given == NULL:
+                raise MemoryError()
+        plain = list(leaves)        # holds them
+        try:
+            for i in range(self.size):
+                given[i] = PyList_GET_ITEM(plain, i)
+            return replay_signature(function, self, given)
+        finally:
+            if given != few:
+                PyMem_Free(given)
+
+
+cdef inline bint same_key(PyObject *a, PyObject *b) except -1:
+    return a == b or type(<object>a) is type(<object>b) and <object>a == <object>b
+
+
+cdef inline bint looks_like_array(Look *k, cnp.ndarray a) noexcept:
+    cdef Py_ssize_t i
+    cdef cnp.npy_intp *dims
+    if cnp.PyArray_TYPE(a) != k.number or cnp.PyArray_NDIM(a) != k.size or not cnp.PyArray_ISNOTSWAPPED(a):
+        return False
+    dims = cnp.PyArray_DIMS(a)
+    for i in range(k.size):
+        if dims[i] != k.dims[i]:
+            return False
+    return k.contiguous == cnp.PyArray_CHKFLAGS(a, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED)
+
+
+# --- what the function reads besides its arguments ---------------------------------------------------------
+
+cdef enum ReadKind:
+    READ_CELL           # where.cell_contents is what
+    READ_ITEM           # where[name] is what, where a dict
+    READ_ABSENT         # where has no item name
+    READ_TYPE           # type where: name is looked up as what
+    READ_SLOT           # where.name is what
+    READ_PLACE          # where[number] is what, where a list
+    READ_SIZE           # where, a list, has `number` items
+    READ_COUNT          # where, a dict, has `number` items
+    READ_ARRAY          # where, an array, has the memory and shape that it had: `copy` is a view of it
+    READ_BYTES          # where, an array, holds the bytes of `copy`
+
+cdef struct Read:
+    ReadKind kind
+    Py_ssize_t number
+    PyObject *where
+    PyObject *name
+    PyObject *what
+
+cdef dict READ_KINDS = {
+    "cell": READ_CELL, "item": READ_ITEM, "absent": READ_ABSENT, "type": READ_TYPE, "slot": READ_SLOT,
+    "place": READ_PLACE, "size": READ_SIZE, "count": READ_COUNT, "array": READ_ARRAY, "bytes": READ_BYTES,
+}
+
+
+@cython.final
+cdef class Version:
+    """The environment of a function at one time, and the programs that are valid in it.
+
+    Parameters
+    ----------
+    reads : list of (kind, where, name, number, what)
+        What must be as it was; see ReadKind.
+    """
+    cdef readonly list reads
+    cdef readonly list branches         # the last used first
+    cdef public object notes            # the policy's
+    cdef Read *checks
+    cdef Py_ssize_t size
+    cdef readonly Py_ssize_t runs       # replayed calls
+
+    def __cinit__(self, list reads):
+        self.reads = []
+        self.branches = []
+        self.extend(reads)
+
+    def __dealloc__(self):
+        PyMem_Free(self.checks)
+
+    def extend(self, list reads):
+        """More that must be as it was."""
+        cdef Py_ssize_t i
+        cdef Read *r
+        cdef list held = self.reads + list(reads)
+        cdef Read *checks = <Read *>PyMem_Realloc(self.checks, (len(held) + 1) * sizeof(Read))
+        if checks == NULL:
+            raise MemoryError()
+        self.checks = checks
+        for i in range(self.size, len(held)):
+            r = &checks[i]
+            kind, where, name, number, what = held[i]
+            r.kind = READ_KINDS[kind]
+            r.number = number
+            r.where = <PyObject *>where
+            r.name = <PyObject *>name
+            r.what = <PyObject *>what
+        self.reads = held
+        self.size = len(held)
+
+    def holds(self):
+        """Whether all is as it was."""
+        return self.changed() < 0
+
+    cpdef Py_ssize_t changed(self) except -2:
+        """The number of the first read that would give something else; -1 if there is none."""
+        cdef Py_ssize_t i
+        for i in range(self.size):
+            if not still_reads(&self.checks[i]):
+                return i
+        return -1
+
+    def other(self, Branch branch, Py_ssize_t guard, list tried):
+        """The next branch to try after a guard has failed; None when there is none."""
+        return self.other_branch(branch, guard, tried)
+
+    cdef Branch other_branch(self, Branch branch, Py_ssize_t guard, list tried):
+        """A branch that goes the same way up to a guard and another way there."""
+        cdef Branch other
+        for other in self.branches:
+            if other.guards > guard and other.path[guard] == branch.path[guard] \
+                    and other.path[guard + 1] != branch.path[guard + 1] and other not in tried:
+                return other
+        return None
+
+    def add(self, Branch branch):
+        self.branches.insert(0, branch)
+
+
+cdef bint still_reads(Read *r) except -1:
+    cdef PyObject *found = NULL
+    cdef object where = <object>r.where
+    if r.kind == READ_CELL:
+        found = PyCell_GET(where)
+    elif r.kind == READ_ITEM or r.kind == READ_ABSENT:
+        found = PyDict_GetItemWithError(where, <object>r.name)
+        if r.kind == READ_ABSENT:
+            return found == NULL
+    elif r.kind == READ_TYPE:
+        return _PyType_Lookup(where, <object>r.name) == r.what
+    elif r.kind == READ_SLOT:
+        return same_number(getattr(where, <object>r.name, MISSED), <object>r.what)
+    elif r.kind == READ_SIZE:
+        return PyList_GET_SIZE(where) == r.number
+    elif r.kind == READ_COUNT:
+        return PyDict_GET_SIZE(where) == r.number
+    elif r.kind == READ_PLACE:
+        if r.number >= PyList_GET_SIZE(where):
+            return False
+        found = PyList_GET_ITEM(where, r.number)
+    elif r.kind == READ_ARRAY:
+        return same_place(<cnp.ndarray>where, <cnp.ndarray><object>r.what)
+    else:
+        return same_bytes(<cnp.ndarray>where, <cnp.ndarray><object>r.what)
+    return found == r.what or found != NULL and same_number(<object>found, <object>r.what)
+
+
+cdef inline bint same_place(cnp.ndarray a, cnp.ndarray b) noexcept:
+    cdef int i
+    if cnp.PyArray_DATA(a) != cnp.PyArray_DATA(b) or cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(b) \
+            or cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(b):
+        return False
+    for i in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIMS(a)[i] != cnp.PyArray_DIMS(b)[i] \
+                or cnp.PyArray_STRIDES(a)[i] != cnp.PyArray_STRIDES(b)[i]:
+            return False
+    return True
+
+
+cdef bint same_bytes(cnp.ndarray a, cnp.ndarray copy) except -1:
+    """Whether an array still holds the bytes of a contiguous copy of it."""
+    if cnp.PyArray_NBYTES(a) != cnp.PyArray_NBYTES(copy):
+        return False
+    if not cnp.PyArray_IS_C_CONTIGUOUS(a):
+        a = cnp.PyArray_NewCopy(a, cnp.NPY_CORDER)
+    return memcmp(cnp.PyArray_DATA(a), cnp.PyArray_DATA(copy), cnp.PyArray_NBYTES(a)) == 0
+
+
+# --- programs ------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class Branch:
+    """A program and what becomes of its results.
+
+    Parameters
+    ----------
+    program : object
+        Has ``run(leaves)``, which returns the results, or the number of the guard that failed.
+    path : sequence of int
+        A number for each way through the first 0, 1, ... guards: of two programs, equal as long as their guards
+        have the same outcomes.
+    structure : Structure
+        Of the result.
+    finish : callable or None
+        Takes the program's results and the leaves, and returns the leaves of the result.
+    careful : bool
+        The function changes an argument in place: the policy runs it.
+    """
+    cdef readonly object program, finish
+    cdef readonly Structure structure
+    cdef public object notes            # the policy's
+    cdef readonly bint careful
+    cdef Py_ssize_t guards
+    cdef int *path
+    cdef bint single
+
+    def __cinit__(self, program, path, Structure structure, finish, bint careful):
+        cdef Py_ssize_t i
+        self.program = program
+        self.structure = structure
+        self.finish = finish
+        self.careful = careful
+        self.single = structure.kind == LEAF_VALUE and finish is None
+        self.guards = len(path) - 1
+        self.path = <int *>PyMem_Malloc(len(path) * sizeof(int))
+        if self.path == NULL:
+            raise MemoryError()
+        for i in range(len(path)):
+            self.path[i] = path[i]
+
+    def __dealloc__(self):
+        PyMem_Free(self.path)
+
+    def result(self, list outs, list leaves):
+        """The function's result from the program's."""
+        if self.finish is not None:
+            outs = self.finish(outs, leaves)
+        return whole(self.structure, outs, True)
+
+
+cdef list leaf_list(PyObject **leaves, Py_ssize_t n):
+    cdef list out = []
+    cdef Py_ssize_t i
+    for i in range(n):
+        out.append(<object>leaves[i])
+    return out
+
+
+cdef object run_program(object program, PyObject **leaves, Py_ssize_t n, int *flags):
+    """The results of a program, or the number of the guard that failed."""
+    if type(program) is ReplayProgram:
+        return (<ReplayProgram>program).run_leaves(leaves, n, flags)
+    outs = program.run(leaf_list(leaves, n))
+    flags[0] = getattr(program, "flags", 0)
+    return outs
+
+
+cdef object replay_signature(Compiled c, Signature s, PyObject **leaves):
+    """Runs the program that holds for these leaves; MISS when there is none."""
+    cdef Version version
+    cdef Py_ssize_t i
+    if not s.strided:
+        for version in s.versions:
+            if version.changed() < 0:
+                return replay_version(c, s, version, leaves, leaves)
+        return MISSED
+    return replay_strided(c, s, leaves)
+
+
+cdef object replay_strided(Compiled c, Signature s, PyObject **leaves):
+    """The same where some array is not contiguous: the program is run on copies."""
+    cdef list plain = []
+    cdef Py_ssize_t i
+    cdef object v
+    cdef Version version
+    cdef PyObject **given = <PyObject **>PyMem_Malloc((s.size + 1) * sizeof(PyObject *))
+    if given == NULL:
+        raise MemoryError()
+    try:
+        for i in range(s.size):
+            v = <object>leaves[i]
+            if cnp.PyArray_CheckExact(v) and not cnp.PyArray_CHKFLAGS(
+                    <cnp.ndarray>v, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED):
+                v = cnp.PyArray_NewCopy(<cnp.ndarray>v, cnp.NPY_CORDER)
+            plain.append(v)
+            given[i] = <PyObject *>v
+        for version in s.versions:
+            if version.changed() < 0:
+                return replay_version(c, s, version, given, leaves)
+        return MISSED
+    finally:
+        PyMem_Free(given)
+
+
+cdef object replay_version(Compiled c, Signature s, Version version, PyObject **given, PyObject **leaves):
+    """Tries branch after branch on the values in `given`; `leaves` are the caller's own objects."""
+    cdef Branch branch
+    cdef list tried = None
+    cdef object outs
+    cdef int flags = 0
+    cdef Py_ssize_t guard
+    if PyList_GET_SIZE(version.branches) == 0:
+        return MISSED
+    branch = <Branch>PyList_GET_ITEM(version.branches, 0)
+    if branch.careful:
+        outs = c.policy.run_careful(s, version, leaf_list(leaves, s.size))
+        return outs
+    while True:
+        outs = run_program(branch.program, given, s.size, &flags)
+        if type(outs) is list:
+            break
+        guard = outs
+        tried = [branch] if tried is None else tried + [branch]
+        branch = version.other_branch(branch, guard, tried)
+        if branch is None:
+            s.notes.failed = (tried[len(tried) - 1], guard)
+            return MISSED
+        if branch.careful:
+            outs = c.policy.run_careful(s, version, leaf_list(leaves, s.size))
+            return outs
+    if flags and c.policy.reports(fp_to_npy(flags)):
+        return RUN_EAGERLY
+    version.runs += 1
+    if tried is not None:
+        version.branches.remove(branch)
+        version.branches.insert(0, branch)
+    if branch.single:
+        return <object>PyList_GET_ITEM(outs, 0)
+    if branch.finish is None:
+        return whole(branch.structure, <list>outs, True)
+    return branch.result(outs, leaf_list(leaves, s.size))
+
+
+# --- the function -----------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class Compiled:
+    """A function that is recorded at its first calls and replayed after: made by `compile`.
+
+    Attributes
+    ----------
+    options : dict
+        Those of `compile`.
+    """
+    cdef vectorcallfunc vectorcall
+    cdef readonly object fun
+    cdef readonly dict options
+    cdef readonly object policy         # what it does with a call that has not been seen
+    cdef list signatures                # those that can be told without Python, the last used first
+    cdef dict __dict__
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self.vectorcall = <vectorcallfunc>compiled_vectorcall
+        self.signatures = []
+
+    def __init__(self, fun, dict options):
+        if not callable(fun):
+            raise TypeError("compile needs a function, got %s" % hooks["describe"](fun))
+        self.fun = fun
+        self.options = options
+        self.policy = hooks["compile_policy"](self, fun, **options)
+        update_wrapper(self, fun)
+
+    def __get__(self, instance, owner):
+        return self if instance is None else MethodType(self, instance)
+
+    def __repr__(self):
+        return "<compiled %s>" % getattr(self.fun, "__name__", type(self.fun).__name__)
+
+    def __reduce__(self):
+        return self.policy.reduce(self)
+
+    def made_of(self, fun):
+        """Another function, compiled with the same options."""
+        return Compiled(fun, self.options)
+
+    def enter(self, Signature signature):
+        """A signature that calls are compared with from now on."""
+        self.signatures = [signature] + self.signatures
+
+    def clear(self):
+        """Forgets all programs; the next calls record again."""
+        self.signatures = []
+        self.policy.clear()
+
+    @property
+    def programs(self):
+        """What was recorded: a list of dicts, one a program."""
+        return self.policy.programs()
+
+    def explain(self):
+        """What was recorded, as text: for each signature its programs, guards and what is left to Python."""
+        return self.policy.explain()
+
+    def cost(self):
+        """Floating-point operations and bytes of each program that was recorded, by primitive."""
+        return self.policy.cost()
+
+
+cdef object compiled_vectorcall(object callable_, PyObject *const *args, size_t nargsf, PyObject *kwnames):
+    cdef Compiled c = <Compiled>callable_
+    cdef Signature s
+    cdef Py_ssize_t i, k, n = PyVectorcall_NARGS(nargsf)
+    cdef PyObject *few[FEW]
+    cdef PyObject **leaves
+    cdef list signatures = c.signatures
+    cdef object out = MISSED
+    for k in range(PyList_GET_SIZE(signatures)):
+        s = <Signature>PyList_GET_ITEM(signatures, k)
+        leaves = few
+        if s.size > FEW:
+            leaves = <PyObject **>PyMem_Malloc(s.size * sizeof(PyObject *))
+            if leaves == NULL:
+                raise MemoryError()
+        try:
+            if not s.matches(args, n, kwnames, leaves):
+                continue
+            if k > 0:
+                c.signatures = [s] + [other for other in signatures if other is not s]
+            if s.eager:
+                return PyObject_Vectorcall(c.fun, args, nargsf, kwnames)
+            for i in range(s.size):
+                Py_INCREF(<object>leaves[i])
+            try:
+                out = replay_signature(c, s, leaves)
+            finally:
+                for i in range(s.size):
+                    Py_DECREF(<object>leaves[i])
+        finally:
+            if leaves != few:
+                PyMem_Free(leaves)
+        if out is RUN_EAGERLY:
+            return PyObject_Vectorcall(c.fun, args, nargsf, kwnames)
+        if out is not MISSED:
+            return out
+        return call_policy(c, args, n, kwnames, s)
+    return call_policy(c, args, n, kwnames, None)
+
+
+cdef object call_policy(Compiled c, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, Signature s):
+    """A call without a program."""
+    cdef tuple given = tuple([<object>args[i] for i in range(n)])
+    cdef dict kwargs = {}
+    cdef Py_ssize_t i
+    if kwnames != NULL:
+        for i in range(PyTuple_GET_SIZE(<object>kwnames)):
+            kwargs[<object>PyTuple_GET_ITEM(<object>kwnames, i)] = <object>args[n + i]
+    return c.policy.call(given, kwargs, s)
+
+
+cdef Compiled any_compiled = Compiled.__new__(Compiled)
+offer_vectorcall(Compiled, <char *>&any_compiled.vectorcall - <char *><PyObject *>any_compiled)
+any_compiled = None
