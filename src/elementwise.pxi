@@ -396,7 +396,7 @@ cdef object record_elementwise(Primitive p, Trace t, PyObject *const *args, PyOb
                 ans_meta = meta_of(ans)
                 metas = [None] * count
             m = parent_meta(<Box>args[k], parents[j].slot, <object>values[k])
-            fit[j] = count > 2 or m.shape != ans_meta.shape or m.dtype != ans_meta.dtype
+            fit[j] = count > 2 or m is not ans_meta and (m.shape != ans_meta.shape or m.dtype != ans_meta.dtype)
             metas[j] = m
         saved |= p.used[k] >> 1
     if t.mode == FORWARD:

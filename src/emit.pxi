@@ -5,8 +5,23 @@ cdef enum:
     LONGEST_BLOCK = 2048
 
 
+cdef extern from "Python.h":
+    int PyGC_Enable() noexcept
+    int PyGC_Disable() noexcept
+
+
 cdef int plan_recording(ReplayProgram program, Recording r, frozenset seeds) except -1:
-    """Plans and emits; a recording is planned once. What depends on the inputs `seeds` is done last."""
+    """Plans a recording, which is done once. What depends on the inputs `seeds` is done last."""
+    # Many objects are made, and none of them can be garbage yet.
+    cdef bint collects = PyGC_Disable()
+    try:
+        return plan_nodes(program, r, seeds)
+    finally:
+        if collects:
+            PyGC_Enable()
+
+
+cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except -1:
     cdef Planner e = Planner.__new__(Planner)
     cdef Node n
     cdef object a

@@ -422,34 +422,51 @@ cdef bint plan_elementwise(Node n) except -1:
     return False
 
 
-cdef bint is_scalar_operand(object a) except -1:
+cdef inline bint is_scalar_operand(object a) except -1:
     cdef double value
     if type(a) is Node:
         return in_register(<Node>a)
+    if type(a) is float:
+        return True
     if type(a) is bool or type(a) is np_bool:
         return True
     return not cnp.PyArray_Check(a) and uniform(a, &value)
 
 
+cdef int find_scalar(Primitive p) except -1:
+    """What the scalar interpreter does for a primitive: an operation of its own, or a call of the float64 loop."""
+    cdef char out = 0
+    p.scalar_code = SCALAR_CODES.get(p.name, -1)
+    if p.scalar_code < 0 and p.is_ufunc and 0 < p.nin <= 2:
+        p.scalar_loop = p.find_loop(b"d" * p.nin, &out)
+        if p.scalar_loop.fn != NULL and out == b"d":
+            p.scalar_code = S_CALL1 if p.nin == 1 else S_CALL2
+    p.scalar_known = True
+    return 0
+
+
 cdef bint plan_scalar(Node n) except -1:
     """Whether the scalar interpreter does it: a float64 or a truth value from such."""
-    cdef int op = SCALAR_CODES.get(n.prim.name, -1)
-    cdef char out = 0
-    cdef Py_ssize_t count = len(n.args)
-    if n.kwargs is not None or n.meta.shape or count == 0 or count > 3:
+    cdef Primitive p = n.prim
+    cdef int op
+    cdef Py_ssize_t count = PyTuple_GET_SIZE(n.args)
+    if n.kwargs is not None or PyTuple_GET_SIZE(n.meta.shape) or count == 0 or count > 3:
         return False
-    if not n.prim.is_ufunc and n.prim is not P_WHERE and op != S_POW:
+    if not p.is_ufunc and p is not P_WHERE and p.name not in SCALAR_CODES:
         return False
     for a in n.args:
         if not is_scalar_operand(a):
             return False
-    if n.meta.dtype != DTYPE_FLOAT64 and not (n.meta.dtype == np_bool and S_LT <= op <= S_NOT):
+    if not p.scalar_known:
+        find_scalar(p)
+    op = p.scalar_code
+    if op < 0 or (n.meta is not META_FLOAT64 and n.meta.dtype != DTYPE_FLOAT64
+                  and not (n.meta.dtype == np_bool and S_LT <= op <= S_NOT)):
         return False
-    if op < 0:
-        n.loop = n.prim.find_loop(b"d" * count, &out)
-        if n.loop.fn == NULL or out != b"d" or count > 2:
+    if op == S_CALL1 or op == S_CALL2:
+        if count != p.nin:
             return False
-        op = S_CALL1 if count == 1 else S_CALL2
+        n.loop = p.scalar_loop
     elif op == S_SELECT and (count != 3 or not is_truth(n.args[0])):
         return False
     elif S_AND <= op <= S_NOT and not all([is_truth(a) for a in n.args]):
@@ -558,9 +575,12 @@ cdef class Planner:
     cdef Recording recording
     cdef list nodes
     cdef dict bases             # of array constants, by id
-    cdef list consumers         # by node: list of nodes
     cdef list units             # lists of nodes
-    cdef list ready             # heap of numbers
+    cdef int *first_edge        # by node: its first edge to a consumer, or -1
+    cdef int *edge_to           # by edge: the consumer's number
+    cdef int *edge_next         # by edge: the next one of the same node, or -1
+    cdef int *heap              # numbers of nodes that can be done, the smallest first
+    cdef int nready
     cdef dict pending           # group shape -> heap of numbers
     cdef list late              # nodes that depend on seeds, while there are others
     cdef Py_ssize_t body_unit   # the first unit that depends on seeds
@@ -570,6 +590,12 @@ cdef class Planner:
     cdef list free_registers
     cdef unsigned int nregisters
     cdef dict constant_registers
+
+    def __dealloc__(self):
+        PyMem_Free(self.first_edge)
+        PyMem_Free(self.edge_to)
+        PyMem_Free(self.edge_next)
+        PyMem_Free(self.heap)
 
     # --- classify ---------------------------------------------------------------------------
 
@@ -595,7 +621,7 @@ cdef class Planner:
             return 0
         if n.kind != CALL_NODE or n.meta is None:
             return 0
-        n.scalar = not n.meta.shape and n.meta.dtype == DTYPE_FLOAT64
+        n.scalar = n.meta is META_FLOAT64 or not n.meta.shape and n.meta.dtype == DTYPE_FLOAT64
         if plan_scalar(n):
             n.category = K_SCALAR
             n.scalar = True
@@ -781,18 +807,71 @@ cdef class Planner:
 
     # --- schedule ---------------------------------------------------------------------------
 
-    cdef int schedule(self) except -1:
-        cdef Node n, c
+    cdef int connect(self) except -1:
+        """The edges from nodes to their consumers, in the order of the consumers."""
+        cdef Py_ssize_t n = len(self.nodes), k, nedges = 0
+        cdef int edge = 0, i
+        cdef Node node
         cdef object a
-        self.consumers = [[] for _ in self.nodes]
-        for n in self.nodes:
-            n.waiting = 0
-            for a in n.args:
+        for node in self.nodes:
+            nedges += len(node.args)
+        if nedges > INT_MAX - 1:
+            raise OverflowError("a program of more than 2**31 operands")
+        self.first_edge = <int *>PyMem_Malloc((n + 1) * sizeof(int))
+        self.heap = <int *>PyMem_Malloc((n + 1) * sizeof(int))
+        self.edge_to = <int *>PyMem_Malloc((nedges + 1) * sizeof(int))
+        self.edge_next = <int *>PyMem_Malloc((nedges + 1) * sizeof(int))
+        if self.first_edge == NULL or self.heap == NULL or self.edge_to == NULL or self.edge_next == NULL:
+            raise MemoryError("a program of %d nodes" % n)
+        for i in range(<int>n):
+            self.first_edge[i] = -1
+        for k in range(n - 1, -1, -1):
+            node = <Node>PyList_GET_ITEM(self.nodes, k)
+            node.waiting = 0
+            for a in node.args:
                 if type(a) is Node:
-                    n.waiting += 1
-                    (<list>self.consumers[(<Node>a).number]).append(n)
+                    node.waiting += 1
+                    self.edge_to[edge] = node.number
+                    self.edge_next[edge] = self.first_edge[(<Node>a).number]
+                    self.first_edge[(<Node>a).number] = edge
+                    edge += 1
+        return 0
+
+    cdef inline Node node_at(self, int number):
+        return <Node>PyList_GET_ITEM(self.nodes, number)
+
+    cdef void push_ready(self, int number) noexcept:
+        cdef int i = self.nready, up
+        self.nready += 1
+        while i > 0:
+            up = (i - 1) >> 1
+            if self.heap[up] <= number:
+                break
+            self.heap[i] = self.heap[up]
+            i = up
+        self.heap[i] = number
+
+    cdef int pop_ready(self) noexcept:
+        cdef int top = self.heap[0], last, i = 0, child
+        self.nready -= 1
+        last = self.heap[self.nready]
+        while True:
+            child = 2 * i + 1
+            if child >= self.nready:
+                break
+            if child + 1 < self.nready and self.heap[child + 1] < self.heap[child]:
+                child += 1
+            if self.heap[child] >= last:
+                break
+            self.heap[i] = self.heap[child]
+            i = child
+        self.heap[i] = last
+        return top
+
+    cdef int schedule(self) except -1:
+        cdef Node n
+        self.connect()
         self.units = []
-        self.ready = []
         self.pending = {}
         self.late = []
         for n in self.nodes:
@@ -809,9 +888,9 @@ cdef class Planner:
         return 0
 
     cdef int do_ready(self) except -1:
-        while self.ready or self.pending:
-            if self.ready:
-                self.do_single(<Node>self.nodes[heappop(self.ready)])
+        while self.nready or self.pending:
+            if self.nready:
+                self.do_single(self.node_at(self.pop_ready()))
             else:
                 self.do_group(min(self.pending, key=self.first_pending))
         return 0
@@ -828,23 +907,29 @@ cdef class Planner:
                 self.pending[n.shape] = []
             heappush(self.pending[n.shape], n.number)
         else:
-            heappush(self.ready, n.number)
+            self.push_ready(n.number)
         return 0
 
     cdef int do_single(self, Node n) except -1:
         cdef Node c
+        cdef int edge
+        cdef list last
         cdef bint scalar = n.category == K_SCALAR or n.category == K_PICK or n.category == K_ADD_ITEM \
             or n.category == K_ITEMS or n.category == K_GUARD
         if n.category == K_VIEW or n.category == K_INPUT:
             n.step = <int>len(self.units)
         else:
-            last = self.units[len(self.units) - 1] if self.units else None
+            last = <list>self.units[len(self.units) - 1] if self.units else None
             if not scalar or not last or not (<Node>last[0]).in_scalars:
-                self.units.append([])
+                last = []
+                self.units.append(last)
             n.in_scalars = scalar
-            self.units[len(self.units) - 1].append(n)
+            last.append(n)
             n.step = <int>len(self.units) - 1
-        for c in <list>self.consumers[n.number]:
+        edge = self.first_edge[n.number]
+        while edge >= 0:
+            c = self.node_at(self.edge_to[edge])
+            edge = self.edge_next[edge]
             c.waiting -= 1
             if c.waiting == 0:
                 self.route(c)
@@ -854,13 +939,16 @@ cdef class Planner:
         """All elementwise nodes of that shape that can be done now, in one group."""
         cdef list heap = self.pending.pop(shape), group = [], after = []
         cdef Node n, c
-        cdef int unit = <int>len(self.units)
+        cdef int edge, unit = <int>len(self.units)
         self.units.append(group)
         while heap and len(group) < GROUP_LIMIT:
             n = <Node>self.nodes[heappop(heap)]
             n.step = unit
             group.append(n)
-            for c in <list>self.consumers[n.number]:
+            edge = self.first_edge[n.number]
+            while edge >= 0:
+                c = self.node_at(self.edge_to[edge])
+                edge = self.edge_next[edge]
                 c.waiting -= 1
                 if n.category != K_ELEMENTWISE or c.category == K_UPDATE and c.args[0] is n:
                     c.barrier = unit + 1
@@ -880,12 +968,13 @@ cdef class Planner:
 
     cdef bint leaves_group(self, Node n) except -1:
         """Whether the result of a group's node is needed behind the group."""
-        cdef Node c
+        cdef int edge = self.first_edge[n.number]
         if n.kept or n.category != K_ELEMENTWISE:
             return True
-        for c in <list>self.consumers[n.number]:
-            if c.step != n.step:
+        while edge >= 0:
+            if self.node_at(self.edge_to[edge]).step != n.step:
                 return True
+            edge = self.edge_next[edge]
         return False
 
     cdef int lay_out(self) except -1:

@@ -68,6 +68,9 @@ cdef class Primitive:
     cdef bint scalar_ok
     cdef bint chooses               # a partial over doubles may leave the cotangent out
     cdef int op                     # what a scalar call computes without a loop
+    cdef bint scalar_known          # what a replay does for scalars: see `find_scalar`
+    cdef int scalar_code
+    cdef LoopRef scalar_loop
     cdef LoopRef loops[MAX_CODES]
     cdef unsigned int used[MAX_INPUTS]      # by argument: what its contribution reads
     cdef tuple vjps, jvps
