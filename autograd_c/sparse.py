@@ -261,7 +261,7 @@ class _Sparse(Derived):
     def _recorded_pattern(self, args, kwargs, at, trace_others):
         """The pattern by a recording in which the floats among the other arguments are traced too, or not."""
         chosen, structure = _take_apart(self._title, _chosen(args, at))
-        others, rest = flatten((args, kwargs), _is_float if trace_others else _never)
+        others, rest = flatten((args, kwargs), _is_float if trace_others else is_box)
 
         def flat_result(*boxes):
             given, options = unflatten(rest, boxes[len(chosen) :])
@@ -284,10 +284,6 @@ class _Sparse(Derived):
         ]
         pattern = _propagate(code, result, chosen + others, inputs + [None] * len(others), n)
         return _both(pattern, pattern.transposed()) if self._symmetric else pattern
-
-
-def _never(value):
-    return False
 
 
 def _is_float(value):
@@ -338,8 +334,8 @@ class _SizeError(Exception):
 
 def _misfit(expected, got):
     return (
-        f"the pattern has {expected} rows, but the result has the size {got}, which may depend on nothing but "
-        "the shapes of the arguments"
+        f"the pattern has {expected} rows, but the result has the size {got}, which may depend on nothing "
+        "but the shapes of the arguments"
     )
 
 
@@ -425,7 +421,15 @@ class _Pattern:
 
 
 def _from_pairs(rows, columns, size, inputs):
-    return _from_codes(np.unique(rows * inputs + columns), size, inputs)
+    return _from_codes(_distinct(rows * inputs + columns), size, inputs)
+
+
+def _distinct(codes):
+    """Numbers in rising order, each once. `np.unique` goes by a hash table, which is slower here."""
+    codes.sort()
+    first = np.ones(codes.size, bool)
+    np.not_equal(codes[1:], codes[:-1], out=first[1:])
+    return codes[first]
 
 
 def _from_codes(codes, size, inputs):
@@ -450,8 +454,7 @@ def _union(patterns):
     if not patterns or all(p is patterns[0] for p in patterns):
         return patterns[0] if patterns else None
     first = patterns[0]
-    codes = np.unique(np.concatenate([_codes(p) for p in patterns]))
-    return _from_codes(codes, first.size, first.inputs)
+    return _from_codes(_distinct(np.concatenate([_codes(p) for p in patterns])), first.size, first.inputs)
 
 
 def _stacked(patterns, sizes, inputs):
@@ -1047,7 +1050,7 @@ class _Structure:
 
 
 def _groups(pattern):
-    """Groups of columns or of rows, whichever are fewer: ``(forward, groups)``; -1 for what has no entries."""
+    """Groups of columns or of rows, whichever are fewer: ``(forward, groups)``; -1 where no entries are."""
     other = pattern.transposed()
     # Where it makes no difference, rows: a pullback does not run the function again.
     ways = [(False, pattern, other), (True, other, pattern)]
@@ -1206,13 +1209,13 @@ def _pushed(f, args, argnum, seeds):
             rotated = result.flat(push(argument.vector(1j * seed))[1])
             row = np.where(result.is_complex, row, row - 1j * rotated)
         rows.append(row)
-    return np.stack(rows).astype(np.result_type(argument.dtype, result.dtype), copy=False)
+    return np.stack(rows).astype(_jacobian_dtype(argument, result), copy=False)
 
 
 def _pulled(f, args, argnum, seeds, forward):
     pullback, value = make_vjp(f, argnum)(*args)
     argument, result = _Space(_chosen(args, argnum)), _Space(value)
-    dtype = np.result_type(argument.dtype, result.dtype)
+    dtype = _jacobian_dtype(argument, result)
     if not forward and seeds.shape[1] != result.size:
         raise _SizeError(_misfit(seeds.shape[1], result.size))
     if not len(seeds):
@@ -1226,6 +1229,11 @@ def _pulled(f, args, argnum, seeds, forward):
             row = np.where(argument.is_complex, row, row + 1j * imaginary)
         rows.append(row)
     return np.stack(rows).astype(dtype, copy=False)
+
+
+def _jacobian_dtype(argument, result):
+    """The dtype that `jacobian` has: the argument's, made complex where the result is."""
+    return np.result_type(argument.dtype, np.complex64) if result.has_complex else argument.dtype
 
 
 class _Space:
