@@ -78,6 +78,7 @@ cdef extern from "Python.h":
     object PyObject_CallObject(object, object)
     Py_ssize_t Py_REFCNT(object) noexcept
     PyObject *PyList_GET_ITEM(object, Py_ssize_t) noexcept
+    list PyList_New(Py_ssize_t)
     void PyList_SET_ITEM(object, Py_ssize_t, object)
     Py_ssize_t PyList_GET_SIZE(object) noexcept
     PyObject *PyTuple_GET_ITEM(object, Py_ssize_t) noexcept

@@ -42,7 +42,12 @@ cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except 
         if n.kind >= GUARD_NODE:
             e.guard_numbers[id(n)] = k
             k += 1
-    program.inputs = [-1] * r.size
+    program.inputs = <Py_ssize_t *>PyMem_Malloc((r.size + 1) * sizeof(Py_ssize_t))
+    if program.inputs == NULL:
+        raise MemoryError("inputs of a program")
+    for k in range(<int>r.size):
+        program.inputs[k] = -1
+    k = 0
     e.nodes = simplified(r)
     for a in r.results:
         keep_node(a)
@@ -117,7 +122,12 @@ cdef int finish(Planner e) except -1:
         if type(a) is not Node or (<Node>a).spot is None:
             raise ValueError("an argument was changed in place to a value that a replay does not compute")
         p.updates.append((i, (<Node>a).spot))
-    p.nbases = <int>(1 + p.size + len(p.constants) + len(p.outputs))
+    p.nbases = <int>(1 + p.size + len(p.constants)) + p.noutputs
+    for r in p.results:
+        p.collects = p.collects or r.kind != RESULT_OUTPUT
+        p.owned = p.owned or r.kind != RESULT_OUTPUT and r.kind != RESULT_SCALAR
+    p.collects = p.collects or bool(p.updates)
+    p.owned = p.owned or bool(p.python) or bool(p.updates)
     p.arena_bytes = (<Py_ssize_t>e.scalar_base + e.nregisters) * 8
     if p.arena_bytes // 8 > UINT_MAX:
         raise OverflowError("a replay of more than 32 GiB")

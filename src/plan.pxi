@@ -1064,9 +1064,10 @@ cdef class Planner:
             elif n.meta.shape and n.category != K_VIEW and n.spot.contiguous and not n.spot.buffer.pinned \
                     and n.spot.buffer.base == 0 and n.spot.offset == 0 and type_code(n.spot.dtype.type_num):
                 r.kind = RESULT_OUTPUT
-                r.index = <int>(1 + self.program.size + len(self.program.constants) + len(self.program.outputs))
+                r.index = <int>(1 + self.program.size + len(self.program.constants)) + self.program.noutputs
+                r.spot = n.spot
                 n.spot.buffer.base = r.index
-                self.program.outputs.append(n.spot)
+                self.program.noutputs += 1
             else:
                 r.kind = RESULT_COPY
                 r.spot = n.spot

@@ -151,6 +151,7 @@ cdef class Frame:
     cdef char **bases
     cdef list owners            # by base: the object that keeps the memory alive
     cdef list objects           # results of Python steps that are no arrays
+    cdef list scalars           # arrays of scalar inputs
 
     def __dealloc__(self):
         PyMem_Free(self.bases)
@@ -190,9 +191,11 @@ cdef class ReplayProgram:
     cdef int nbases
     cdef bint split             # while building: the next scalar instruction begins a step
     cdef int body               # the first step that depends on a seed
-    cdef list inputs            # by input: the register address of a scalar, or -1
+    cdef Py_ssize_t *inputs     # by input: the register address of a scalar, or -1
     cdef list constants         # arrays, by base from `size` + 1 on
-    cdef list outputs           # Spots, by base behind those
+    cdef int noutputs           # results with a base of their own, behind those
+    cdef bint owned             # somebody asks for the owners of bases
+    cdef bint collects          # some results are no arrays that the program writes itself
     cdef list results           # Result
     cdef list registers         # (address, bytes) of constant registers
     cdef list python            # by Python step: PythonStep
@@ -206,10 +209,8 @@ cdef class ReplayProgram:
         self.frames = []
         self.python = []
         self.constants = []
-        self.outputs = []
         self.results = []
         self.registers = []
-        self.inputs = []
         self.updates = []
 
     def __init__(self, Recording recording, seeds=()):
@@ -230,6 +231,7 @@ cdef class ReplayProgram:
             PyMem_Free(self.plan.copies[i].shape)
             PyMem_Free(self.plan.copies[i].from_strides)
             PyMem_Free(self.plan.copies[i].to_strides)
+        PyMem_Free(self.inputs)
         PyMem_Free(self.plan.steps)
         PyMem_Free(self.plan.scalars)
         PyMem_Free(self.plan.calls)
@@ -372,6 +374,7 @@ cdef class ReplayProgram:
             f.bases[1 + self.size + i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>self.constants[i])
             f.owners[1 + self.size + i] = self.constants[i]
         f.objects = [None] * self.nobjects
+        f.scalars = []
         for address, data in self.registers:
             memcpy(f.arena.data + <Py_ssize_t>address * 8, <const char *><bytes>data, len(<bytes>data))
         return f
@@ -381,43 +384,61 @@ cdef class ReplayProgram:
         cdef Frame f = self.take_frame()
         cdef Py_ssize_t i
         cdef int guard
-        cdef object out
+        cdef list out
+        cdef Result r
         try:
             for i in range(n):
-                self.set_input(f, i, <object>leaves[i])
-            for i in range(PyList_GET_SIZE(self.outputs)):
-                self.set_output(f, i, (<Spot><object>PyList_GET_ITEM(self.outputs, i)).fresh())
+                self.set_input(f, i, leaves[i])
+            out = self.fresh_outputs(f)
             fp_clear()
             guard = self.run_steps(f, 0, self.plan.nsteps)
             flags[0] = fp_flags()
-            out = self.collect(f) if guard < 0 else guard
+            if guard >= 0:
+                return guard
+            if self.collects:
+                self.collect(f, out)
+            return out
         finally:
             self.give_back(f)
+
+    cdef list fresh_outputs(self, Frame f):
+        """The list of results, in which those that the program writes itself are fresh arrays."""
+        cdef list out = PyList_New(PyList_GET_SIZE(self.results))
+        cdef Py_ssize_t i
+        cdef Result r
+        cdef object a
+        for i in range(PyList_GET_SIZE(out)):
+            r = <Result>PyList_GET_ITEM(self.results, i)
+            a = None
+            if r.kind == RESULT_OUTPUT:
+                a = r.spot.fresh()
+                self.set_base(f, r.index, a)
+            Py_INCREF(a)
+            PyList_SET_ITEM(out, i, a)
         return out
 
-    cdef inline int set_input(self, Frame f, Py_ssize_t i, object leaf) except -1:
-        cdef object address = <object>PyList_GET_ITEM(self.inputs, i)
-        cdef Py_ssize_t at = address
-        if cnp.PyArray_Check(leaf):
-            f.bases[1 + i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>leaf)
-            if at >= 0:
-                (<double *>f.arena.data)[at] = (<double *>f.bases[1 + i])[0]
-        elif at >= 0:
-            (<double *>f.arena.data)[at] = leaf
-        else:
-            # A scalar of another type: its bytes are read like those of an array.
-            leaf = np_asarray(leaf)
-            f.bases[1 + i] = <char *>cnp.PyArray_DATA(<cnp.ndarray>leaf)
-        Py_INCREF(leaf)
-        set_item_of(f.owners, 1 + i, leaf)
+    cdef inline int set_base(self, Frame f, Py_ssize_t base, object a) except -1:
+        """Points a base at an array, which the caller keeps alive; Python steps and views need its owner, too."""
+        f.bases[base] = <char *>cnp.PyArray_DATA(<cnp.ndarray>a)
+        if self.owned:
+            Py_INCREF(a)
+            set_item_of(f.owners, base, a)
         return 0
 
-    cdef inline int set_output(self, Frame f, Py_ssize_t i, cnp.ndarray a) except -1:
-        cdef Py_ssize_t base = 1 + self.size + PyList_GET_SIZE(self.constants) + i
-        f.bases[base] = <char *>cnp.PyArray_DATA(a)
-        Py_INCREF(a)
-        set_item_of(f.owners, base, a)
-        return 0
+    cdef inline int set_input(self, Frame f, Py_ssize_t i, PyObject *leaf) except -1:
+        cdef Py_ssize_t at = self.inputs[i]
+        cdef object a
+        if cnp.PyArray_Check(<object>leaf):
+            if at >= 0:
+                (<double *>f.arena.data)[at] = (<double *>cnp.PyArray_DATA(<cnp.ndarray>leaf))[0]
+            return self.set_base(f, 1 + i, <object>leaf)
+        if at >= 0:
+            (<double *>f.arena.data)[at] = <object>leaf
+            return 0
+        # A scalar of another type: its bytes are read like those of an array.
+        a = np_asarray(<object>leaf)
+        f.scalars.append(a)
+        return self.set_base(f, 1 + i, a)
 
     cdef int run_steps(self, Frame f, int start, int stop) except -2:
         """Runs some steps; returns -1, or the number of the guard that failed."""
@@ -456,18 +477,18 @@ cdef class ReplayProgram:
         """
         cdef Frame f = self.take_frame()
         cdef Py_ssize_t i, k, n = 0
-        cdef list rows, stacked = None
+        cdef list rows, stacked = None, kept = []
         cdef int guard
-        cdef cnp.ndarray a
+        cdef object leaf
         try:
             for i in range(len(leaves)):
+                leaf = leaves[i]
                 if i in seeds:
                     n = len(seeds[i])
-                    self.set_input(f, i, seeds[i][0] if n else leaves[i])
-                else:
-                    self.set_input(f, i, leaves[i])
-            for i in range(PyList_GET_SIZE(self.outputs)):
-                self.set_output(f, i, (<Spot>self.outputs[i]).fresh())
+                    leaf = seeds[i][0] if n else leaf
+                kept.append(leaf)
+                self.set_input(f, i, <PyObject *>leaf)
+            rows = self.fresh_outputs(f)
             guard = self.run_steps(f, 0, self.body)
             if guard >= 0:
                 return guard
@@ -475,13 +496,14 @@ cdef class ReplayProgram:
                 if not k & 63:
                     PyErr_CheckSignals()
                 for i in seeds:
-                    self.set_input(f, i, seeds[i][k])
+                    kept[i] = leaf = seeds[i][k]
+                    self.set_input(f, i, <PyObject *>leaf)
                 if stacked is not None:
-                    self.aim_outputs(f, stacked, k)
+                    self.aim_outputs(f, stacked, rows, k)
                 guard = self.run_steps(f, self.body, self.plan.nsteps)
                 if guard >= 0:
                     return guard
-                rows = self.collect(f)
+                self.collect(f, rows)
                 if stacked is None:
                     stacked = []
                     for row in rows:
@@ -494,14 +516,15 @@ cdef class ReplayProgram:
         finally:
             self.give_back(f)
 
-    cdef int aim_outputs(self, Frame f, list stacked, Py_ssize_t k) except -1:
+    cdef int aim_outputs(self, Frame f, list stacked, list rows, Py_ssize_t k) except -1:
         """Results that the program writes itself go to row `k` of their stacks."""
-        cdef Py_ssize_t i, first = 1 + self.size + PyList_GET_SIZE(self.constants)
+        cdef Py_ssize_t i
         cdef Result r
         for i in range(PyList_GET_SIZE(self.results)):
             r = <Result>self.results[i]
             if r.kind == RESULT_OUTPUT:
-                self.set_output(f, r.index - first, (<cnp.ndarray>stacked[i])[k])
+                rows[i] = stacked[i][k]
+                self.set_base(f, r.index, rows[i])
         return 0
 
     def run_loop(self, list leaves, Py_ssize_t n, list carry, slices=(), traces=()):
@@ -532,7 +555,8 @@ cdef class ReplayProgram:
         """
         cdef Frame f = self.take_frame()
         cdef Py_ssize_t i, j, k = 0
-        cdef list current = list(leaves), traced = [np_empty(n) for _ in traces], out, moves = []
+        cdef list current = list(leaves), traced = [np_empty(n) for _ in traces], out
+        cdef object leaf
         cdef int guard = -1, raised = 0
         cdef cnp.ndarray array, starts
         cdef Result r
@@ -544,9 +568,9 @@ cdef class ReplayProgram:
                 if cnp.PyArray_Check(current[i]):
                     current[i] = np_array(current[i], order="C")
             for i in range(len(leaves)):
-                self.set_input(f, i, current[i])
-            for i in range(PyList_GET_SIZE(self.outputs)):
-                self.set_output(f, i, (<Spot>self.outputs[i]).fresh())
+                leaf = current[i]
+                self.set_input(f, i, <PyObject *>leaf)
+            out = self.fresh_outputs(f)
             fp_clear()
             while k < n:
                 if not k & 255:
@@ -560,13 +584,13 @@ cdef class ReplayProgram:
                 for i in range(len(traced)):
                     r = <Result>self.results[<Py_ssize_t>traces[i]]
                     (<double *>cnp.PyArray_DATA(<cnp.ndarray>traced[i]))[k] = (<double *>f.arena.data)[r.index]
-                self.carry_on(f, carry, current)
+                self.carry_on(f, carry, current, out)
                 k += 1
             if guard >= 0:
                 traced = [t[:k] for t in traced]
             for i, j in carry:
-                if not cnp.PyArray_Check(current[i]):
-                    current[i] = float64((<double *>f.arena.data)[<Py_ssize_t>self.inputs[i]])
+                if not cnp.PyArray_Check(current[i]) and self.inputs[i] >= 0:
+                    current[i] = float64((<double *>f.arena.data)[self.inputs[i]])
             raised = fp_flags()
         finally:
             self.give_back(f)
@@ -574,56 +598,60 @@ cdef class ReplayProgram:
             give_errors("replay", raised)
         return k, current, traced
 
-    cdef int carry_on(self, Frame f, list carry, list current) except -1:
+    cdef int carry_on(self, Frame f, list carry, list current, list out) except -1:
         """Results become inputs: arrays change places with the inputs, so that nothing is copied."""
-        cdef Py_ssize_t i, j, first = 1 + self.size + PyList_GET_SIZE(self.constants)
+        cdef Py_ssize_t i, j
         cdef Result r
         cdef object new
-        cdef list values = None
+        cdef bint collected = False
         for i, j in carry:
             r = <Result>self.results[j]
-            if r.kind == RESULT_SCALAR and <Py_ssize_t>self.inputs[i] >= 0:
-                (<double *>f.arena.data)[<Py_ssize_t>self.inputs[i]] = (<double *>f.arena.data)[r.index]
-            elif r.kind == RESULT_OUTPUT:
-                new = f.owners[r.index]
-                self.set_output(f, r.index - first, <cnp.ndarray>current[i])
-                current[i] = new
-                self.set_input(f, i, new)
+            if r.kind == RESULT_SCALAR and self.inputs[i] >= 0:
+                (<double *>f.arena.data)[self.inputs[i]] = (<double *>f.arena.data)[r.index]
+                continue
+            if r.kind == RESULT_OUTPUT:
+                new = out[j]
+                out[j] = current[i]
+                self.set_base(f, r.index, out[j])
             else:
-                if values is None:
-                    values = self.collect(f)
-                current[i] = np_array(values[j], order="C") if cnp.PyArray_Check(values[j]) else values[j]
-                self.set_input(f, i, current[i])
+                if not collected:
+                    self.collect(f, out)
+                    collected = True
+                new = np_array(out[j], order="C") if cnp.PyArray_Check(out[j]) else out[j]
+            current[i] = new
+            self.set_input(f, i, <PyObject *>new)
         return 0
 
     cdef int give_back(self, Frame f) except -1:
+        """Keeps the frame for the next run, without the arrays of this one."""
         cdef Py_ssize_t i
-        for i in range(self.size):
-            Py_INCREF(None)
-            set_item_of(f.owners, 1 + i, None)
-        for i in range(self.nbases - PyList_GET_SIZE(self.outputs), self.nbases):
-            Py_INCREF(None)
-            set_item_of(f.owners, i, None)
-        for i in range(self.nobjects):
-            f.objects[i] = None
+        if self.owned:
+            for i in range(1, self.nbases):
+                if i <= self.size or i >= self.nbases - self.noutputs:
+                    Py_INCREF(None)
+                    set_item_of(f.owners, i, None)
+            for i in range(self.nobjects):
+                f.objects[i] = None
+        if f.scalars:
+            f.scalars.clear()
         self.frames.append(f)
         return 0
 
-    cdef object collect(self, Frame f):
-        cdef Py_ssize_t i, n = PyList_GET_SIZE(self.results)
-        cdef list out = []
+    cdef int collect(self, Frame f, list out) except -1:
+        """Fills in the results that the program did not write to an array of their own."""
+        cdef Py_ssize_t i
         cdef Result r
         cdef object value
         cdef double d
-        for i in range(n):
-            r = <Result><object>PyList_GET_ITEM(self.results, i)
+        for i in range(PyList_GET_SIZE(self.results)):
+            r = <Result>PyList_GET_ITEM(self.results, i)
             if r.kind == RESULT_OUTPUT:
-                value = <object>PyList_GET_ITEM(f.owners, r.index)
-            elif r.kind == RESULT_SCALAR:
+                continue
+            if r.kind == RESULT_SCALAR:
                 d = (<double *>f.arena.data)[r.index]
                 value = np_bool(d != 0.0) if r.truth else d if r.weak else float64(d)
             elif r.kind == RESULT_INPUT:
-                value = <object>PyList_GET_ITEM(f.owners, 1 + r.index)
+                value = f.owners[1 + r.index]
             elif r.kind == RESULT_SAME:
                 value = out[r.index]
             elif r.kind == RESULT_OBJECT:
@@ -634,10 +662,10 @@ cdef class ReplayProgram:
                 value = r.spot.array(f).copy()
                 if not r.spot.shape:
                     value = value[()]
-            out.append(value)
+            out[i] = value
         for i, spot in self.updates:
             f.owners[1 + i][...] = (<Spot>spot).array(f)
-        return out
+        return 0
 
 
 cdef inline void set_item_of(list items, Py_ssize_t i, object item) noexcept:
