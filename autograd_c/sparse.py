@@ -229,9 +229,9 @@ class _Sparse(Derived):
         found = self._structures.get(key)
         if found is None:
             found = _Structure(self._find_pattern(args, kwargs, at), self._symmetric)
-            if len(self._structures) >= KEPT:
-                self._structures.pop(next(iter(self._structures)), None)
             self._structures[self._key(args, kwargs, at)] = found
+            for oldest in list(self._structures)[:-KEPT]:
+                self._structures.pop(oldest, None)
         return found
 
     def _key(self, args, kwargs, at):
