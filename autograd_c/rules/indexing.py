@@ -12,7 +12,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Meta, is_box, link_view, rebind, registry, value_of
+from .._core import Meta, is_box, link_view, rebind, registry, stand_in, value_of
 from ..extend import call, composite, constant, refuse, rule
 from .support import hook, hooks
 
@@ -20,22 +20,24 @@ from .support import hook, hooks
 
 
 @hook
-def freeze_index(index):
-    """An index as it is now: arrays in it copied, lists made arrays, traced values refused."""
+def freeze_index(index, traced=False):
+    """An index as it is now: arrays in it copied, lists made arrays, traced floats refused.
+
+    Traced integers and truth values, which only a recording has, stay what they are if `traced`.
+    """
     if isinstance(index, tuple):
-        return tuple([_frozen(i) for i in index])
-    return _frozen(index)
+        return tuple([_frozen(i, traced) for i in index])
+    return _frozen(index, traced)
 
 
-def _frozen(index):
+def _frozen(index, traced):
     """One part of an index; a tuple inside of one is a list of indices."""
     if is_box(index):
-        plain = value_of(index)
-        if np.asarray(plain).dtype.kind == "f":
+        if index.dtype.kind not in "iub":
             raise IndexError(
                 "a traced float cannot be an index; convert it, for instance int(x) or x.round().astype(int)"
             )
-        return plain
+        return index if traced else value_of(index)
     if isinstance(index, np.ndarray):
         return index.copy() if index.ndim or index.dtype == bool else int(index)
     if isinstance(index, (list, tuple)):
@@ -77,12 +79,51 @@ getitem = registry[operator.getitem]
 def read_item(x, index):
     """``x[index]`` wherever the core has no short way: forward, nested and recording traces."""
     if not is_basic(index):
-        return getitem(x, freeze_index(index))
+        return item_at(x, freeze_index(index, traced=True))
     out = getitem(x, index)
     return link_view(out, x, index) if is_box(out) and out.ndim else out
 
 
 hooks["getitem"] = read_item
+
+
+def item_at(x, index):
+    """``x[index]`` for an index that may have traced integers in it, whatever `x` is."""
+    parts = index if isinstance(index, tuple) else (index,)
+    traced = [i for i in parts if is_box(i)]
+    if traced:
+        return _item_by(x, tuple([_Hole if is_box(i) else i for i in parts]), *traced)
+    return getitem(x, index)
+
+
+class _Hole:
+    """Stands for a traced part of an index."""
+
+
+def _filled(template, traced):
+    parts = iter(traced)
+    return tuple([next(parts) if i is _Hole else i for i in template])
+
+
+def _item_by_cotangent(argnum, g, _ans, _x, template, *traced):
+    return _scatter_by(g, template, Meta(_x.shape, _x.dtype), *traced)
+
+
+def _scatter_by_cotangent(argnum, g, _ans, _g, template, meta, *traced):
+    return _item_by(g, template, *traced)
+
+
+# Indexing and its opposite by integers that are results of the program themselves (`argsort` and its kind),
+# which only a recording has.
+_item_by = rule(
+    lambda x, template, *traced: x[_filled(template, traced)], _item_by_cotangent, "same", name="item_by"
+)
+_scatter_by = rule(
+    lambda g, template, meta, *traced: _scatter(g, _filled(template, traced), meta),
+    _scatter_by_cotangent,
+    "same",
+    name="scatter_by",
+)
 
 
 def _scatter(g, index, meta, once=False):
@@ -186,7 +227,7 @@ setitem = hooks["setitem"] = rule(
 @hook
 def set_at(x, index, value):
     """The value that ``x[index] = value`` gives `x`."""
-    plain = value_of(x)
+    plain = stand_in(x)
     if not isinstance(plain, np.ndarray):
         raise TypeError(f"a traced {type(plain).__name__} does not support item assignment")
     if isinstance(value, (list, tuple)):
@@ -213,7 +254,7 @@ def write_through(view, base, take):
 
 def _positions(take, base):
     """The index of the items that a view of `base` looks at."""
-    numbers = np.empty_like(value_of(base), dtype=np.intp, subok=False)
+    numbers = np.empty_like(stand_in(base), dtype=np.intp, subok=False)
     numbers[...] = np.arange(numbers.size).reshape(numbers.shape)
     seen = take(numbers)
     if seen.size > numbers.size:
@@ -226,6 +267,8 @@ def _positions(take, base):
 
 def within(name, indices, n, mode):
     """Indices along an axis of length `n` as `take` and `choose` read them."""
+    if is_box(indices) and indices.dtype.kind in "iu" and mode == "raise":
+        return indices
     indices = np.asarray(value_of(indices))
     if indices.size and indices.dtype.kind not in "iub":
         raise TypeError(f"{name}: the indices must be integers, not {indices.dtype}")
@@ -253,7 +296,7 @@ def take(a, indices, axis=None, out=None, mode="raise"):
     if axis is None:
         a, axis = anp.ravel(a), 0
     axis = normalize_axis(axis, a.ndim)
-    return a[(slice(None),) * axis + (within("take", indices, a.shape[axis], mode),)]
+    return item_at(a, (slice(None),) * axis + (within("take", indices, a.shape[axis], mode),))
 
 
 def normalize_axis(axis, ndim):
@@ -267,7 +310,7 @@ def normalize_axis(axis, ndim):
 def _along(arr, indices, axis):
     """The index that `take_along_axis` stands for."""
     axis = normalize_axis(axis, arr.ndim)
-    indices = np.asarray(value_of(indices))
+    indices = indices if is_box(indices) else np.asarray(indices)
     if indices.ndim != arr.ndim:
         raise ValueError("`indices` and `arr` must have the same number of dimensions")
     if indices.dtype.kind not in "iu":
@@ -291,7 +334,7 @@ def take_along_axis(arr, indices, axis=-1):
     arr = anp.asarray(arr)
     if axis is None:
         arr, axis = anp.ravel(arr), 0
-    return arr[_along(arr, indices, axis)]
+    return item_at(arr, _along(arr, indices, axis))
 
 
 @composite(
