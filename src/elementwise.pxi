@@ -75,10 +75,10 @@ cdef inline double scalar_value(Primitive p, const double *x) noexcept nogil:
 
 cdef inline double scalar_result(Primitive p, const double *x, bint libm_power) except? -1.0:
     """The value, with NumPy's floating-point warnings."""
-    cdef double value = pow(x[0], x[1]) if libm_power else scalar_value(p, x)
+    cdef double value = libm_pow(x[0], x[1]) if libm_power else scalar_value(p, x)
     if unusual(value):
         fp_clear()
-        value = pow(x[0], x[1]) if libm_power else scalar_value(p, x)
+        value = libm_pow(x[0], x[1]) if libm_power else scalar_value(p, x)
         if fp_flags():
             give_errors(p.name, fp_flags())
     return value

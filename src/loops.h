@@ -6,6 +6,7 @@
 #include <Python.h>
 #include <numpy/npy_common.h>
 #include <fenv.h>
+#include <math.h>
 #include <string.h>
 
 #if defined(__SSE2__) || defined(_M_X64)
@@ -68,6 +69,24 @@ static inline int unusual(double d) {
 typedef struct {
     double re, im;
 } select_pair;
+
+/* What the C library's pow(x, y) returns, bit for bit. glibc documents an error of at most 0.54 units in the
+   last place, so a square whose rounding error, which Dekker's product gives exactly, is below 0.44 units is
+   the only possible result: seven squares of eight need no call. */
+static inline double libm_pow(double x, double y) {
+#if defined(__GLIBC__)
+    if (y == 2.0 && fabs(x) > 1e-130 && fabs(x) < 1e130) {
+        double split = 134217729.0 * x, high = split - (split - x), low = x - high, square = x * x;
+        double error = ((high * high - square) + 2.0 * high * low) + low * low, binade;
+        npy_uint64 bits;
+        memcpy(&bits, &square, sizeof bits);
+        bits &= 0x7FF0000000000000u;
+        memcpy(&binade, &bits, sizeof binade);
+        if (fabs(error) < 0.44 * 2.220446049250313e-16 * binade) return square;
+    }
+#endif
+    return pow(x, y);
+}
 
 /* Casts, with the same convention. */
 #define CAST_LOOP(NAME, FROM, TO, VALUE)                                                    \

@@ -6,6 +6,7 @@ cdef extern from "loops.h":
     int fp_to_npy(int raw) noexcept nogil
     void fp_clear() noexcept nogil
     int unusual(double d) noexcept nogil
+    double libm_pow(double x, double y) noexcept nogil
     void select_4(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
     void select_8(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
     void select_16(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,

@@ -13,6 +13,7 @@
 #include <math.h>
 #include <string.h>
 #include <numpy/npy_common.h>
+#include "loops.h"
 
 typedef void (*VmLoop)(char **args, const npy_intp *dims, const npy_intp *steps, void *data);
 
@@ -235,7 +236,7 @@ static inline npy_intp vm_least(npy_intp a, npy_intp b) {
     UNARY(S_SQRT, sqrt(a))                                                                                \
     UNARY(S_SQUARE, a * a)                                                                                \
     UNARY(S_RECIPROCAL, 1.0 / a)                                                                          \
-    BINARY(S_POW, pow(a, b))                                                                              \
+    BINARY(S_POW, libm_pow(a, b))                                                                         \
     BINARY(S_LT, isless(a, b) ? 1.0 : 0.0)                                                                \
     BINARY(S_LE, islessequal(a, b) ? 1.0 : 0.0)                                                           \
     BINARY(S_GT, isgreater(a, b) ? 1.0 : 0.0)                                                             \
