@@ -1,6 +1,7 @@
 """Programs that once read freed or foreign memory: now the right value, or an error of a type."""
 
 import gc
+import subprocess
 import sys
 import threading
 import weakref
@@ -577,3 +578,60 @@ def test_a_primitive_of_many_arguments():
             return weighted(*[1.0] * place, x, *[1.0] * (MANY - 1 - place))
 
         np.testing.assert_allclose(grad(f)(0.5), weights[place])
+
+
+# Memory that runs out -----------------------------------------------------------------------------
+
+STARVED = """
+import _testcapi
+import numpy as np
+import autograd_c.numpy as anp
+from autograd_c import grad, jvp
+
+X, A = np.linspace(0.1, 1.0, 5), np.linspace(0.1, 1.0, 9).reshape(3, 3)
+
+def chain(x):
+    for _ in range(5):
+        x = anp.sin(x) * 1.01 + anp.maximum(x, 0.0)
+    return x
+
+def assigned(x):
+    y = x * 2.0
+    y[1:3] = x[0]
+    v = y[2:]
+    v *= 3.0
+    return y[0] * y[3]
+
+CALLS = [
+    lambda: grad(chain)(0.5),
+    lambda: jvp(chain, (0.5,), (1.0,)),
+    lambda: grad(lambda x: (anp.tanh(x) * anp.exp(-x) / (1.0 + x * x))[2])(X),
+    lambda: jvp(lambda x: anp.where(x > 0.3, anp.sin(x), 0.0) * x, (X,), (X,)),
+    lambda: grad(lambda a: (anp.tanh(a @ X[:3]) @ a)[1])(A),
+    lambda: grad(lambda x: (x[::2] * x[::2])[1] + x[0] * x[-1] + x[np.array([0, 0, 1])][1])(X),
+    lambda: grad(assigned)(X),
+    lambda: grad(lambda p: (p["a"] * p["b"][0])[0] + p["c"][0][0])({"a": X, "b": [X, 1.0], "c": ((2.0,),)}),
+]
+for call in CALLS:
+    expected = str(call())
+    call()
+    for n in range(1, 500):
+        try:
+            _testcapi.set_nomemory(n)
+            try:
+                call()
+            finally:
+                _testcapi.remove_mem_hooks()
+            break
+        except MemoryError:
+            assert str(call()) == expected
+    assert 10 < n < 499, n
+print("all survived")
+"""
+
+
+def test_memory_that_runs_out_is_an_error_and_leaves_no_trace():
+    """Allocation after allocation in turn is the first of those that fail, in a process of its own."""
+    pytest.importorskip("_testcapi")
+    done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "all survived", done.stderr[-2000:]
