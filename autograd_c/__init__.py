@@ -36,9 +36,12 @@ from .operators import (
     vector_jacobian_product,
     vjp,
 )
+from .replay import ReplayWarning, compile
 
 __all__ = [
+    "ReplayWarning",
     "checkpoint",
+    "compile",
     "debug",
     "deriv",
     "elementwise_grad",

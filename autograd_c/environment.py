@@ -27,6 +27,8 @@ __all__ = ["Environment", "owner", "same_bytes"]
 
 _NUMBERS = (bool, int, float, complex, np.generic)
 _CLOSED = {"numpy", "scipy", "autograd_c", "builtins", "autograd"} | set(sys.stdlib_module_names) - {"__main__"}
+# Methods of a class that calls on its instances do not run.
+_OF_OTHERS = ("__init__", "__new__", "__del__", "__repr__", "__reduce__", "__getstate__", "__setstate__")
 # Deeper nesting is not followed.
 _DEEPEST = 12
 
@@ -103,6 +105,7 @@ class Environment:
             known = len(self.names)
             self.reads, self.labels, self.arrays, self.generators = [], [], [], []
             self.objects = {}
+            self._classes = set()
             self._visit(fun, getattr(fun, "__name__", "the function"), 0)
             for value in values:
                 self._visit(value, "a static argument", 0)
@@ -212,11 +215,11 @@ class Environment:
             for name in sorted(self.names & vars(module).keys()):
                 self._item(vars(module), name, f"{label}.{name}", depth)
 
-    def _class(self, cls, label, depth):
+    def _class(self, cls, label, depth, without=()):
         for base in cls.__mro__[:-1]:
             if not self._closed(base.__module__):
                 for name, value in list(vars(base).items()):
-                    if name in self.names or name[:2] == "__":
+                    if name in self.names or name[:2] == "__" and name not in without:
                         self._of_class(cls, name, value, f"{label}.{name}", depth)
 
     def _of_class(self, cls, name, value, label, depth):
@@ -240,7 +243,9 @@ class Environment:
                 if name[0] != "_" or name in ("__wrapped__", "_options"):
                     self._item(own, name, f"{label}.{name}", depth)
             return
-        self._visit(cls, cls.__name__, depth)
+        if cls not in self._classes:
+            self._classes.add(cls)
+            self._class(cls, cls.__name__, depth, _OF_OTHERS)
         for name in sorted(self.names):
             if name in own:
                 self._item(own, name, f"{label}.{name}", depth)

@@ -18,7 +18,7 @@ import warnings
 import numpy as np
 
 from . import numpy as anp
-from ._core import grad_hot, hooks, is_box, trace_forward, trace_reverse
+from ._core import Compiled, grad_hot, hooks, is_box, trace_forward, trace_reverse
 from .extend import defjvp_argnums, defvjp_argnums, notrace_primitive, primitive
 from .tree import (
     UntraceableLeaf,
@@ -65,7 +65,17 @@ __all__ = [
 # ---------------------------------------------------------------- functions made by operators
 
 
-class _Wrapper:
+class _OfCompiled(type):
+    """Makes of a compiled function another one: compiling and differentiating commute."""
+
+    def __call__(cls, *args):
+        for place, arg in enumerate(args):
+            if type(arg) is Compiled:
+                return super().__call__(*args[:place], arg.fun, *args[place + 1 :]).compiled(arg)
+        return super().__call__(*args)
+
+
+class _Wrapper(metaclass=_OfCompiled):
     """A callable made of a function: it has its name and documentation, pickles when the
     function does, and binds as a method when it stands in a class.
     """
@@ -78,6 +88,10 @@ class _Wrapper:
         self.__qualname__ = name
         self.__module__ = getattr(fun, "__module__", None)
         self.__doc__ = doc
+
+    def compiled(self, like):
+        """Compile it as another function was compiled."""
+        return like.made_of(self)
 
     def __get__(self, instance, owner=None):
         return self if instance is None else types.MethodType(self, instance)
@@ -159,6 +173,50 @@ class _WithTensor(Derived):
         if not args:
             raise TypeError(f"{self._title}: the last positional argument must be the tensor")
         return self._rule(self._title, *self._bind(args[:-1], kwargs), args[-1])
+
+
+class _Preparing(Derived):
+    """An operator whose functions return a linear function, alone or with a value behind it."""
+
+    def compiled(self, like):
+        return _PreparingCompiled(self, like.made_of)
+
+
+class _PreparingCompiled(_Wrapper):
+    """The same of a compiled function: the value and the linear function are replayed, each by itself."""
+
+    def __init__(self, derived, made_of):
+        super().__init__(derived.__name__, derived, derived.__name__, derived.__doc__)
+        self._apply = made_of(self._applied)
+        self._value = made_of(self._valued)
+
+    def _applied(self, *args, **kwargs):
+        result = self.__wrapped__(*args[:-1], **kwargs)
+        return (result[0] if isinstance(result, tuple) else result)(args[-1])
+
+    def _valued(self, *args, **kwargs):
+        result = self.__wrapped__(*args, **kwargs)
+        return (result[1],) if isinstance(result, tuple) else None
+
+    def __call__(self, *args, **kwargs):
+        value = self._value(*args, **kwargs)
+        args, kwargs = _kept((args, kwargs))
+
+        def linear(vector):
+            return self._apply(*args, vector, **kwargs)
+
+        return linear if value is None else (linear, *value)
+
+
+def _kept(arguments):
+    """Arguments as they are now, for later."""
+    return map_leaves(np.copy, arguments, lambda value: isinstance(value, np.ndarray))
+
+
+def _compiled_once(name, like, fun):
+    """A function made of a compiled one and compiled like it, once for all calls."""
+    fun.__name__ = f"{name} of {name_of(like)}"
+    return like.__dict__.setdefault("_made", {}).setdefault(name, like.made_of(fun))
 
 
 def _check_argnum(name, argnum):
@@ -594,7 +652,7 @@ def make_vjp(fun, argnum=0):
     >>> pullback(np.array([1.0, 10.0]))
     array([ 2., 20.])
     """
-    return Derived(_make_vjp, "make_vjp", fun, argnum)
+    return _Preparing(_make_vjp, "make_vjp", fun, argnum)
 
 
 def _make_vjp(title, fun, x):
@@ -625,7 +683,17 @@ def vjp(fun, *primals):
     >>> float(value), [float(g) for g in pullback(1.0)]
     (6.0, [3.0, 2.0])
     """
+    if type(fun) is Compiled:
+        return _vjp_of_compiled(fun, primals)
     return _reverse(f"vjp of {name_of(fun)}", lambda arguments: fun(*arguments), primals)
+
+
+def _vjp_of_compiled(fun, primals):
+    plain = fun.fun
+    value = _compiled_once("vjp", fun, lambda primals: vjp(plain, *primals)[0])
+    pullback = _compiled_once("pullback", fun, lambda primals, cotangent: vjp(plain, *primals)[1](cotangent))
+    kept = _kept(primals)
+    return value(primals), lambda cotangent: pullback(kept, cotangent)
 
 
 def make_jvp(fun, argnum=0):
@@ -645,7 +713,7 @@ def make_jvp(fun, argnum=0):
     >>> float(value), float(tangent)
     (9.0, 6.0)
     """
-    return Derived(_make_jvp, "make_jvp", fun, argnum)
+    return _Preparing(_make_jvp, "make_jvp", fun, argnum)
 
 
 def _make_jvp(title, fun, x):
@@ -677,6 +745,9 @@ def jvp(fun, primals, tangents):
     """
     title = f"jvp of {name_of(fun)}"
     primals, tangents = _tuples(title, primals, tangents)
+    if type(fun) is Compiled:
+        plain = fun.fun
+        return _compiled_once("jvp", fun, lambda *pair: jvp(plain, *pair))(primals, tangents)
     return _forward(title, lambda arguments: fun(*arguments), primals, tangents)
 
 
@@ -706,7 +777,7 @@ def make_jvp_reversemode(fun, argnum=0):
     >>> float(make_jvp_reversemode(lambda x: x**2)(3.0)(1.0))
     6.0
     """
-    return Derived(_make_jvp_reversemode, "make_jvp_reversemode", fun, argnum)
+    return _Preparing(_make_jvp_reversemode, "make_jvp_reversemode", fun, argnum)
 
 
 def _make_jvp_reversemode(title, fun, x):
@@ -906,7 +977,7 @@ def make_hvp(fun, argnum=0):
     >>> float(product(1.0)), float(gradient)
     (12.0, 12.0)
     """
-    return Derived(_make_hvp, "make_hvp", fun, argnum)
+    return _Preparing(_make_hvp, "make_hvp", fun, argnum)
 
 
 def _make_hvp(title, fun, x):
@@ -965,6 +1036,9 @@ def hvp(fun, primals, tangents):
     """
     title = f"hvp of {name_of(fun)}"
     primals, tangents = _tuples(title, primals, tangents)
+    if type(fun) is Compiled:
+        plain = fun.fun
+        return _compiled_once("hvp", fun, lambda *pair: hvp(plain, *pair))(primals, tangents)
     product = _hessian_tensor_product(title, lambda arguments: fun(*arguments), primals, tangents)
     return product[0] if len(product) == 1 else product
 
@@ -1029,7 +1103,7 @@ def make_ggnvp(f, g=_half_square, f_argnum=0):
     >>> product(np.array([1.0, 0.0]))
     array([10., 14.])
     """
-    return Derived(_make_ggnvp, "make_ggnvp", f, f_argnum, (g,))
+    return _Preparing(_make_ggnvp, "make_ggnvp", f, f_argnum, (g,))
 
 
 def _make_ggnvp(title, f, x, g):
@@ -1124,6 +1198,10 @@ def _as_dtype(x, dtype):
 @primitive
 def _run_packed(call, *leaves):
     return call(leaves)
+
+
+# A program plans its memory by itself: there the function is one with what is around it.
+_run_packed.inlined = True
 
 
 def _of_boxes(args, argnums):

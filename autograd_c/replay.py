@@ -20,6 +20,7 @@ array, the bytes of all arrays of the environment are compared before each repla
 that is not an operand of the program is compared always.
 """
 
+import collections
 import inspect
 import sys
 import threading
@@ -29,7 +30,7 @@ import warnings
 import numpy as np
 
 from . import _core
-from ._core import EAGERLY, MISS, Branch, Compiled, Signature, Version, hooks, is_box, record_call_of
+from ._core import EAGERLY, MISS, Branch, Compiled, ReplayMismatch, Signature, Version, hooks, is_box, record_call_of
 from .environment import Environment, owner, same_bytes
 from .tree import describe, name_of
 
@@ -111,7 +112,7 @@ def _plain(fun):
 
 
 def _several(value, kind, name):
-    values = (value,) if isinstance(value, kind) else tuple(value)
+    values = (value,) if isinstance(value, (int, str)) else tuple(value)
     if not all(isinstance(item, kind) for item in values):
         raise TypeError(f"compile: {name} must hold {kind.__name__}s, got {describe(value)}")
     return values
@@ -475,7 +476,7 @@ def _watched(recorded):
             if at in environment.owners:
                 read.add(at)
             else:
-                computed = computed or not _is_uniform(value)
+                computed = computed or not _is_uniform(value, environment.numbers, sizes, largest)
         elif isinstance(value, (int, float, complex, np.number)):
             computed = computed or not _is_explained(value, environment.numbers, sizes, largest)
     return [
@@ -483,9 +484,12 @@ def _watched(recorded):
     ]
 
 
-def _is_uniform(array):
-    """All zero or all one, as rules make them."""
-    return array.size == 0 or bool((array == array.flat[0]).all() and array.flat[0] in (0, 1))
+def _is_uniform(array, *explanation):
+    """Whether an array has one value everywhere, as rules make them, and that is explained."""
+    if array.size == 0:
+        return True
+    first = array.flat[0]
+    return bool((array == first).all()) and _is_explained(first.item(), *explanation)
 
 
 def _is_explained(value, numbers, sizes, largest):
@@ -532,6 +536,7 @@ class _Policy:
         for place in list(self.static_numbers):
             if -len(by_place) <= place < len(by_place):
                 self.static_names.add(by_place[place])
+                self.static_numbers.discard(place)
         self.static_numbers |= {by_place.index(name) for name in self.static_names if name in by_place}
 
     def is_static(self, place, count):
@@ -677,22 +682,25 @@ class _Policy:
     def keep(self, signature, version, recorded, copies):
         """Keep a recording until it is confirmed by another; then make the program."""
         pending = version.notes.pending
-        first = pending.get(recorded.outcomes)
-        if first is None or not all(map(same_bytes, first[1], copies)):
-            # The first one, or the first since an array was updated in place.
-            if len(pending) + len(version.branches) >= self.max_programs:
+        first, before = pending.get(recorded.outcomes, (None, None))
+        if first is not None and recorded.same_as(first):
+            del pending[recorded.outcomes]
+            if len(version.branches) < self.max_programs:
+                self.add(version, recorded)
+            else:
                 signature.notes.full = True
                 self.warn(self.too_many(signature, recorded))
-            else:
-                pending[recorded.outcomes] = recorded, copies
-        elif recorded.same_as(first[0]):
-            del pending[recorded.outcomes]
-            self.add(version, recorded)
-        else:
-            raise _Unreplayable(
-                "two calls met different constants (random numbers, the time, a counter, a file?); pass what "
-                "varies as an argument"
-            )
+            return
+        if first is not None:
+            if all(map(same_bytes, before, copies)):
+                raise _Unreplayable(
+                    "two calls met different constants (random numbers, the time, a counter, a file?); pass what "
+                    "varies as an argument"
+                )
+            self.changed(signature, version, "what it computes from an array that it reads from outside")
+        pending[recorded.outcomes] = recorded, copies
+        if len(pending) > 4 * self.max_programs:
+            del pending[next(iter(pending))]
 
     def add(self, version, recorded):
         program = _program_of(recorded.recording, self.options)
@@ -729,7 +737,10 @@ class _Policy:
             given[place] = leaves[place].copy()
         tried, branch = [], version.branches[0]
         while branch is not None:
-            outs = branch.program.run(given)
+            try:
+                outs = branch.program.run(given)
+            except ReplayMismatch:
+                return EAGERLY
             if isinstance(outs, list):
                 break
             tried.append(branch)
@@ -763,7 +774,7 @@ class _Policy:
         self.warn(reason)
 
     def too_many(self, signature, recorded):
-        guards = [node for node in recorded.recording.guards if node.line]
+        guards = [node for node in recorded.recording.guards if getattr(node, "line", None)]
         failed = signature.notes.failed
         if failed is not None:
             branch, number = failed
@@ -784,6 +795,131 @@ class _Policy:
         while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "autograd_c":
             level, frame = level + 1, frame.f_back
         warnings.warn(f"{self.name} is not replayed: {reason}", ReplayWarning, stacklevel=level + 1)
+
+    # ------------------------------------------------------------ what was recorded
+
+    def programs(self):
+        """One dict a signature: what the arguments look like, numbers of versions, branches and replayed calls."""
+        return [
+            {
+                "arguments": _describe_key(key),
+                "versions": len(signature.versions),
+                "branches": sum(len(version.branches) for version in signature.versions),
+                "runs": sum(version.runs for version in signature.versions),
+                "reason": signature.notes.reason,
+            }
+            for key, signature in list(self.signatures.items())
+        ]
+
+    def explain(self):
+        lines = [f"{self.name}: {_plural(len(self.signatures), 'signature')}"]
+        for key, signature in list(self.signatures.items()):
+            lines.append(f"\narguments {_describe_key(key)}")
+            if signature.eager:
+                lines.append(f"  not replayed: {signature.notes.reason}")
+            for version in list(signature.versions):
+                lines += _explain_version(version)
+        return "\n".join(lines)
+
+    def cost(self):
+        recordings = [
+            version.branches[0].notes.recording
+            for signature in self.signatures.values()
+            for version in signature.versions[:1]
+            if version.branches
+        ]
+        calls = [node for recording in recordings for node in recording.nodes if node.prim is not None and node.meta is not None]
+        return {"flops": sum(map(_flops, calls)), "bytes": sum(map(_bytes, calls))}
+
+
+def _plural(number, word):
+    ending = "" if number == 1 else "es" if word.endswith("h") else "s"
+    return f"{number} {word}{ending}"
+
+
+def _describe_key(key):
+    """The looks of the arguments as text, e.g. ``(float64 (3,), 2, n=[float, float])``."""
+    nargs, names, looks = key
+    looks = iter(looks)
+    parts = [_describe_look(looks) for _ in range(nargs)]
+    parts += [f"{name}={_describe_look(looks)}" for name in names]
+    return f"({', '.join(parts)})"
+
+
+def _describe_look(looks):
+    kind, *rest = next(looks)
+    if kind == "array":
+        number, shape, contiguous = rest
+        return f"{np.dtype(_TYPES[number]).name} {shape}" + ("" if contiguous else " strided")
+    if kind == "leaf":
+        return rest[0].__name__
+    if kind == "static":
+        return f"{rest[1]!r:.40}"
+    if kind == "other":
+        return f"{np.dtype(rest[0]).name} {rest[1]}"
+    items = [_describe_look(looks) for _ in range(rest[1] if kind != "dict" else len(rest[1]))]
+    if kind == "dict":
+        return "{" + ", ".join(f"{k!r}: {v}" for k, v in zip(rest[1], items, strict=True)) + "}"
+    return f"{'' if rest[0] in (list, tuple) else rest[0].__name__}[{', '.join(items)}]"
+
+
+_TYPES = {np.dtype(code).num: code for code in np.typecodes["All"] if code not in "MmSUVO"}
+
+
+def _explain_version(version):
+    waiting = version.notes.pending
+    lines = [f"  {_plural(len(version.branches), 'program')}, {_plural(version.runs, 'replayed call')}"]
+    if waiting:
+        lines.append(f"  {_plural(len(waiting), 'branch')} wait{'s' * (len(waiting) == 1)} for a second recording")
+    reads = collections.Counter(read[0] for read in version.reads)
+    if reads["bytes"]:
+        labels = [label for label, array in version.notes.environment.arrays]
+        lines.append(f"  bytes compared before each replay: arrays among {', '.join(labels)}")
+    lines.append(f"  places of the environment compared before each replay: {len(version.reads)}")
+    for branch in list(version.branches):
+        lines += _explain_recording(branch.notes.recording)
+    return lines
+
+
+def _explain_recording(recording):
+    calls = collections.Counter(node.prim.name for node in recording.nodes if node.prim is not None and node.meta is not None)
+    lines = [f"  program of {_plural(len(recording.nodes), 'step')}"]
+    lines += [f"    {count:6d} {name}" for name, count in calls.most_common()]
+    for node in recording.guards:
+        where = getattr(node, "line", None)
+        lines.append(f"    guard: {node.outcome!r:.40}" + (f" at {where}" if where else ""))
+    return lines
+
+
+def _sizes_of(node):
+    shapes = [arg.meta.shape if hasattr(arg, "meta") else np.shape(arg) for arg in node.args if _is_operand(arg)]
+    return [int(np.prod(shape)) for shape in shapes], [*shapes]
+
+
+def _is_operand(arg):
+    return isinstance(arg, (np.ndarray, np.generic)) or getattr(arg, "meta", None) is not None
+
+
+def _flops(node):
+    """Floating-point operations, roughly: one an item, two a product of a contraction, none for a view."""
+    sizes, shapes = _sizes_of(node)
+    size = int(np.prod(node.meta.shape))
+    if node.prim.name in ("matmul", "dot") and shapes and shapes[0]:
+        return 2 * size * shapes[0][-1]
+    if node.prim.kind == "elementwise":
+        return size
+    if isinstance(node.prim.fun, np.ufunc) or node.prim.name in ("sum", "mean", "prod", "max", "min"):
+        return max([size, *sizes])
+    return 0
+
+
+def _bytes(node):
+    """Bytes read and written; none for a step without arithmetic, most of which are views."""
+    if not _flops(node):
+        return 0
+    dtypes = [arg.meta.dtype if hasattr(arg, "meta") else arg.dtype for arg in node.args if _is_operand(arg)]
+    read = sum(size * np.dtype(d).itemsize for size, d in zip(_sizes_of(node)[0], dtypes, strict=True))
+    return read + int(np.prod(node.meta.shape)) * np.dtype(node.meta.dtype).itemsize
 
 
 def _hold(environment, copies):

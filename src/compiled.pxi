@@ -456,7 +456,10 @@ cdef list leaf_list(PyObject **leaves, Py_ssize_t n):
 cdef object run_program(object program, PyObject **leaves, Py_ssize_t n, int *flags):
     """The results of a program, or the number of the guard that failed."""
     if type(program) is ReplayProgram:
-        return (<ReplayProgram>program).run_leaves(leaves, n, flags)
+        try:
+            return (<ReplayProgram>program).run_leaves(leaves, n, flags)
+        except ReplayMismatch:
+            return RUN_EAGERLY
     outs = program.run(leaf_list(leaves, n))
     flags[0] = getattr(program, "flags", 0)
     return outs
@@ -516,6 +519,8 @@ cdef object replay_version(Compiled c, Signature s, Version version, PyObject **
         outs = run_program(branch.program, given, s.size, &flags)
         if type(outs) is list:
             break
+        if outs is RUN_EAGERLY:
+            return outs
         guard = outs
         tried = [branch] if tried is None else tried + [branch]
         branch = version.other_branch(branch, guard, tried)

@@ -32,6 +32,7 @@ cdef class Node:
     cdef readonly dict kwargs       # or None
     cdef readonly Meta meta         # shape and dtype of the value
     cdef readonly object outcome
+    cdef readonly str line          # of a guard or check, where the value was looked at
     # The planner's own: see plan.pxi.
     cdef object same                # the node or constant that stands for this one, or None
     cdef bint wanted, kept, scalar, stored, in_place, in_scalars, seeded, late
@@ -252,6 +253,7 @@ cdef bint recorded_truth(Box b) except -1:
     outcome = b.d != 0.0 if b.kind == SCALAR else bool(box_value(current(b)))
     n = add_node(t, GUARD_NODE, None, (operand_of(t, b),), None, None)
     n.outcome = outcome
+    n.line = hooks["current_line"]()
     return outcome
 
 
@@ -268,6 +270,7 @@ cdef object recorded_int(Box b, Primitive p):
     outcome = p.fun(value)
     n = add_node(t, CHECK_NODE, p, (operand_of(t, b),), None, None)
     n.outcome = outcome
+    n.line = hooks["current_line"]()
     return outcome
 
 

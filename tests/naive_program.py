@@ -31,7 +31,8 @@ class NaiveProgram:
             if node.kind == INPUT:
                 values[node.number] = leaves[node.number]
             elif node.kind == CALL:
-                values[node.number] = node.prim(*args, **(node.kwargs or {}))
+                value = node.prim(*args, **(node.kwargs or {}))
+                values[node.number] = float(value) if node.weak else value
             else:
                 outcome = bool(args[0]) if node.kind == GUARD else node.prim(*args, **(node.kwargs or {}))
                 if type(outcome) is not type(node.outcome) or outcome != node.outcome:
