@@ -1,9 +1,9 @@
 """What a function reads besides its arguments, for the replay of compiled functions.
 
-A program that was recorded is valid as long as the function would read the same. `Environment` walks from a
-function through closure cells, globals, default arguments, bound objects and the functions that it calls, and
-lists every place where it found something, with what it found. Before each replay the compiled core looks at all
-those places again (`reads`): they must hold the identical objects, or equal numbers.
+A program that was recorded is valid as long as the function would read the same. `Environment` walks from
+a function through closure cells, globals, default arguments, bound objects and the functions that it calls,
+and lists every place where it found something, with what it found. Before each replay the compiled core looks
+at all those places again (`reads`): they must hold the identical objects, or equal numbers.
 
 Of an array the place counts, not what is in it: programs read arrays where they are. Where a recording holds
 something that may have been *computed* from an array, the array's bytes are compared as well (see
@@ -26,7 +26,9 @@ from ._core import Compiled, Primitive
 __all__ = ["Environment", "owner", "same_bytes"]
 
 _NUMBERS = (bool, int, float, complex, np.generic)
-_CLOSED = {"numpy", "scipy", "autograd_c", "builtins", "autograd"} | set(sys.stdlib_module_names) - {"__main__"}
+_CLOSED = {"numpy", "scipy", "autograd_c", "builtins", "autograd"} | set(sys.stdlib_module_names) - {
+    "__main__"
+}
 # Methods of a class that calls on its instances do not run.
 _OF_OTHERS = ("__init__", "__new__", "__del__", "__repr__", "__reduce__", "__getstate__", "__setstate__")
 # Deeper nesting is not followed.
@@ -238,7 +240,7 @@ class Environment:
         own = getattr(value, "__dict__", None)
         own = own if isinstance(own, dict) else {}
         if self._closed(cls.__module__) and cls.__module__ != "types":
-            # One of our operators' functions, or an object of a library: what it holds is looked at, its code not.
+            # An operator's function, or an object of a library: what it holds is looked at, its code not.
             for name in sorted(own):
                 if name[0] != "_" or name in ("__wrapped__", "_options"):
                     self._item(own, name, f"{label}.{name}", depth)

@@ -1,23 +1,23 @@
 """Compiled functions: recorded at their first calls, replayed without Python after.
 
 `compile` makes a `Compiled`. Calls that were seen before find their program in the compiled core
-(`src/compiled.pxi`); this module decides about all others. For each *signature* (structure, shapes and dtypes of
-the arguments, values of the static ones)::
+(`src/compiled.pxi`); this module decides about all others. For each *signature* (structure, shapes and dtypes
+of the arguments, values of the static ones)::
 
     call 1   run the function under a recording trace; its result is this call's
     call 2   the same again; where both recordings are the same, make the program
     call 3   replay
 
-Two recordings, since what a recording takes for a constant may be a random number or a counter: constants that
-differ show it, and the function is called as it is from then on, with one `ReplayWarning`. So is one that takes a
-value out of the trace. A guard that fails during a replay leads to another program of the signature, or to a
-recording of that *branch*, again twice.
+Two recordings, since what a recording takes for a constant may be a random number or a counter: constants
+that differ show it, and the function is called as it is from then on, with one `ReplayWarning`. So is one
+that takes a value out of the trace. A guard that fails during a replay leads to another program of the
+signature, or to a recording of that *branch*, again twice.
 
-A recording is tied to a *version* of the environment (`autograd_c.environment`). Arrays of the environment are
-read where they are, so updates in place are seen. But a number or an array that plain NumPy computed from them
-inside the function is a constant of the program. Where a recording holds constants that may come from an
-array, the bytes of all arrays of the environment are compared before each replay (about 0.1 ms for 1 MB); an array
-that is not an operand of the program is compared always.
+A recording is tied to a *version* of the environment (`autograd_c.environment`). Arrays of the environment
+are read where they are, so updates in place are seen. But a number or an array that plain NumPy computed from
+them inside the function is a constant of the program. Where a recording holds constants that may come from an
+array, the bytes of all arrays of the environment are compared before each replay (about 0.03 ms for 1 MB), and a
+second copy of them is kept; an array that is not an operand of the program is compared always.
 """
 
 import collections
@@ -30,7 +30,18 @@ import warnings
 import numpy as np
 
 from . import _core
-from ._core import EAGERLY, MISS, Branch, Compiled, ReplayMismatch, Signature, Version, hooks, is_box, record_call_of
+from ._core import (
+    EAGERLY,
+    MISS,
+    Branch,
+    Compiled,
+    Signature,
+    Version,
+    hooks,
+    is_box,
+    record_call_of,
+    run_with_flags,
+)
 from .environment import Environment, owner, same_bytes
 from .tree import describe, name_of
 
@@ -208,8 +219,8 @@ class _Call:
     def _array(self, array, label):
         if array.dtype.kind not in "fciub":
             raise TypeError(
-                f"{self.name}: {label} is {describe(array)}; arrays must hold numbers. Let the function read it "
-                "from its closure"
+                f"{self.name}: {label} is {describe(array)}; arrays must hold numbers. Let the function "
+                "read it from its closure"
             )
         contiguous = array.flags.c_contiguous and array.flags.aligned
         if array.dtype.isnative:
@@ -223,9 +234,9 @@ class _Call:
             hash(value)
         except TypeError:
             raise TypeError(
-                f"{self.name}: {label} is {describe(value)}, neither a number, an array or a container of them nor "
-                "hashable. Make it hashable (static_argnums and static_argnames name such arguments), or let the "
-                "function read it from its closure"
+                f"{self.name}: {label} is {describe(value)}, neither a number, an array or a container of "
+                "them nor hashable. Make it hashable (static_argnums and static_argnames name such arguments), or "
+                "let the function read it from its closure"
             ) from None
         # Equal numbers of different type or sign have programs of their own.
         text = repr(value) if isinstance(value, (float, complex)) else None
@@ -303,13 +314,17 @@ class _Recorded:
         return leaves
 
     def _check_result(self, leaf):
-        if is_box(leaf) or isinstance(leaf, (np.generic, float, complex, *_PLAIN)) or id(leaf) in self._allowed:
+        if (
+            is_box(leaf)
+            or isinstance(leaf, (np.generic, float, complex, *_PLAIN))
+            or id(leaf) in self._allowed
+        ):
             return
         if isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject:
             return
         raise _Unreplayable(
-            f"it returns {describe(leaf)}, which may hold traced values; return numbers, arrays, lists, tuples "
-            "and dicts"
+            f"it returns {describe(leaf)}, which may hold traced values; return numbers, arrays, lists, "
+            "tuples and dicts"
         )
 
     def _write_back(self, given, leaves):
@@ -322,7 +337,9 @@ class _Recorded:
 
     def _plan(self, leaves):
         recording, outs = self.recording, self.outs
-        nodes = {node.number: ("argument", place) for place, node in enumerate(recording.nodes[: recording.size])}
+        nodes = {
+            node.number: ("argument", place) for place, node in enumerate(recording.nodes[: recording.size])
+        }
         nodes |= {node.number: ("argument", place) for place, node in recording.updates}
         arguments = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
         self.finish = []
@@ -479,9 +496,7 @@ def _watched(recorded):
                 computed = computed or not _is_uniform(value, environment.numbers, sizes, largest)
         elif isinstance(value, (int, float, complex, np.number)):
             computed = computed or not _is_explained(value, environment.numbers, sizes, largest)
-    return [
-        (label, array) for label, array in environment.arrays if computed or id(owner(array)) not in read
-    ]
+    return [(label, array) for label, array in environment.arrays if computed or id(owner(array)) not in read]
 
 
 def _is_uniform(array, *explanation):
@@ -512,7 +527,9 @@ def _program_of(recording, options):
 class _Policy:
     """What a compiled function does with calls for which it has no program."""
 
-    def __init__(self, compiled, fun, *, static_argnums, static_argnames, max_programs, fastmath, num_threads):
+    def __init__(
+        self, compiled, fun, *, static_argnums, static_argnames, max_programs, fastmath, num_threads
+    ):
         self.compiled = compiled
         self.fun = fun
         self.name = name_of(fun)
@@ -579,8 +596,8 @@ class _Policy:
                 return self.signatures[call.key]
             if len(self.signatures) >= self.max_programs:
                 self.warn(
-                    f"it was called with {self.max_programs} kinds of arguments (shapes, dtypes, integers and "
-                    "other static values), and calls with others are not recorded; pass numbers that vary as "
+                    f"it was called with {self.max_programs} kinds of arguments (shapes, dtypes, "
+                    "integers and other static values), and calls with others are not recorded; pass numbers that vary as "
                     "floats or arrays, or raise max_programs"
                 )
                 return None
@@ -640,8 +657,8 @@ class _Policy:
         if recorded.recording.escapes:
             what, line = recorded.recording.escapes[0]
             raise _Unreplayable(
-                f"{what} left the trace at {line}; use the functions of autograd_c.numpy there, or pass what the "
-                "line needs as a static argument"
+                f"{what} left the trace at {line}; use the functions of autograd_c.numpy there, or pass what "
+                "the line needs as a static argument"
             )
         if has_drawn:
             signature.notes.draws += 1
@@ -694,8 +711,8 @@ class _Policy:
         if first is not None:
             if all(map(same_bytes, before, copies)):
                 raise _Unreplayable(
-                    "two calls met different constants (random numbers, the time, a counter, a file?); pass what "
-                    "varies as an argument"
+                    "two calls met different constants (random numbers, the time, a counter, a file?); pass "
+                    "what varies as an argument"
                 )
             self.changed(signature, version, "what it computes from an array that it reads from outside")
         pending[recorded.outcomes] = recorded, copies
@@ -737,9 +754,8 @@ class _Policy:
             given[place] = leaves[place].copy()
         tried, branch = [], version.branches[0]
         while branch is not None:
-            try:
-                outs = branch.program.run(given)
-            except ReplayMismatch:
+            outs, flags = run_with_flags(branch.program, given)
+            if outs is EAGERLY:
                 return EAGERLY
             if isinstance(outs, list):
                 break
@@ -747,14 +763,14 @@ class _Policy:
             branch = version.other(branch, outs, tried)
         else:
             return MISS
-        if self.reports(getattr(branch.program, "flags", 0)):
+        if self.reports(flags):
             return EAGERLY
         for place in branch.notes.updates:
             leaves[place][...] = given[place]
         return branch.result(outs, leaves)
 
     def reduce(self, compiled):
-        """By reference for a decorated function of a module, as Python pickles functions; else by its parts."""
+        """By reference for a decorated function of a module, as functions are; else by its parts."""
         module = sys.modules.get(self.fun.__module__) if getattr(self.fun, "__module__", None) else None
         if module is not None and module.__name__ != "__main__":
             found = module
@@ -799,7 +815,7 @@ class _Policy:
     # ------------------------------------------------------------ what was recorded
 
     def programs(self):
-        """One dict a signature: what the arguments look like, numbers of versions, branches and replayed calls."""
+        """One dict a signature: its arguments, versions, branches and replayed calls."""
         return [
             {
                 "arguments": _describe_key(key),
@@ -828,7 +844,12 @@ class _Policy:
             for version in signature.versions[:1]
             if version.branches
         ]
-        calls = [node for recording in recordings for node in recording.nodes if node.prim is not None and node.meta is not None]
+        calls = [
+            node
+            for recording in recordings
+            for node in recording.nodes
+            if node.prim is not None and node.meta is not None
+        ]
         return {"flops": sum(map(_flops, calls)), "bytes": sum(map(_bytes, calls))}
 
 
@@ -870,7 +891,9 @@ def _explain_version(version):
     waiting = version.notes.pending
     lines = [f"  {_plural(len(version.branches), 'program')}, {_plural(version.runs, 'replayed call')}"]
     if waiting:
-        lines.append(f"  {_plural(len(waiting), 'branch')} wait{'s' * (len(waiting) == 1)} for a second recording")
+        lines.append(
+            f"  {_plural(len(waiting), 'branch')} wait{'s' * (len(waiting) == 1)} for a second recording"
+        )
     reads = collections.Counter(read[0] for read in version.reads)
     if reads["bytes"]:
         labels = [label for label, array in version.notes.environment.arrays]
@@ -882,7 +905,9 @@ def _explain_version(version):
 
 
 def _explain_recording(recording):
-    calls = collections.Counter(node.prim.name for node in recording.nodes if node.prim is not None and node.meta is not None)
+    calls = collections.Counter(
+        node.prim.name for node in recording.nodes if node.prim is not None and node.meta is not None
+    )
     lines = [f"  program of {_plural(len(recording.nodes), 'step')}"]
     lines += [f"    {count:6d} {name}" for name, count in calls.most_common()]
     for node in recording.guards:
@@ -892,7 +917,9 @@ def _explain_recording(recording):
 
 
 def _sizes_of(node):
-    shapes = [arg.meta.shape if hasattr(arg, "meta") else np.shape(arg) for arg in node.args if _is_operand(arg)]
+    shapes = [
+        arg.meta.shape if hasattr(arg, "meta") else np.shape(arg) for arg in node.args if _is_operand(arg)
+    ]
     return [int(np.prod(shape)) for shape in shapes], [*shapes]
 
 

@@ -465,6 +465,14 @@ cdef object run_program(object program, PyObject **leaves, Py_ssize_t n, int *fl
     return outs
 
 
+def run_with_flags(program, list leaves):
+    """What a program returns, and the floating-point flags that it raised, as NumPy numbers them."""
+    cdef tuple packed = tuple(leaves)
+    cdef int flags = 0
+    cdef object outs = run_program(program, (<PyTupleObject *>packed).ob_item, len(packed), &flags)
+    return outs, fp_to_npy(flags) if type(program) is ReplayProgram else flags
+
+
 cdef object replay_signature(Compiled c, Signature s, PyObject **leaves):
     """Runs the program that holds for these leaves; MISS when there is none."""
     cdef Version version
@@ -530,7 +538,7 @@ cdef object replay_version(Compiled c, Signature s, Version version, PyObject **
         if branch.careful:
             outs = c.policy.run_careful(s, version, leaf_list(leaves, s.size))
             return outs
-    if flags and c.policy.reports(fp_to_npy(flags)):
+    if flags and c.policy.reports(fp_to_npy(flags) if type(branch.program) is ReplayProgram else flags):
         return RUN_EAGERLY
     version.runs += 1
     if tried is not None:

@@ -9,7 +9,7 @@ BITS = {"divide by zero": 1, "overflow": 2, "underflow": 4, "invalid value": 8}
 
 
 class NaiveProgram:
-    """Runs the nodes of a recording in Python. `flags` are the floating-point flags that the last run raised."""
+    """Runs the nodes of a recording in Python. `flags` are those that the last run raised."""
 
     def __init__(self, recording):
         self.recording = recording

@@ -135,7 +135,7 @@ Pair = collections.namedtuple("Pair", ["left", "right"])
         2.0,
         onp.float64(2.0),
         onp.float32(2.0),
-        2.0 + 1j,
+        onp.complex128(2.0 + 1j),
         onp.complex64(1j),
         3,
         True,
@@ -164,7 +164,19 @@ def test_kinds_of_arguments(value):
 
 def test_what_makes_a_signature():
     f, ran = counted(lambda x: x * 2)
-    arguments = [X, X[:2], X.astype("f4"), onp.ones((3, 1)), 1.0, onp.float64(1.0), 1, True, [X], (X,), {"x": X}]
+    arguments = [
+        X,
+        X[:2],
+        X.astype("f4"),
+        onp.ones((3, 1)),
+        1.0,
+        onp.float64(1.0),
+        1,
+        True,
+        [X],
+        (X,),
+        {"x": X},
+    ]
     for count, value in enumerate(arguments[:8], 1):
         for _ in range(3):
             f(value)
@@ -259,7 +271,7 @@ def test_too_many_signatures_run_eagerly():
     assert ran() == before
 
 
-# --- layouts ------------------------------------------------------------------------------------------
+# --- layouts ----------------------------------------------------------------------------------------
 
 
 def read_only(a):
@@ -309,7 +321,7 @@ def test_masked_arrays_are_refused():
         compile(lambda x: x)(onp.ma.array([1.0], mask=[True]))
 
 
-# --- random numbers, escapes, and what else cannot be replayed ---------------------------------------------
+# --- random numbers, escapes, and what else cannot be replayed --------------------------------------
 
 
 def eager(f, message, *args):
@@ -396,7 +408,7 @@ def test_objects_in_the_result():
     assert same(results[0].value, X * 2.0) and same(results[4].value, X * 2.0)
 
 
-# --- branches ---------------------------------------------------------------------------------------------
+# --- branches ---------------------------------------------------------------------------------------
 
 
 def test_branches(programs):
@@ -460,7 +472,9 @@ def test_too_many_branches():
 
     f, ran = counted(fun, max_programs=3)
     line = fun.__code__.co_firstlineno + 2
-    with pytest.warns(ReplayWarning, match=rf"such as that at .*test_compile.py:{line}.* 3 programs") as caught:
+    with pytest.warns(
+        ReplayWarning, match=rf"such as that at .*test_compile.py:{line}.* 3 programs"
+    ) as caught:
         for _ in range(3):
             for x in (0.5, 1.5, 2.5, 3.5, 4.5):
                 assert f(x) == fun(x)
@@ -470,7 +484,7 @@ def test_too_many_branches():
     assert f(4.5) == 22.5 and ran() == before + 1
 
 
-# --- environment ------------------------------------------------------------------------------------------
+# --- environment ------------------------------------------------------------------------------------
 
 FACTOR = 2.0
 TABLE = {"a": [1.0, 2.0]}
@@ -627,9 +641,11 @@ def test_defaults():
 def test_former_versions_are_kept():
     training = True
     f, ran = counted(lambda x: x * 2.0 if training else x)
-    for training in (True, False):
-        for _ in range(3):
-            f(X)
+    for _ in range(3):
+        f(X)
+    training = False
+    for _ in range(3):
+        f(X)
     for training in (True, False) * 10:
         assert same(f(X), X * 2.0 if training else X)
     assert ran() == 4
@@ -638,7 +654,9 @@ def test_former_versions_are_kept():
 def test_an_environment_that_changes_with_every_call():
     step = 0.0
     f, ran = counted(lambda x: x * step)
-    with pytest.warns(ReplayWarning, match="step changes from call to call; pass it as an argument") as caught:
+    with pytest.warns(
+        ReplayWarning, match="step changes from call to call; pass it as an argument"
+    ) as caught:
         for _ in range(40):
             step += 1.0
             assert same(f(X), X * step)
@@ -682,7 +700,7 @@ def test_a_cache_is_filled_once():
     assert ran() <= 3
 
 
-# --- arrays of the environment ------------------------------------------------------------------------------
+# --- arrays of the environment ----------------------------------------------------------------------
 
 
 def test_arrays_are_read_where_they_are():
@@ -747,7 +765,7 @@ def test_an_array_is_rebound_or_reshaped():
     changes(f, rebind, ran)
 
 
-# --- boxes, operators ---------------------------------------------------------------------------------------
+# --- boxes, operators -------------------------------------------------------------------------------
 
 
 def curve(x):
@@ -889,7 +907,7 @@ def test_recursion():
         assert power(X, 3)[1] == 8.0
 
 
-# --- floating-point errors --------------------------------------------------------------------------------------
+# --- floating-point errors --------------------------------------------------------------------------
 
 
 def test_warnings_are_those_of_numpy():
@@ -908,7 +926,7 @@ def test_warnings_are_those_of_numpy():
     assert ran() == before
 
 
-# --- results ----------------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------
 
 
 def test_results_that_are_arguments():
@@ -964,7 +982,22 @@ def test_results_are_fresh():
         result[:] = 0.0
 
 
-# --- updates in place --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("fun", [lambda x: x * 1.0, lambda x: +x, lambda x: x.copy(), lambda x: -(-x)])
+def test_results_that_equal_an_argument_are_not_the_argument(fun):
+    f = compile(fun)
+    for _ in range(4):
+        x = X.copy()
+        assert not onp.shares_memory(f(x), x) and same(f(x), X)
+
+
+def test_results_that_are_equal_are_not_one_object():
+    f = compile(lambda x: (x * 2.0, x * 2.0))
+    for _ in range(4):
+        first, second = f(X)
+        assert not onp.shares_memory(first, second)
+
+
+# --- updates in place -------------------------------------------------------------------------------
 
 
 def test_updates_of_arguments():
@@ -1041,7 +1074,7 @@ def test_updates_of_an_array_that_the_function_also_reads():
         assert same(f(weights), expected)
 
 
-# --- threads ------------------------------------------------------------------------------------------------------
+# --- threads ----------------------------------------------------------------------------------------
 
 
 def test_threads():
@@ -1067,7 +1100,7 @@ def test_threads():
     assert not wrong and not f.policy.warned
 
 
-# --- pickling, methods ---------------------------------------------------------------------------------------------
+# --- pickling, methods ------------------------------------------------------------------------------
 
 
 @compile
@@ -1114,7 +1147,7 @@ def test_clear():
     assert ran() == 4
 
 
-# --- explain and cost ------------------------------------------------------------------------------------------------
+# --- explain and cost -------------------------------------------------------------------------------
 
 
 def test_explain():
