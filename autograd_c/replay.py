@@ -16,8 +16,8 @@ signature, or to a recording of that *branch*, again twice.
 A recording is tied to a *version* of the environment (`autograd_c.environment`). Arrays of the environment
 are read where they are, so updates in place are seen. But a number or an array that plain NumPy computed from
 them inside the function is a constant of the program. Where a recording holds constants that may come from an
-array, the bytes of all arrays of the environment are compared before each replay (about 0.03 ms for 1 MB), and a
-second copy of them is kept; an array that is not an operand of the program is compared always.
+array, copies of all arrays of the environment are kept, and their bytes compared before each replay (about
+0.03 ms for 1 MB); an array that is not an operand of the program is compared always.
 """
 
 import collections
@@ -40,7 +40,6 @@ from ._core import (
     hooks,
     is_box,
     record_call_of,
-    run_with_flags,
 )
 from .environment import Environment, owner, same_bytes
 from .tree import describe, name_of
@@ -235,8 +234,8 @@ class _Call:
         except TypeError:
             raise TypeError(
                 f"{self.name}: {label} is {describe(value)}, neither a number, an array or a container of "
-                "them nor hashable. Make it hashable (static_argnums and static_argnames name such arguments), or "
-                "let the function read it from its closure"
+                "them nor hashable. Make it hashable (static_argnums and static_argnames name such arguments), "
+                "or let the function read it from its closure"
             ) from None
         # Equal numbers of different type or sign have programs of their own.
         text = repr(value) if isinstance(value, (float, complex)) else None
@@ -597,8 +596,8 @@ class _Policy:
             if len(self.signatures) >= self.max_programs:
                 self.warn(
                     f"it was called with {self.max_programs} kinds of arguments (shapes, dtypes, "
-                    "integers and other static values), and calls with others are not recorded; pass numbers that vary as "
-                    "floats or arrays, or raise max_programs"
+                    "integers and other static values), and calls with others are not recorded; pass numbers that "
+                    "vary as floats or arrays, or raise max_programs"
                 )
                 return None
             signature = self.signatures[call.key] = Signature(call.key, len(call.leaves))
@@ -754,7 +753,7 @@ class _Policy:
             given[place] = leaves[place].copy()
         tried, branch = [], version.branches[0]
         while branch is not None:
-            outs, flags = run_with_flags(branch.program, given)
+            outs, flags = _core.run_with_flags(branch.program, given)
             if outs is EAGERLY:
                 return EAGERLY
             if isinstance(outs, list):

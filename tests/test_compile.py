@@ -982,7 +982,7 @@ def test_results_are_fresh():
         result[:] = 0.0
 
 
-@pytest.mark.parametrize("fun", [lambda x: x * 1.0, lambda x: +x, lambda x: x.copy(), lambda x: -(-x)])
+@pytest.mark.parametrize("fun", [lambda x: x * 1.0, lambda x: +x, lambda x: x.copy(), lambda x: 0.0 + x])
 def test_results_that_equal_an_argument_are_not_the_argument(fun):
     f = compile(fun)
     for _ in range(4):
