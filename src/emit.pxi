@@ -348,8 +348,10 @@ cdef int emit_product(Planner e, Node n) except -1:
     cdef LoopCall *c = e.program.add_call()
     cdef LoopRef loop = MATMUL_DOUBLE if a.code == b"d" else MATMUL_FLOAT
     cdef cnp.npy_intp width = a.width
-    cdef cnp.npy_intp m = a.shape[0] if len(a.shape) == 2 else 1, k = a.shape[len(a.shape) - 1]
-    cdef cnp.npy_intp p = b.shape[1] if len(b.shape) == 2 else 1
+    cdef int na = <int>len(a.shape), nb = <int>len(b.shape)
+    cdef cnp.npy_intp m = a.shape[na - 2] if na > 1 else 1, k = a.shape[na - 1]
+    cdef cnp.npy_intp p = b.shape[nb - 1] if nb > 1 else 1
+    cdef tuple batch = n.meta.shape[:max(na, nb) - 2] if max(na, nb) > 2 else ()
     c.loop.fn = <VmLoop>loop.fn
     c.loop.data = loop.data
     c.nargs = 3
@@ -362,17 +364,21 @@ cdef int emit_product(Planner e, Node n) except -1:
     else:
         c.args[2] = n.spot.at()
         release_operands(e, n)
-    c.dims[0] = 1
+    c.dims[0] = math_prod(batch)
     c.dims[1] = m
     c.dims[2] = k
     c.dims[3] = p
-    c.steps[3] = a.strides[0] if len(a.shape) == 2 else k * width
-    c.steps[4] = a.strides[len(a.shape) - 1]
-    c.steps[5] = b.strides[0]
-    c.steps[6] = b.strides[1] if len(b.shape) == 2 else width
+    if batch:
+        c.steps[0] = batch_stride(a, batch)
+        c.steps[1] = batch_stride(b, batch)
+        c.steps[2] = m * p * width
+    c.steps[3] = a.strides[na - 2] if na > 1 else k * width
+    c.steps[4] = a.strides[na - 1]
+    c.steps[5] = b.strides[nb - 2] if nb > 1 else b.strides[0]
+    c.steps[6] = b.strides[nb - 1] if nb > 1 else width
     c.steps[7] = p * width
     c.steps[8] = width
-    e.program.cost += 100 + 0.1 * m * k * p
+    e.program.cost += 100 + 0.1 * c.dims[0] * m * k * p
     return 0
 
 

@@ -766,20 +766,27 @@ cdef class Planner:
         return True
 
     cdef bint plan_product(self, Node n) except -1:
-        """A product of vectors and matrices of one float type, or of stacks of matrices."""
+        """A product of vectors and matrices of one float type, or of stacks of matrices (`matmul` only)."""
         cdef char code = code_of(n.meta.dtype)
-        if n.kwargs is not None or len(n.args) != 2 or (code != b"d" and code != b"f"):
+        cdef Spot s
+        cdef tuple batch
+        if n.kwargs is not None or len(n.args) != 2 or (code != b"d" and code != b"f") or not n.meta.size:
             return False
         for a in n.args:
-            if type(a) is Node:
-                meta = (<Node>a).meta
-            elif cnp.PyArray_CheckExact(a) and cnp.PyArray_ISALIGNED(<cnp.ndarray>a):
-                meta = meta_of(a)
-            else:
+            meta = (<Node>a).meta if type(a) is Node else meta_of(a) if cnp.PyArray_CheckExact(a) else None
+            if meta is None or code_of(meta.dtype) != code or not meta.shape or not meta.size:
                 return False
-            if meta is None or code_of(meta.dtype) != code or not 1 <= len(meta.shape) <= 2:
+            if type(a) is not Node and not cnp.PyArray_ISALIGNED(<cnp.ndarray>a):
                 return False
-        return n.meta.size > 0 and bool(meta.shape[0])
+        shapes = [(<Node>a).meta.shape if type(a) is Node else a.shape for a in n.args]
+        if max(len(shapes[0]), len(shapes[1])) > 2:
+            if n.prim is not P_MATMUL:
+                return False
+            batch = n.meta.shape[:max(len(shapes[0]), len(shapes[1])) - 2]
+            for a in n.args:
+                if batch_stride(self.spot_of(a), batch) < 0:
+                    return False
+        return True
 
     cdef bint plan_items(self, Node n) except -1:
         """An array of one axis from scalars."""
@@ -1073,6 +1080,20 @@ cdef class Planner:
                 r.spot = n.spot
         self.program.results = kept
         return 0
+
+
+cdef Py_ssize_t batch_stride(Spot s, tuple batch) except -2:
+    """Bytes from one matrix of a stack to the next: 0 for one matrix for all; -1 where there is no such number."""
+    cdef Py_ssize_t i, n = max(len(s.shape) - 2, 0)
+    cdef tuple shape = s.shape[:n], strides = s.strides[:n]
+    if math_prod(shape) == 1:
+        return 0
+    if shape != batch:
+        return -1
+    for i in range(len(shape) - 1):
+        if strides[i] != strides[i + 1] * shape[i + 1]:
+            return -1
+    return strides[len(strides) - 1] if strides[len(strides) - 1] >= 0 else -1
 
 
 cdef inline Py_ssize_t padded(Py_ssize_t nbytes) noexcept:
