@@ -28,6 +28,7 @@ cdef int plan_recording(ReplayProgram program, Recording r, frozenset seeds) exc
             e.guard_numbers[id(n)] = k
             k += 1
     program.inputs = [-1] * r.size
+    e.returned = r.results
     e.nodes = simplified(r)
     for a in r.results:
         keep_node(a)
@@ -99,9 +100,9 @@ cdef int finish(Planner e) except -1:
         elif r.kind == RESULT_COPY and (<Node>a).spot is None:
             raise SystemError("a result of a replay has no place")
     for i, a in e.recording.updates:
-        if type(a) is not Node or (<Node>a).spot is None:
+        if type(a) is not Node or (<Node>a).spot is None and not (<Node>a).scalar:
             raise ValueError("an argument was changed in place to a value that a replay does not compute")
-        p.updates.append((i, (<Node>a).spot))
+        p.updates.append((i, a))
     p.nbases = <int>(1 + p.size + len(p.constants) + len(p.outputs))
     p.arena_bytes = (<Py_ssize_t>e.scalar_base + e.nregisters) * 8
     if p.arena_bytes // 8 > UINT_MAX:

@@ -505,7 +505,7 @@ def real(val):
 def imag(val):
     val = anp.asarray(val)
     if val.dtype.kind != "c":
-        return constant_like(val, np.zeros(val.shape, val.dtype))
+        return constant_like(val, np.zeros(val.shape, val.dtype)[()])
     return link_view(_imag(val), val, _IMAG) if val.ndim else _imag(val)
 
 
