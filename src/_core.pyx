@@ -217,6 +217,11 @@ def value_of(value):
     return innermost(value)
 
 
+def recorded(value):
+    """Whether a value is traced by a recording for replay only: no derivative passes through it."""
+    return type(value) is Box and (<Box>value).trace.mode == RECORD and (<Box>value).trace.replay
+
+
 def stand_in(value):
     """The same for code that looks at shape, dtype and memory layout only, which a recording fixes anyway."""
     while type(value) is Box:

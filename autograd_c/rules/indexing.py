@@ -12,7 +12,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Meta, is_box, link_view, rebind, registry, value_of
+from .._core import Meta, is_box, link_view, rebind, registry, stand_in, value_of
 from ..extend import call, composite, constant, refuse, rule
 from .support import hook, hooks
 
@@ -186,7 +186,7 @@ setitem = hooks["setitem"] = rule(
 @hook
 def set_at(x, index, value):
     """The value that ``x[index] = value`` gives `x`."""
-    plain = value_of(x)
+    plain = stand_in(x)
     if not isinstance(plain, np.ndarray):
         raise TypeError(f"a traced {type(plain).__name__} does not support item assignment")
     if isinstance(value, (list, tuple)):
@@ -213,7 +213,7 @@ def write_through(view, base, take):
 
 def _positions(take, base):
     """The index of the items that a view of `base` looks at."""
-    numbers = np.empty_like(value_of(base), dtype=np.intp, subok=False)
+    numbers = np.empty_like(stand_in(base), dtype=np.intp, subok=False)
     numbers[...] = np.arange(numbers.size).reshape(numbers.shape)
     seen = take(numbers)
     if seen.size > numbers.size:
@@ -338,7 +338,7 @@ def select(condlist, choicelist, default=0):
         raise ValueError("list of cases must be same length as list of conditions")
     if not len(condlist):
         raise ValueError("select with an empty condition list is not possible")
-    conditions = [np.asarray(value_of(c)) for c in condlist]
+    conditions = [anp.asarray(c) for c in condlist]
     if any(c.dtype != bool for c in conditions):
         raise TypeError("select: conditions should be boolean arrays")
     dtype = np.result_type(*[_for_promotion(c) for c in (*choicelist, default)])
@@ -350,7 +350,7 @@ def select(condlist, choicelist, default=0):
 
 def _for_promotion(v):
     """A value as `result_type` is to see it: Python's own numbers are weak."""
-    v = value_of(v)
+    v = stand_in(v)
     return v if type(v) in (int, float, complex) else np.asarray(v)
 
 
@@ -547,17 +547,17 @@ def fill_diagonal(a, val, wrap=False):
 
 @composite(np.diag_indices_from)
 def diag_indices_from(arr):
-    return np.diag_indices_from(value_of(arr))
+    return np.diag_indices_from(stand_in(arr))
 
 
 @composite(np.tril_indices_from)
 def tril_indices_from(arr, k=0):
-    return np.tril_indices_from(value_of(arr), k)
+    return np.tril_indices_from(stand_in(arr), k)
 
 
 @composite(np.triu_indices_from)
 def triu_indices_from(arr, k=0):
-    return np.triu_indices_from(value_of(arr), k)
+    return np.triu_indices_from(stand_in(arr), k)
 
 
 constant(np.ix_)
