@@ -154,9 +154,20 @@ cdef bint uniform(object a, double *value) except -1:
         value[0] = a
         return True
     if cnp.PyArray_CheckExact(a) and cnp.PyArray_SIZE(<cnp.ndarray>a) > 0 and not a.flags.writeable \
-            and a.dtype.kind == "f" and not any(a.strides):
+            and a.dtype.kind == "f" and not any(a.strides) and not changeable(a):
         value[0] = a.flat[0]
         return True
+    return False
+
+
+cdef bint changeable(object view) except -1:
+    """Whether somebody else has the memory that a read-only view looks at."""
+    cdef object base = view.base
+    while base is not None:
+        # Ours is one reference, the view's another.
+        if not cnp.PyArray_Check(base) or base.flags.writeable and Py_REFCNT(base) > 2:
+            return True
+        base = base.base
     return False
 
 
@@ -184,13 +195,15 @@ cdef object another_name(Node n):
         return (<Node>first).args[0] if alike_nodes(n, (<Node>first).args[0]) else None
     elif p.name in SAME_VALUE and alike_nodes(n, first):
         return first
+    elif p.name == "conjugate" and n.meta.dtype.kind != "c" and alike_nodes(n, first):
+        return first
     elif p.name == "constant_like" and len(n.args) == 2 and cnp.PyArray_CheckExact(n.args[1]):
         return n.args[1]
     return None
 
 
 # Functions that return the value of their first argument where shape and dtype stay the same.
-cdef frozenset SAME_VALUE = frozenset(("positive", "reshape", "broadcast_to", "astype", "copy", "squeeze", "conjugate"))
+cdef frozenset SAME_VALUE = frozenset(("positive", "reshape", "broadcast_to", "astype", "copy", "squeeze"))
 
 
 cdef object operand_key(object a):
