@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._core import value_of
+from ._core import stand_in
 
 __all__ = ["VSpace", "vspace"]
 
@@ -17,7 +17,7 @@ class VSpace:
     """
 
     def __init__(self, value):
-        value = np.asarray(value_of(value))
+        value = np.asarray(stand_in(value))
         self.shape = value.shape
         self.dtype = value.dtype
 

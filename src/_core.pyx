@@ -219,6 +219,11 @@ def value_of(value):
     return innermost(value)
 
 
+def recorded(value):
+    """Whether a value is traced by a recording for replay only: no derivative passes through it."""
+    return type(value) is Box and (<Box>value).trace.mode == RECORD and (<Box>value).trace.replay
+
+
 def stand_in(value):
     """The same for code that looks at shape, dtype and memory layout only, which a recording fixes anyway."""
     while type(value) is Box:
@@ -250,6 +255,8 @@ cdef Primitive P_SQUARE = made(np.square), P_SQRT = made(np.sqrt), P_RECIPROCAL 
 cdef Primitive P_LT = made(np.less), P_LE = made(np.less_equal), P_GT = made(np.greater)
 cdef Primitive P_GE = made(np.greater_equal), P_EQ = made(np.equal), P_NE = made(np.not_equal)
 cdef Primitive P_MATMUL = made(np.matmul), P_WHERE = made(np.where)
+cdef Primitive P_AND = made(np.bitwise_and), P_OR = made(np.bitwise_or), P_XOR = made(np.bitwise_xor)
+cdef Primitive P_INVERT = made(np.invert), P_LEFT = made(np.left_shift), P_RIGHT = made(np.right_shift)
 cdef Primitive P_LEAF = Primitive(_leaf, "argument"), P_ARRAY = Primitive(_array, "array")
 cdef Primitive P_SETITEM = Primitive(_leaf, "setitem"), P_ITEM = Primitive(operator_getitem, "item")
 cdef Primitive P_ZEROS = Primitive(np.zeros, "zeros")

@@ -204,6 +204,26 @@ cdef class Box:
             return NotImplemented
         return P_MATMUL(x, y)
 
+    # Whole numbers and truth values have no derivative, but a recording computes with them.
+
+    def __and__(x, y):
+        return binary_of_integers(P_AND, x, y)
+
+    def __or__(x, y):
+        return binary_of_integers(P_OR, x, y)
+
+    def __xor__(x, y):
+        return binary_of_integers(P_XOR, x, y)
+
+    def __lshift__(x, y):
+        return binary_of_integers(P_LEFT, x, y)
+
+    def __rshift__(x, y):
+        return binary_of_integers(P_RIGHT, x, y)
+
+    def __invert__(self):
+        return P_INVERT(self)
+
     def __neg__(self):
         return unary(P_NEG, self)
 
@@ -236,6 +256,21 @@ cdef class Box:
 
     def __imatmul__(self, y):
         return update(self, P_MATMUL(self, y))
+
+    def __iand__(self, y):
+        return update(self, binary_of_integers(P_AND, self, y))
+
+    def __ior__(self, y):
+        return update(self, binary_of_integers(P_OR, self, y))
+
+    def __ixor__(self, y):
+        return update(self, binary_of_integers(P_XOR, self, y))
+
+    def __ilshift__(self, y):
+        return update(self, binary_of_integers(P_LEFT, self, y))
+
+    def __irshift__(self, y):
+        return update(self, binary_of_integers(P_RIGHT, self, y))
 
     # --- comparisons and truth -------------------------------------------------------------
 
@@ -612,6 +647,12 @@ cdef object scalar_power(object x, object y):
     if by is None and b == 2.0:
         return scalar_call(P_SQUARE, t, bx, None, a, b, weak, True)
     return scalar_call(P_POW, t, bx, by, a, b, weak, True)
+
+
+cdef object binary_of_integers(Primitive p, object x, object y):
+    if not supports_operand(x) or not supports_operand(y):
+        return NotImplemented
+    return p(x, y)
 
 
 cdef object compare(Primitive p, object x, object y):

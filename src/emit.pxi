@@ -48,6 +48,7 @@ cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except 
     for k in range(<int>r.size):
         program.inputs[k] = -1
     k = 0
+    e.returned = r.results
     e.nodes = simplified(r)
     for a in r.results:
         keep_node(a)
@@ -119,9 +120,9 @@ cdef int finish(Planner e) except -1:
         elif r.kind == RESULT_COPY and (<Node>a).spot is None:
             raise SystemError("a result of a replay has no place")
     for i, a in e.recording.updates:
-        if type(a) is not Node or (<Node>a).spot is None:
+        if type(a) is not Node or (<Node>a).spot is None and not (<Node>a).scalar:
             raise ValueError("an argument was changed in place to a value that a replay does not compute")
-        p.updates.append((i, (<Node>a).spot))
+        p.updates.append((i, a))
     p.nbases = <int>(1 + p.size + len(p.constants)) + p.noutputs
     for r in p.results:
         p.collects = p.collects or r.kind != RESULT_OUTPUT

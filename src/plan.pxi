@@ -53,12 +53,12 @@ cdef class Spot:
             dims[i] = <object>PyTuple_GET_ITEM(self.shape, i)
         return new_array(ndim, dims, self.dtype.type_num, self.width)
 
-    cdef cnp.ndarray array(self, Frame f):
-        """The array as NumPy sees it in a run, read-only."""
+    cdef cnp.ndarray array(self, Frame f, int writeable=0):
+        """The array as NumPy sees it in a run."""
         cdef Place p = self.at()
-        return self.view_of(f.bases[p.base] + p.offset, f.owners[p.base])
+        return self.view_of(f.bases[p.base] + p.offset, f.owners[p.base], writeable)
 
-    cdef cnp.ndarray view_of(self, char *data, object owner):
+    cdef cnp.ndarray view_of(self, char *data, object owner, int writeable):
         cdef cnp.npy_intp dims[64]
         cdef cnp.npy_intp strides[64]
         cdef int i, ndim = <int>PyTuple_GET_SIZE(self.shape)
@@ -67,8 +67,8 @@ cdef class Spot:
             dims[i] = <object>PyTuple_GET_ITEM(self.shape, i)
             strides[i] = <object>PyTuple_GET_ITEM(self.strides, i)
         Py_INCREF(self.dtype)           # NewFromDescr takes a reference
-        a = PyArray_NewFromDescr(cnp.ndarray, self.dtype, ndim, dims, strides, data, cnp.NPY_ARRAY_ALIGNED,
-                                 <object>NULL)
+        a = PyArray_NewFromDescr(cnp.ndarray, self.dtype, ndim, dims, strides, data,
+                                 cnp.NPY_ARRAY_ALIGNED | writeable, <object>NULL)
         cnp.set_array_base(a, owner)
         return a
 
@@ -77,7 +77,7 @@ cdef class Spot:
         cdef Buffer b = self.buffer
         if b.sample is None:
             b.sample = np_empty(max(b.nbytes, 1), np_uint8)
-        return self.view_of(<char *>cnp.PyArray_DATA(<cnp.ndarray>b.sample) + self.offset, b.sample)
+        return self.view_of(<char *>cnp.PyArray_DATA(<cnp.ndarray>b.sample) + self.offset, b.sample, 0)
 
 
 cdef char code_of(object dtype) except? 1:
@@ -154,9 +154,20 @@ cdef bint uniform(object a, double *value) except -1:
         value[0] = a
         return True
     if cnp.PyArray_CheckExact(a) and cnp.PyArray_SIZE(<cnp.ndarray>a) > 0 and not a.flags.writeable \
-            and a.dtype.kind == "f" and not any(a.strides):
+            and a.dtype.kind == "f" and not any(a.strides) and not changeable(a):
         value[0] = a.flat[0]
         return True
+    return False
+
+
+cdef bint changeable(object view) except -1:
+    """Whether somebody else has the memory that a read-only view looks at."""
+    cdef object base = view.base
+    while base is not None:
+        # Ours is one reference, the view's another.
+        if not cnp.PyArray_Check(base) or base.flags.writeable and Py_REFCNT(base) > 2:
+            return True
+        base = base.base
     return False
 
 
@@ -165,7 +176,7 @@ cdef bint alike_nodes(Node n, object a) except -1:
     if type(a) is not Node or (<Node>a).meta is None:
         return False
     return (<Node>a).meta.shape == n.meta.shape and (<Node>a).meta.dtype == n.meta.dtype \
-        and (<Node>a).weak == n.weak
+        and (<Node>a).weak == n.weak and (<Node>a).array0 == n.array0
 
 
 cdef object another_name(Node n):
@@ -184,13 +195,15 @@ cdef object another_name(Node n):
         return (<Node>first).args[0] if alike_nodes(n, (<Node>first).args[0]) else None
     elif p.name in SAME_VALUE and alike_nodes(n, first):
         return first
+    elif p.name == "conjugate" and n.meta.dtype.kind != "c" and alike_nodes(n, first):
+        return first
     elif p.name == "constant_like" and len(n.args) == 2 and cnp.PyArray_CheckExact(n.args[1]):
         return n.args[1]
     return None
 
 
 # Functions that return the value of their first argument where shape and dtype stay the same.
-cdef frozenset SAME_VALUE = frozenset(("positive", "reshape", "broadcast_to", "astype", "copy", "squeeze", "conjugate"))
+cdef frozenset SAME_VALUE = frozenset(("positive", "reshape", "broadcast_to", "astype", "copy", "squeeze"))
 
 
 cdef object operand_key(object a):
@@ -407,7 +420,8 @@ cdef bint plan_elementwise(Node n) except -1:
                 if need:
                     return False
                 need = have[i]
-        need = need or b"d"
+        if need == 0:
+            need = b"d"
     for attempt in range(2):
         codes = bytes([have[i] if have[i] == b"?"[0] else need if loose[i] or attempt else have[i]
                        for i in range(count)])
@@ -522,17 +536,16 @@ cdef class PythonStep:
         cdef object o = self.operands[i]
         cdef Py_ssize_t address = self.addresses[i]
         cdef cnp.ndarray a
-        cdef double d
+        cdef bint weak
         if type(o) is Spot:
             a = (<Spot>o).array(f)
-            return a if (<Spot>o).shape else a[()]
+            return a if (<Spot>o).shape or (<Node>self.node.args[i]).array0 else a[()]
         if type(o) is not Node:
             return o
         if address >= 0:
-            d = (<double *>f.arena.data)[address]
-            if (<Node>o).meta.dtype == np_bool:
-                return np_bool(d != 0.0)
-            return d if (<Node>o).weak else float64(d)
+            # As when it was recorded: only ufuncs tell a Python float from a float64.
+            weak = (<Node>o).weak and self.node.prim is not None and self.node.prim.is_ufunc
+            return scalar_object((<double *>f.arena.data)[address], <Node>o, weak)
         return f.objects[(<Node>o).object_number]
 
     cdef int run(self, Frame f) except -2:
@@ -546,17 +559,29 @@ cdef class PythonStep:
         if n.kind == CHECK_NODE:
             return -1 if type(value) is type(n.outcome) and value == n.outcome else self.guard
         if self.object_number >= 0:
-            f.objects[self.object_number] = value
+            f.objects[self.object_number] = [owned(item) for item in value]
             return -1
         if getattr(value, "shape", ()) != n.meta.shape or getattr(value, "dtype", DTYPE_FLOAT64) != n.meta.dtype:
             raise ReplayMismatch("%s returned another shape or dtype than when it was recorded" % n.prim.name)
         if self.address >= 0:
             (<double *>f.arena.data)[self.address] = value
         else:
-            out = self.out.array(f)
-            out.flags.writeable = True
-            out[...] = value
+            self.out.array(f, cnp.NPY_ARRAY_WRITEABLE)[...] = value
         return -1
+
+
+cdef object owned(object a):
+    """An item of a result; a copy of a view, whose memory the program may use for something else."""
+    return a.copy() if cnp.PyArray_Check(a) and a.base is not None else a
+
+
+cdef object scalar_object(double d, Node n, bint weak):
+    """The value of a register as eager mode has it."""
+    if n.array0:
+        return np_array(d)
+    if n.meta.dtype == np_bool:
+        return np_bool(d != 0.0)
+    return d if weak else float64(d)
 
 
 class ReplayMismatch(Exception):
@@ -580,8 +605,9 @@ cdef class Planner:
     cdef int *edge_to           # by edge: the consumer's number
     cdef int *edge_next         # by edge: the next one of the same node, or -1
     cdef int *heap              # numbers of nodes that can be done, the smallest first
-    cdef int nready
+    cdef int nready, nedges
     cdef dict pending           # group shape -> heap of numbers
+    cdef list returned          # the results as recorded, before equal values became one
     cdef list late              # nodes that depend on seeds, while there are others
     cdef Py_ssize_t body_unit   # the first unit that depends on seeds
     cdef bint in_body
@@ -815,13 +841,14 @@ cdef class Planner:
     # --- schedule ---------------------------------------------------------------------------
 
     cdef int connect(self) except -1:
-        """The edges from nodes to their consumers, in the order of the consumers."""
-        cdef Py_ssize_t n = len(self.nodes), k, nedges = 0
-        cdef int edge = 0, i
+        """The edges from nodes to their consumers."""
+        cdef Py_ssize_t n = len(self.nodes), nedges = 0
+        cdef int i
         cdef Node node
         cdef object a
+        cdef Node guard = None, late_guard = None, after
         for node in self.nodes:
-            nedges += len(node.args)
+            nedges += len(node.args) + 1
         if nedges > INT_MAX - 1:
             raise OverflowError("a program of more than 2**31 operands")
         self.first_edge = <int *>PyMem_Malloc((n + 1) * sizeof(int))
@@ -832,17 +859,29 @@ cdef class Planner:
             raise MemoryError("a program of %d nodes" % n)
         for i in range(<int>n):
             self.first_edge[i] = -1
-        for k in range(n - 1, -1, -1):
-            node = <Node>PyList_GET_ITEM(self.nodes, k)
+        for node in self.nodes:
             node.waiting = 0
             for a in node.args:
                 if type(a) is Node:
-                    node.waiting += 1
-                    self.edge_to[edge] = node.number
-                    self.edge_next[edge] = self.first_edge[(<Node>a).number]
-                    self.first_edge[(<Node>a).number] = edge
-                    edge += 1
+                    self.add_edge(<Node>a, node)
+            # Guards keep their order, and nothing runs in Python, where it may raise, before a guard that
+            # would have led elsewhere.
+            if node.category == K_PYTHON or node.category == K_GUARD:
+                after = late_guard if node.late else guard
+                if after is not None:
+                    self.add_edge(after, node)
+                if node.kind >= GUARD_NODE and node.late:
+                    late_guard = node
+                elif node.kind >= GUARD_NODE:
+                    guard = node
         return 0
+
+    cdef inline void add_edge(self, Node source, Node to) noexcept:
+        self.edge_to[self.nedges] = to.number
+        self.edge_next[self.nedges] = self.first_edge[source.number]
+        self.first_edge[source.number] = self.nedges
+        self.nedges += 1
+        to.waiting += 1
 
     cdef inline Node node_at(self, int number):
         return <Node>PyList_GET_ITEM(self.nodes, number)
@@ -1046,28 +1085,28 @@ cdef class Planner:
         cdef list kept = []
         for i in range(len(self.recording.results)):
             a = self.recording.results[i]
+            returned = self.returned[i]
             r = Result.__new__(Result)
             r.index = 0
             kept.append(r)
+            # The same object is one result; what was found to have the same value is another array.
+            if id(returned) in seen:
+                r.kind = RESULT_SAME
+                r.index = seen[id(returned)]
+                continue
+            seen[id(returned)] = i
             if type(a) is not Node:
                 r.kind = RESULT_CONSTANT
                 r.value = a
                 continue
-            n = <Node>a
-            if n.number in seen:
-                r.kind = RESULT_SAME
-                r.index = seen[n.number]
-                continue
-            seen[n.number] = i
-            r.weak = n.weak
-            if n.category == K_INPUT:
+            n = r.node = <Node>a
+            if n.category == K_INPUT and returned is n:
                 r.kind = RESULT_INPUT
                 r.index = n.number
             elif n.meta is None:
                 r.kind = RESULT_OBJECT
             elif n.scalar:
                 r.kind = RESULT_SCALAR
-                r.truth = n.meta.dtype == np_bool
             elif n.meta.shape and n.category != K_VIEW and n.spot.contiguous and not n.spot.buffer.pinned \
                     and n.spot.buffer.base == 0 and n.spot.offset == 0 and type_code(n.spot.dtype.type_num):
                 r.kind = RESULT_OUTPUT

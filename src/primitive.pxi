@@ -468,7 +468,7 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     cdef object v, ans
     cdef tuple packed
     cdef Box b
-    if p.rule == NO_RULE and top.mode == RECORD and top.replay and not p.advice:
+    if p.rule == NO_RULE and top.mode == RECORD and top.replay:
         pass        # nothing differentiates it: a call like any other
     elif p.rule == NO_RULE:
         raise TypeError("%s cannot be differentiated%s" % (p.name, ": " + p.advice if p.advice else ""))

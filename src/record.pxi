@@ -27,6 +27,7 @@ cdef class Node:
     cdef readonly int kind
     cdef readonly int number        # in the recording
     cdef readonly bint weak         # a Python float: takes part in promotion as one
+    cdef bint array0                # an array without axes, not a scalar
     cdef readonly Primitive prim
     cdef readonly tuple args        # nodes of the same recording, or constants
     cdef readonly dict kwargs       # or None
@@ -76,6 +77,7 @@ cdef inline object operand_of(Trace t, object v):
 cdef Box node_box(Trace t, Node n, object value):
     cdef Box b = new_object(t, n.number, value)
     n.weak = b.weak
+    n.array0 = cnp.PyArray_Check(value) and cnp.PyArray_NDIM(<cnp.ndarray>value) == 0
     return b
 
 

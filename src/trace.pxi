@@ -123,11 +123,16 @@ cdef inline object tangent_of(Box b):
 cdef object finished(object a, Meta meta):
     """An adjoint as users get it: of the leaf's dtype and shape, and never shared with anything."""
     if type(a) is Box:
-        return a
+        return scalar_if(a, meta)
     if cnp.PyArray_CheckExact(a) and Py_REFCNT(a) == 1 and cnp.PyArray_CHKFLAGS(
             <cnp.ndarray>a, cnp.NPY_ARRAY_OWNDATA | cnp.NPY_ARRAY_CARRAY):
         return a
     return hooks["finished"](a, meta)
+
+
+cdef object scalar_if(object a, Meta meta):
+    """A traced array without axes as a scalar, where it belongs to a float64 scalar."""
+    return P_POS(a) if meta is META_FLOAT64 and type(a) is Box and holds_array(<Box>a) else a
 
 
 cdef object leaf_gradient(Tape t, Adjoint *adjoints, int slot):
@@ -269,7 +274,7 @@ def trace_forward(call, list leaves, list tangents):
             if type(out) is Box and (<Box>out).trace is t:
                 b = current(<Box>out)
                 outs.append(box_value(b))
-                out_tangents.append(hooks["finished"](tangent_of(b), box_meta(b)))
+                out_tangents.append(hooks["finished"](scalar_if(tangent_of(b), box_meta(b)), box_meta(b)))
             else:
                 refuse_outlived(out)
                 outs.append(out)

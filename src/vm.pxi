@@ -152,6 +152,7 @@ cdef class Frame:
     cdef list owners            # by base: the object that keeps the memory alive
     cdef list objects           # results of Python steps that are no arrays
     cdef list scalars           # arrays of scalar inputs
+    cdef int raised             # floating-point flags from before the last Python step
 
     def __dealloc__(self):
         PyMem_Free(self.bases)
@@ -172,7 +173,7 @@ cdef class Result:
     """Where a result of the function is when the steps are done."""
     cdef int kind
     cdef int index              # output, input, object or earlier result; register address of a scalar
-    cdef bint weak, truth
+    cdef Node node              # what it is the value of, unless a constant
     cdef object value
     cdef Spot spot
 
@@ -360,7 +361,9 @@ cdef class ReplayProgram:
         cdef Frame f
         cdef Py_ssize_t i
         if self.frames:
-            return <Frame>self.frames.pop()
+            f = <Frame>self.frames.pop()
+            f.raised = 0
+            return f
         f = Frame.__new__(Frame)
         f.arena = new_memory(self.arena_bytes)
         f.scratch = new_memory(self.plan.scratch_bytes)
@@ -392,7 +395,7 @@ cdef class ReplayProgram:
             out = self.fresh_outputs(f)
             fp_clear()
             guard = self.run_steps(f, 0, self.plan.nsteps)
-            flags[0] = fp_flags()
+            flags[0] = fp_flags() | f.raised
             if guard >= 0:
                 return guard
             if self.collects:
@@ -454,7 +457,10 @@ cdef class ReplayProgram:
             if stopped == VM_GUARD:
                 return where
             start = where + 1
+            # NumPy's functions clear the flags, and report their own.
+            f.raised |= fp_flags()
             where = (<PythonStep>self.python[self.plan.steps[where].index]).run(f)
+            fp_clear()
             if where >= 0:
                 return where
 
@@ -591,7 +597,7 @@ cdef class ReplayProgram:
             for i, j in carry:
                 if not cnp.PyArray_Check(current[i]) and self.inputs[i] >= 0:
                     current[i] = float64((<double *>f.arena.data)[self.inputs[i]])
-            raised = fp_flags()
+            raised = fp_flags() | f.raised
         finally:
             self.give_back(f)
         if raised:
@@ -642,14 +648,12 @@ cdef class ReplayProgram:
         cdef Py_ssize_t i
         cdef Result r
         cdef object value
-        cdef double d
         for i in range(PyList_GET_SIZE(self.results)):
             r = <Result>PyList_GET_ITEM(self.results, i)
             if r.kind == RESULT_OUTPUT:
                 continue
             if r.kind == RESULT_SCALAR:
-                d = (<double *>f.arena.data)[r.index]
-                value = np_bool(d != 0.0) if r.truth else d if r.weak else float64(d)
+                value = scalar_object((<double *>f.arena.data)[r.index], r.node, r.node.weak)
             elif r.kind == RESULT_INPUT:
                 value = f.owners[1 + r.index]
             elif r.kind == RESULT_SAME:
@@ -660,11 +664,23 @@ cdef class ReplayProgram:
                 value = r.value.copy() if cnp.PyArray_Check(r.value) else r.value
             else:
                 value = r.spot.array(f).copy()
-                if not r.spot.shape:
+                if not r.spot.shape and not r.node.array0:
                     value = value[()]
             out[i] = value
-        for i, spot in self.updates:
-            f.owners[1 + i][...] = (<Spot>spot).array(f)
+        if self.updates:
+            self.write_updates(f)
+        return 0
+
+    cdef int write_updates(self, Frame f) except -1:
+        """Changes arguments as the function did, all values being taken before the first is changed."""
+        cdef list values = []
+        cdef Node n
+        for _, n in self.updates:
+            values.append((<double *>f.arena.data)[n.address] if n.scalar else n.spot.array(f))
+        if len(values) > 1:
+            values = [v.copy() if cnp.PyArray_Check(v) else v for v in values]
+        for (i, _), value in zip(self.updates, values):
+            f.owners[1 + i][...] = value
         return 0
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import value_of
+from .._core import is_box, stand_in, value_of
 from ..extend import call, composite, refuse, rule
 from .linalg import by_formula
 from .support import as_array
@@ -183,29 +183,29 @@ def _spacings(f, axes, spacing):
     """For each axis the distance of two points, or the distances of neighbours."""
     if not spacing:
         return [1.0] * len(axes)
-    if len(spacing) == 1 and np.ndim(value_of(spacing[0])) == 0:
+    if len(spacing) == 1 and np.ndim(stand_in(spacing[0])) == 0:
         return spacing * len(axes)
     if len(spacing) != len(axes):
         raise TypeError(f"gradient: {len(spacing)} spacings for {len(axes)} axes")
     steps = []
     for points, axis in zip(spacing, axes, strict=True):
-        plain = np.asarray(value_of(points))
+        plain = np.asarray(stand_in(points))
         if plain.ndim == 0:
             steps.append(points)
             continue
         if plain.shape != (f.shape[axis],):
             raise ValueError(f"gradient: coordinates of shape {plain.shape} for {f.shape[axis]} points")
-        points = as_array(points) if plain.dtype.kind in "fc" else plain.astype(float)
+        points = as_array(points) if plain.dtype.kind in "fc" else anp.astype(anp.asarray(points), float)
         widths = points[1:] - points[:-1]
-        even = bool(np.all(value_of(widths) == value_of(widths)[0]))
-        steps.append(widths[0] if even and points is plain else widths)
+        even = not is_box(points) and bool(np.all(widths == widths[0]))
+        steps.append(widths[0] if even else widths)
     return steps
 
 
 def _slope_inside(f, axis, h):
     """The second-order slope at all points but the two ends."""
     before, here, after = (f[_slice(f.ndim, axis, a, b)] for a, b in ((None, -2), (1, -1), (2, None)))
-    if np.ndim(value_of(h)) == 0:
+    if np.ndim(stand_in(h)) == 0:
         return (after - before) / (2.0 * h)
     h1, h2 = (_along(part, f.ndim, axis) for part in (h[:-1], h[1:]))
     a, b, c = -h2 / (h1 * (h1 + h2)), (h2 - h1) / (h1 * h2), h1 / (h2 * (h1 + h2))
@@ -216,7 +216,7 @@ def _slope_at_end(f, axis, h, order, last):
     """The one-sided slope at the first or the last point, by two or three points."""
     start = f.shape[axis] - order - 1 if last else 0
     points = [f[_slice(f.ndim, axis, k, k + 1)] for k in range(start, start + order + 1)]
-    even = np.ndim(value_of(h)) == 0
+    even = np.ndim(stand_in(h)) == 0
     if order == 1:
         return (points[1] - points[0]) / (h if even else h[-1 if last else 0])
     if even:
@@ -336,9 +336,8 @@ def _(u, v):
         quotient.append(d)
         head = rest[:n] - d * v
         rest = anp.concatenate([head[1:], rest[n:]]) if k < len(u) - n else anp.concatenate([head, rest[n:]])
-    plain = value_of(rest)
     first = 0
-    while first < len(plain) - 1 and np.allclose(plain[first], 0, rtol=1e-14):
+    while first < len(rest) - 1 and anp.allclose(rest[first], 0, rtol=1e-14):
         first += 1
     zero = 0.0 * (u[:1] + v[:1])
     return (anp.stack(quotient) if quotient else zero), rest[first:]

@@ -8,7 +8,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Meta, Primitive, any_box, is_box, likes, link_view, registry, stack_scalars, value_of
+from .._core import Meta, Primitive, any_box, is_box, likes, link_view, registry, stack_scalars, stand_in, value_of
 from ..extend import call, composite, defjvp_argnums, defvjp_argnums, rule
 from .shape import available
 from .support import hook
@@ -40,7 +40,7 @@ def _fill_like(name):
     )
     def like(a, /, dtype=None, order="K", subok=True, shape=None, *, device=None):
         a = anp.asarray(a)
-        return constant_like(a, make(value_of(a), dtype, order, False, shape))
+        return constant_like(a, make(stand_in(a), dtype, order, False, shape))
 
     return like
 
@@ -53,7 +53,7 @@ zeros_like, ones_like, empty_like = map(_fill_like, ("zeros_like", "ones_like", 
     examples=(lambda x: call(x(2, 3), x()), lambda x: call(x(2, 3), x(3)), lambda x: call(x(2), 1.5)),
 )
 def full_like(a, fill_value, dtype=None, order="K", subok=True, shape=None, *, device=None):
-    model = np.empty_like(value_of(a), dtype, order, False, shape)
+    model = np.empty_like(stand_in(a), dtype, order, False, shape)
     if any_box((fill_value,), None):
         return full(model.shape, fill_value, model.dtype)
     model[...] = fill_value
@@ -199,14 +199,14 @@ def asanyarray(a, dtype=None, order=None, *, device=None, copy=None, like=None):
 @composite(np.asarray_chkfinite, examples=(lambda x: call(x(2, 3)),))
 def asarray_chkfinite(a, dtype=None, order=None):
     out = asarray(a, dtype, order)
-    if not np.isfinite(value_of(out)).all():
+    if not anp.all(anp.isfinite(out)):
         raise ValueError("array must not contain infs or NaNs")
     return out
 
 
 def _ordered(x, order):
     """In the memory order asked for; the box itself where it is so already."""
-    plain = value_of(x)
+    plain = stand_in(x)
     if not isinstance(plain, np.ndarray):
         return x
     if order == "F":
@@ -453,11 +453,15 @@ def _astype(x, dtype):
 
 _cast = rule(_astype, (lambda g, _ans, _x, dtype: g, None), ("same", None), name="astype")
 
+# To integers and truth values: piecewise constant.
+_to_whole = Primitive(lambda x, dtype: _astype(x, dtype), "astype")
+_to_whole.set_constant()
+
 
 def astype(x, dtype, /, *, copy=True, device=None):
     dtype = np.dtype(dtype)
     if dtype.kind not in "fc":
-        return _astype(value_of(x), dtype)
+        return _to_whole(x, dtype)
     return x if not copy and x.dtype == dtype else _cast(x, dtype)
 
 
@@ -505,7 +509,7 @@ def real(val):
 def imag(val):
     val = anp.asarray(val)
     if val.dtype.kind != "c":
-        return constant_like(val, np.zeros(val.shape, val.dtype))
+        return constant_like(val, np.zeros(val.shape, val.dtype)[()])
     return link_view(_imag(val), val, _IMAG) if val.ndim else _imag(val)
 
 
@@ -529,8 +533,8 @@ _asked(np.ndim, lambda a: anp.asarray(a).ndim)
 _asked(np.size, lambda a, axis=None: np.size(np.empty(anp.asarray(a).shape, bool), axis))
 _asked(np.iscomplexobj, lambda x: anp.asarray(x).dtype.kind == "c")
 _asked(np.isrealobj, lambda x: anp.asarray(x).dtype.kind != "c")
-_asked(np.isfortran, lambda a: np.isfortran(value_of(a)))
-_asked(np.result_type, lambda *args: np.result_type(*map(value_of, args)))
+_asked(np.isfortran, lambda a: np.isfortran(stand_in(a)))
+_asked(np.result_type, lambda *args: np.result_type(*map(stand_in, args)))
 _asked(np.can_cast, lambda from_, to, casting="safe": np.can_cast(from_.dtype, to, casting))
 _asked(np.common_type, lambda *args: np.common_type(*[np.empty(0, a.dtype) for a in args]))
 _asked(np.min_scalar_type, lambda a, /: np.min_scalar_type(value_of(a)))

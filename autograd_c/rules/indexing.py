@@ -381,7 +381,7 @@ def select(condlist, choicelist, default=0):
         raise ValueError("list of cases must be same length as list of conditions")
     if not len(condlist):
         raise ValueError("select with an empty condition list is not possible")
-    conditions = [np.asarray(value_of(c)) for c in condlist]
+    conditions = [anp.asarray(c) for c in condlist]
     if any(c.dtype != bool for c in conditions):
         raise TypeError("select: conditions should be boolean arrays")
     dtype = np.result_type(*[_for_promotion(c) for c in (*choicelist, default)])
@@ -393,7 +393,7 @@ def select(condlist, choicelist, default=0):
 
 def _for_promotion(v):
     """A value as `result_type` is to see it: Python's own numbers are weak."""
-    v = value_of(v)
+    v = stand_in(v)
     return v if type(v) in (int, float, complex) else np.asarray(v)
 
 
@@ -590,17 +590,17 @@ def fill_diagonal(a, val, wrap=False):
 
 @composite(np.diag_indices_from)
 def diag_indices_from(arr):
-    return np.diag_indices_from(value_of(arr))
+    return np.diag_indices_from(stand_in(arr))
 
 
 @composite(np.tril_indices_from)
 def tril_indices_from(arr, k=0):
-    return np.tril_indices_from(value_of(arr), k)
+    return np.tril_indices_from(stand_in(arr), k)
 
 
 @composite(np.triu_indices_from)
 def triu_indices_from(arr, k=0):
-    return np.triu_indices_from(value_of(arr), k)
+    return np.triu_indices_from(stand_in(arr), k)
 
 
 constant(np.ix_)

@@ -9,7 +9,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Primitive, any_box, is_box, value_of
+from .._core import Primitive, any_box, is_box, stand_in, value_of
 from ..extend import call, composite, defjvp_argnums, defvjp_argnums
 from .indexing import normalize_axis
 from .shape import available
@@ -43,7 +43,7 @@ def joint(fun, name, cotangents, tangent):
 def _zeros_for(tangents, args, dtype):
     """Zero tangents for the parts that have none."""
     return [
-        np.zeros(np.shape(value_of(a)), dtype) if t is None else t
+        np.zeros(np.shape(stand_in(a)), dtype) if t is None else t
         for t, a in zip(tangents, args[1:], strict=True)
     ]
 
@@ -349,7 +349,7 @@ class JoinByIndex:
         if isinstance(items[0], str) and items[0] in ("r", "c"):
             raise TypeError(f"{self.name}: no matrix of traced values; drop the directive {items[0]!r}")
         items = [anp.array(item) if isinstance(item, list) else item for item in items]
-        dtype = self.plain[tuple(value_of(item) for item in items)].dtype
+        dtype = self.plain[tuple(stand_in(item) for item in items)].dtype
         parts, places = [np.zeros(0, dtype)], []
         start = 0
         for item in items:

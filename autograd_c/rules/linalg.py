@@ -33,7 +33,7 @@ from scipy.linalg import blas, lapack
 
 import autograd_c.numpy as anp
 
-from .._core import trace_forward, trace_reverse, value_of
+from .._core import Primitive, trace_forward, trace_reverse
 from ..extend import call, composite, constant, refuse, rule
 from .products import matmul
 from .support import as_array
@@ -976,6 +976,10 @@ _normp = rule(
 )
 
 
+_count_norm = Primitive(lambda x, axis, keepdims: np.linalg.norm(x, 0, axis, keepdims), "norm")
+_count_norm.set_constant()
+
+
 def _vector_norm(x, ord, axis, keepdims):
     if isinstance(ord, str):
         raise ValueError(f"norm: ord={ord!r} is for matrices, not for vectors")
@@ -988,7 +992,7 @@ def _vector_norm(x, ord, axis, keepdims):
     if ord == 1:
         return anp.sum(anp.abs(x), axis=axis, keepdims=keepdims)
     if ord == 0:
-        return np.linalg.norm(value_of(x), ord, axis, keepdims)
+        return _count_norm(x, axis, keepdims)
     return _normp(x, ord, axis, keepdims)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import install, rebind, value_of
+from .._core import install, rebind, stand_in, value_of
 from .creation import imag, real
 
 # --- methods that are functions -------------------------------------------------------------------
@@ -32,7 +32,7 @@ def method(fun):
 
 def is_array(x):
     """Whether NumPy would have an array here, not a scalar."""
-    return isinstance(value_of(x), np.ndarray)
+    return isinstance(stand_in(x), np.ndarray)
 
 
 @method
@@ -174,8 +174,8 @@ install("real", property(real, _set_real))
 install("imag", property(imag, _set_imag))
 install("flat", property(Flat, _set_flat))
 install("device", property(lambda self: "cpu"))
-install("strides", property(lambda self: np.asarray(value_of(self)).strides))
-install("flags", property(lambda self: np.asarray(value_of(self)).flags))
+install("strides", property(lambda self: np.asarray(stand_in(self)).strides))
+install("flags", property(lambda self: np.asarray(stand_in(self)).flags))
 
 
 # --- numbers without a derivative -----------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Meta, value_of
+from .._core import Meta, stand_in
 from ..extend import call, composite, rule
 from .support import as_array, unbroadcast
 
@@ -53,8 +53,8 @@ def _matmul_right(g, _ans, x, _y):
 
 def _in_place_of(x, axes):
     """Shape and dtype of an array with some of its axes moved to the end."""
-    stand_in = np.moveaxis(np.broadcast_to(np.zeros((), x.dtype), x.shape), axes, range(-len(axes), 0))
-    return Meta(stand_in.shape, stand_in.dtype)
+    moved = np.moveaxis(np.broadcast_to(np.zeros((), x.dtype), x.shape), axes, range(-len(axes), 0))
+    return Meta(moved.shape, moved.dtype)
 
 
 def _with_axes(vjp, left, g, x, y, axis=-1, axes=None, keepdims=False):
@@ -550,7 +550,7 @@ def einsum(*operands, out=None, optimize=False, **kwargs):
 @composite(np.einsum_path)
 def einsum_path(*operands, **kwargs):
     """Depends on shapes only, so that traced operands stand for their values."""
-    return np.einsum_path(*map(value_of, operands), **kwargs)
+    return np.einsum_path(*map(stand_in, operands), **kwargs)
 
 
 # --- numpy.linalg's ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Meta, is_box, value_of
+from .._core import Meta, is_box, stand_in, value_of
 from ..extend import call, composite, rule
 from .indexing import normalize_axis, scatter
 
@@ -71,7 +71,7 @@ def ravel(a, order="C"):
 
 def _in_memory_order(a, order):
     """The array and the order that "A" or "K" stand for with it."""
-    plain = np.asarray(value_of(a))
+    plain = np.asarray(stand_in(a))
     if plain.flags.c_contiguous:
         return a, "C"
     if plain.flags.f_contiguous:

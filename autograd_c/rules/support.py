@@ -13,7 +13,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Box, Meta, Primitive, any_box, hooks, is_box, rebind, record, registry, value_of
+from .._core import Box, Meta, Primitive, any_box, hooks, is_box, rebind, record, recorded, registry, value_of
 from ..extend import Choice, existing, handler_of, times, times_number, value_of_partial
 
 
@@ -107,6 +107,8 @@ def normalize(p, args, kwargs):
         out = out[0] if isinstance(out, tuple) and len(out) == 1 else out
         if out is not None:
             return ((_into(p, out, args, kwargs),),)
+    if any_box((), kwargs) and _all_recorded(args, kwargs):
+        return ((_recorded_call(p, args, kwargs),),)
     if p.kind == "none":
         return None, args, kwargs
     if p.fun.__class__ is np.ufunc and kwargs:
@@ -114,6 +116,37 @@ def normalize(p, args, kwargs):
     if any_box((), kwargs):
         args, kwargs = _positional(p, args, kwargs)
     return None, args, kwargs
+
+
+def _boxes(values):
+    for v in values:
+        if is_box(v):
+            yield v
+        elif isinstance(v, (list, tuple)):
+            yield from _boxes(v)
+
+
+def _all_recorded(args, kwargs):
+    """Whether no traced value in a call has a derivative: all are a recording's for replay."""
+    return all(map(recorded, _boxes((*args, *kwargs.values()))))
+
+
+@cache
+def _without_rule(fun, name, keywords):
+    """A primitive that recordings enter as it is, its last arguments being keywords."""
+    n = len(keywords)
+
+    def by_position(*args, **kwargs):
+        return fun(*args[: len(args) - n], **dict(zip(keywords, args[len(args) - n :], strict=True)), **kwargs)
+
+    return Primitive(by_position if n else fun, name)
+
+
+def _recorded_call(p, args, kwargs):
+    """A call whose keywords hold traced values, in a recording: there they stand by position."""
+    traced = tuple(name for name, v in kwargs.items() if any_box((v,), None))
+    rest = {name: v for name, v in kwargs.items() if name not in traced}
+    return _without_rule(p.fun, p.name, traced)(*args, *(kwargs[name] for name in traced), **rest)
 
 
 def _out_by_keyword(p, args, kwargs):
@@ -130,8 +163,11 @@ def _positional(p, args, kwargs):
         raise TypeError(f"{p.name} takes traced values by position only")
     bound = signature.bind(*args, **kwargs)
     names = [n for n in signature.parameters if n in bound.arguments]
-    traced = [i for i, n in enumerate(signature.parameters) if is_box(bound.arguments.get(n))]
-    keyword = next((n for n, v in bound.kwargs.items() if is_box(v) and _only_by_keyword(signature, n)), None)
+    # Of an outer trace it is a constant for the inner one.
+    top = max(v._level for v in _boxes(bound.arguments.values()))
+    only = [n for n, v in bound.kwargs.items() if is_box(v) and _only_by_keyword(signature, n)]
+    keyword = next((n for n in only if bound.kwargs[n]._level == top), None)
+    traced = [i for i, n in enumerate(signature.parameters) if is_box(bound.arguments.get(n)) and n not in only]
     if keyword is not None or not traced:
         keyword = keyword or ", ".join(kwargs)
         raise TypeError(f"{p.name} has no derivative with respect to {keyword}; pass a plain value there")
@@ -186,6 +222,8 @@ def _into(p, out, args, kwargs):
 @hook
 def unknown_function(fun, args, kwargs):
     """A NumPy function that no rule knows, called with a box."""
+    if _all_recorded(args, kwargs):
+        return _recorded_call(_without_rule(fun, getattr(fun, "__name__", str(fun)), ()), args, kwargs)
     name = f"{getattr(fun, '__module__', '') or ''}.{getattr(fun, '__name__', fun)}".lstrip(".")
     raise TypeError(
         f"{name} has no derivative here and was called with a traced value; define one with "
@@ -228,6 +266,14 @@ def ufunc_attribute(p, name, required=False):
     return UfuncMethod(p, name)
 
 
+@cache
+def _constant_method(p, name):
+    """The method of a piecewise constant ufunc."""
+    method = Primitive(getattr(p.fun, name), f"{p.name}.{name}")
+    method.set_constant()
+    return method
+
+
 class UfuncMethod:
     """A method of a ufunc that has no derivative of its own: plain values pass, a box is refused."""
 
@@ -243,7 +289,10 @@ class UfuncMethod:
         if (None, self.name) in METHODS:
             return METHODS[None, self.name](self.p)(*args, **kwargs)
         if self.p.kind == "constant":
-            return getattr(self.p.fun, self.name)(*[value_of(a) for a in args], **kwargs)
+            return _constant_method(self.p, self.name)(*args, **kwargs)
+        if _all_recorded(args, kwargs):
+            method = getattr(self.p.fun, self.name)
+            return _recorded_call(_without_rule(method, f"{self.p.name}.{self.name}", ()), args, kwargs)
         raise TypeError(
             f"{self.p.name}.{self.name} has no derivative; write it with the functions of autograd_c.numpy "
             "(sum, cumsum, prod, outer, indexing)"
