@@ -21,6 +21,7 @@ from . import numpy as anp
 from ._core import Compiled, grad_hot, hooks, is_box, trace_forward, trace_reverse
 from .extend import defjvp_argnums, defvjp_argnums, notrace_primitive, primitive
 from .tree import (
+    Misfit,
     UntraceableLeaf,
     describe,
     flatten,
@@ -102,6 +103,8 @@ class _Wrapper(metaclass=_OfCompiled):
 
 class Derived(_Wrapper):
     """What an operator makes of a function; call it with the function's arguments."""
+
+    __class_getitem__ = classmethod(types.GenericAlias)  # for annotations: the stubs declare a generic type
 
     def __init__(self, rule, name, fun, argnum=0, options=()):
         self._rule = rule
@@ -304,7 +307,11 @@ class _Linear:
         return self.on_leaves(_gather(self.title, self.what, vector, self.domain_structure))
 
     def on_leaves(self, leaves):
-        return unflatten(self.result_structure, self.run(leaves), constants=False)
+        try:
+            results = self.run(leaves)
+        except Misfit as error:
+            raise ValueError(f"{self.title}: a {self.what} {error.told}") from None
+        return unflatten(self.result_structure, results, constants=False)
 
 
 def _reverse(title, fun, x):
@@ -320,7 +327,10 @@ def _forward(title, fun, x, tangent):
     """Return the value of a function at `x` and its tangent."""
     leaves, structure = _take_apart(title, x)
     call = _OnLeaves(title, fun, structure)
-    outs, out_tangents = trace_forward(call, leaves, _gather(title, "tangent", tangent, structure))
+    try:
+        outs, out_tangents = trace_forward(call, leaves, _gather(title, "tangent", tangent, structure))
+    except Misfit as error:
+        raise ValueError(f"{title}: a tangent {error.told}") from None
     return _results(call.structure, outs), unflatten(call.structure, out_tangents, constants=False)
 
 

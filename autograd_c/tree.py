@@ -93,6 +93,14 @@ def describe(value):
 # ---------------------------------------------------------------- what is a leaf
 
 
+class Misfit(ValueError):
+    """A cotangent or tangent of another shape than the value that it was given for."""
+
+    def __init__(self, shape, expected):
+        self.told = f"of shape {shape} was given for a value of shape {expected}"
+        super().__init__(f"a cotangent or tangent {self.told}")
+
+
 def argument_leaf(value):
     """Tell whether a value in an argument is a leaf (True) or a constant (False).
 

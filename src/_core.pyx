@@ -47,11 +47,12 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 from bisect import bisect
+from fractions import Fraction
 from functools import update_wrapper
 from heapq import heappop, heappush
 from math import prod as math_prod
 from operator import getitem as operator_getitem, index as operator_index
-from types import MethodType
+from types import GenericAlias, MethodType
 
 cnp.import_array()
 cnp.import_umath()
@@ -95,6 +96,7 @@ cdef extern from "numpy/arrayobject.h":
     object PyArray_NewFromDescr(type, cnp.dtype, int, cnp.npy_intp *, cnp.npy_intp *, void *, int, object)
 
 cdef type np_float64 = np.float64, np_generic = np.generic, np_float32 = np.float32
+cdef object FRACTION = Fraction
 cdef object np_dtype = np.dtype, np_asarray = np.asarray, np_array = np.array, np_zeros = np.zeros
 cdef object DTYPE_FLOAT64 = np.dtype(np.float64)
 cdef object np_add = np.add, np_ufunc = np.ufunc

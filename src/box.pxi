@@ -520,7 +520,7 @@ cdef inline bint supports_operand(object y):
     cdef object t
     if type(y) is Box or PyFloat_Check(y) or PyLong_Check(y) or cnp.PyArray_Check(y) or PyComplex_Check(y):
         return True
-    if isinstance(y, np_generic) or type(y) is list or type(y) is tuple:
+    if isinstance(y, np_generic) or type(y) is list or type(y) is tuple or type(y) is FRACTION:
         return True
     t = type(y)
     if hasattr(t, "__array_ufunc__") or hasattr(t, "__array_priority__"):

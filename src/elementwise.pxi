@@ -250,6 +250,8 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
                 count += 1
             elif cnp.PyArray_Check(v) and not cnp.PyArray_CheckExact(v):
                 v = hooks["plain_array"](v)
+            elif type(v) is FRACTION:       # of which NumPy would make an array of objects
+                v = float(v)
             Py_INCREF(v)
             values[i] = <PyObject *>v
             held += 1

@@ -102,6 +102,10 @@ cdef class Primitive:
     def __repr__(self):
         return "<primitive %s>" % self.name
 
+    @classmethod
+    def __class_getitem__(cls, item):
+        return GenericAlias(cls, item)      # for annotations: the stubs declare a generic type
+
     def __get__(self, instance, owner):
         return self if instance is None else MethodType(self, instance)
 
@@ -471,7 +475,8 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     if p.rule == NO_RULE and top.mode == RECORD and top.replay:
         pass        # nothing differentiates it: a call like any other
     elif p.rule == NO_RULE:
-        raise TypeError("%s cannot be differentiated%s" % (p.name, ": " + p.advice if p.advice else ""))
+        raise TypeError("%s cannot be differentiated: %s" % (
+            p.name, p.advice or "give it a derivative by defvjp and defjvp of autograd_c.extend"))
     values = [None] * n
     for i in range(n):
         v = args[i]

@@ -237,6 +237,15 @@ def test_text():
         assert traced(lambda x, fun=fun: fun(x), x) == fun(x)
 
 
+def test_put_takes_its_arguments_by_their_names():
+    def f(x):
+        y = x * 1.0
+        y.put(indices=[0, 3], values=x[1], mode="wrap")
+        return np.sum(y * y)
+
+    numpy.testing.assert_array_equal(grad(f)(numpy.array([1.0, 2.0, 3.0])), [0.0, 8.0, 6.0])
+
+
 def test_copies_keep_the_derivative_and_pickles_are_refused():
     def f(x):
         a = copy.copy(x)

@@ -4,7 +4,9 @@ import contextlib
 import copy
 import math
 import pickle
+import typing
 import warnings
+from fractions import Fraction
 
 import mpmath
 import numpy as np
@@ -267,6 +269,12 @@ def test_what_pickles():
     assert pickle.loads(pickle.dumps(grad(anp.tanh)))(0.0) == 1.0
 
 
+def test_types_for_annotations():
+    """What the stubs declare generic takes brackets when the program runs, too."""
+    for kind in (type(anp.sin), type(grad(cube))):
+        assert typing.get_origin(kind[[float], float]) is kind
+
+
 def test_what_does_not_pickle():
     def f(x):
         for box in (x, x * 2.0, anp.sum(x)):
@@ -524,6 +532,23 @@ def test_structured_arrays_are_refused():
 def test_masked_arrays_are_refused():
     with pytest.raises(TypeError, match=r"masked.*filled"):
         grad(lambda t: anp.sum(t))(np.ma.array([1.0, 2.0], mask=[True, False]))
+
+
+@pytest.mark.parametrize("x", [2.0, np.float32(2.0), np.array([1.0, 2.0])])
+def test_fractions_are_operands(x):
+    half = Fraction(1, 2)
+    for fun, slope in [
+        (lambda t: t * half, 0.5),
+        (lambda t: half * t, 0.5),
+        (lambda t: half - t, -1.0),
+        (lambda t: t / half, 2.0),
+        (lambda t: anp.multiply(t, half), 0.5),
+        (lambda t: anp.maximum(t * t, half), 2.0 * x),
+    ]:
+        for got in (make_vjp(fun)(x)[0](np.ones_like(x)), jvp(fun, (x,), (np.ones_like(x),))[1]):
+            np.testing.assert_array_equal(got, slope * np.ones_like(x))
+            assert got.dtype == np.asarray(x).dtype
+    assert grad(lambda t: half**t)(1.0) == 0.5 * math.log(0.5)
 
 
 MASKED = np.ma.array([1.0, 2.0], mask=[True, False])

@@ -51,6 +51,11 @@ def test_vjp_and_jvp_with_keyword_arguments():
     check_grads(lambda x: logsumexp(x, k=2.5), order=2)(X)
 
 
+def test_without_a_rule_the_error_says_how_to_give_one():
+    with pytest.raises(TypeError, match=r"times cannot be differentiated: .*defvjp"):
+        grad(product())(1.0, 2.0)
+
+
 def test_a_primitive_keeps_name_and_documentation():
     times = product()
     assert (times.__name__, times.__doc__) == ("times", "Says what it does.")

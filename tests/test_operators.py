@@ -856,3 +856,16 @@ def test_every_operator_is_public():
     for name in autograd_c.operators.__all__:
         assert getattr(autograd_c, name) is getattr(autograd_c.operators, name)
         assert inspect.getdoc(getattr(autograd_c, name))
+
+
+def test_cotangents_and_tangents_of_another_shape_name_the_function():
+    def scaled(x):
+        return 2.0 * x
+
+    x, wrong = np.ones(3), np.ones(2)
+    with pytest.raises(ValueError, match=r"make_vjp of scaled .*: a cotangent of shape \(2,\) .* \(3,\)"):
+        make_vjp(scaled)(x)[0](wrong)
+    with pytest.raises(ValueError, match=r"jvp of scaled.*: a tangent of shape \(2,\) .* \(3,\)"):
+        jvp(scaled, (x,), (wrong,))
+    with pytest.raises(ValueError, match=r"make_jvp of scaled.*: a tangent of shape \(2,\) .* \(3,\)"):
+        make_jvp(scaled)(x)(wrong)

@@ -19,7 +19,7 @@ from .creation import imag, real
 
 for _name in (
     "all any argmax argmin argpartition argsort choose clip conj conjugate cumprod cumsum diagonal dot max "
-    "mean min nonzero prod ptp put repeat round searchsorted squeeze std sum swapaxes take trace var"
+    "mean min nonzero prod ptp repeat round searchsorted squeeze std sum swapaxes take trace var"
 ).split():
     install(_name, getattr(anp, _name))
 
@@ -42,6 +42,11 @@ def astype(self, dtype, order="K", casting="unsafe", subok=True, copy=True):
             f"Cannot cast array from {self.dtype!r} to {np.dtype(dtype)!r} according to the rule {casting!r}"
         )
     return anp.astype(self, dtype, copy=copy)
+
+
+@method
+def put(self, indices, values, mode="raise"):
+    anp.put(self, indices, values, mode)
 
 
 @method

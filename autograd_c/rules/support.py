@@ -15,6 +15,7 @@ import autograd_c.numpy as anp
 
 from .._core import Box, Meta, Primitive, any_box, hooks, is_box, rebind, record, recorded, registry, value_of
 from ..extend import Choice, existing, handler_of, times, times_number, value_of_partial
+from ..tree import Misfit
 
 
 def hook(fun):
@@ -57,9 +58,7 @@ def seed(c, meta):
     """A cotangent or tangent that was passed in, checked against the space it must live in."""
     shape = np.shape(c) if not is_box(c) else c.shape
     if shape != meta.shape:
-        raise ValueError(
-            f"a cotangent or tangent of shape {shape} was given for a value of shape {meta.shape}"
-        )
+        raise Misfit(shape, meta.shape)
     if is_box(c):
         return fit(c, meta)
     c = np.asarray(c)
@@ -363,10 +362,7 @@ def same_constant(a, b):
     """Whether two constants of one type are the same memory, or hold the same bits."""
     if isinstance(a, np.ndarray):
         return _memory(a) == _memory(b) or (
-            a.dtype == b.dtype
-            and a.shape == b.shape
-            and not a.dtype.hasobject
-            and a.tobytes() == b.tobytes()
+            a.dtype == b.dtype and a.shape == b.shape and not a.dtype.hasobject and a.tobytes() == b.tobytes()
         )
     if isinstance(a, np.generic):
         return a.dtype == b.dtype and a.tobytes() == b.tobytes()
