@@ -11,7 +11,7 @@ gradient and update) is one straight-line program. `minimize` runs such steps::
     results of a step:     parameters   state   loss
                                 +---------+            become the leaves of the next step
 
-Where the step has a program, many steps run in one call of it (`_run_steps`).
+Where the step has a program, many steps run in one call of it (`_Steps`).
 
 References
 ----------
@@ -538,59 +538,78 @@ def _between(low, high):
 # ---------------------------------------------------------------- steps
 
 
-def _run_steps(step, carry, slices, losses, settled):
-    """Run one step for each item of `losses` and fill those in.
+class _Steps:
+    """Runs steps: many at once where there is a program for them, else one by one.
 
     Parameters
     ----------
     step : callable
         Takes the list ``[*carry, *mini-batch]`` and returns the list ``[loss, *carry]``.
-    carry : list
-    slices : tuple
-        Arrays, the first rows of their mini-batches (one a step), and the number of rows of each.
-    losses : ndarray of float64
-    settled : set
-        Kinds of carry that a step was seen to leave as they are; added to here.
-
-    Returns
-    -------
-    list
-        The carry after the last step.
     """
-    arrays, starts, rows = slices
-    done = 0
 
-    def leaves():
-        return carry + [array[starts[done] : starts[done] + rows] for array in arrays]
+    def __init__(self, step):
+        self._step = step
+        self._signature = None  # of the leaves that come next, once it has been looked for
+        self._can_loop = {}  # by branch
 
-    while done < len(losses):
-        kinds = _kinds(carry)
-        # A program is for leaves of fixed kinds; a first step may still change the type of a number.
-        program = _program_of(step, leaves()) if kinds in settled else None
-        if program is not None:
-            carry, count = _replay(program, leaves(), slices, losses[done:], starts[done:])
-            done += count
-            if done == len(losses):
-                break
-        # Nothing is known of these leaves, or a guard has failed: a step by itself finds its branch.
-        loss, *carry = step(leaves())
-        losses[done] = stop_gradient(loss)
-        done += 1
-        if kinds == _kinds(carry):
-            settled.add(kinds)
-    return carry
+    def run(self, carry, slices, losses):
+        """Run one step for each item of `losses`, and fill those in; the carry after the last one.
 
+        `slices` are the arrays from which mini-batches are cut, the first row of that of each step, and the
+        number of rows.
+        """
+        arrays, starts, rows = slices
+        done = 0
 
-def _program_of(step, leaves):
-    """The program that holds for these leaves now, or None: not recorded yet, or it has to run in Python."""
-    policy = getattr(step, "policy", None)
-    if policy is None or any(map(is_box, leaves)):
+        def leaves():
+            return carry + [array[starts[done] : starts[done] + rows] for array in arrays]
+
+        while done < len(losses):
+            program = self._program(leaves())
+            if program is not None:
+                carry, count = _replay(program, leaves(), slices, losses[done:], starts[done:])
+                done += count
+                if done == len(losses):
+                    break
+            # There is no program yet, or a guard has failed: a step by itself finds its branch.
+            loss, *carry = self._step(leaves())
+            losses[done] = stop_gradient(loss)
+            done += 1
+            self._signature = None
+        return carry
+
+    def _program(self, leaves):
+        """The program that holds for these leaves now, or None: not recorded yet, or to be run in Python."""
+        if type(self._step) is not Compiled:
+            return None
+        if self._signature is None:
+            self._signature = self._signature_of(leaves)
+        for version in self._signature.versions if self._signature is not None else ():
+            if version.holds():
+                branch = version.branches[0] if version.branches else None
+                return branch.program if branch is not None and self._loops(branch, len(leaves)) else None
         return None
-    signature = policy.signatures.get(_Call(policy.name, (leaves,), {}, policy.is_static).key)
-    for version in signature.versions if signature is not None else ():
-        if version.holds():
-            return version.branches[0].program if version.branches else None
-    return None
+
+    def _signature_of(self, leaves):
+        policy = self._step.policy
+        if any(map(is_box, leaves)):
+            return None
+        return policy.signatures.get(_Call(policy.name, (leaves,), {}, policy.is_static).key)
+
+    def _loops(self, branch, size):
+        """Whether each result of a step has the type of the input that it becomes."""
+        if branch not in self._can_loop:
+            recording = branch.notes.recording
+            pairs = zip(recording.nodes[:size], recording.results[1:], strict=False)
+            self._can_loop[branch] = all(_look(before) == _look(after) for before, after in pairs)
+        return self._can_loop[branch]
+
+
+def _look(value):
+    """Shape, dtype and whether it is a Python float, of a node or a constant of a recording."""
+    if hasattr(value, "meta"):
+        return value.meta.shape, value.meta.dtype, value.weak
+    return numpy.shape(value), numpy.asarray(value).dtype, type(value) is float
 
 
 def _replay(program, leaves, slices, losses, starts):
@@ -604,10 +623,6 @@ def _replay(program, leaves, slices, losses, starts):
     # Python's floats stay what they are: with NumPy's another program would be needed.
     pairs = zip(leaves, after[:size], strict=False)
     return [float(new) if type(old) is float else new for old, new in pairs], done
-
-
-def _kinds(leaves):
-    return tuple((type(leaf), getattr(leaf, "dtype", None), numpy.shape(leaf)) for leaf in leaves)
 
 
 class _Whole:
@@ -649,37 +664,40 @@ class _Batches:
         self._starts = numpy.arange(0, self._count - self._rows + 1, self._rows, dtype=numpy.int64)
 
 
-class _Reached(NamedTuple):
-    """How far a loop has come. Replaced as a whole, so that an interrupt cannot leave it half done."""
-
-    steps: int
-    params: Any
-    state: Any
-
-
 class _Updates:
-    """The loop of an optimiser with `update`."""
+    """The loop of an optimiser with `update`.
+
+    Attributes
+    ----------
+    reached : tuple
+        Steps taken and the carry after them. Replaced as a whole, so that an interrupt cannot leave it half
+        done.
+    """
+
+    message = ""
 
     def __init__(self, loss, params, state, optimizer, data, batches):
+        leaves, structure = flatten(params)
+        state_leaves, state_structure = _flat_state(optimizer, state)
+        self._structures = structure, state_structure
         self._batches = batches
-        self._optimizer = optimizer
-        self._structures = [flatten(params)[1], _flat_state(optimizer, state)[1]]
         loss = loss if isinstance(batches, _Batches) else _with_data(loss, data)
-        self._step = _step_of(loss, optimizer, self._structures)
-        self._settled = set()
-        self.reached = _Reached(0, params, state)
-        self.message = ""
+        self._steps = _Steps(_step_of(loss, optimizer, self._structures))
+        self.reached = 0, leaves + state_leaves
 
     def advance(self, losses, stop):
         """Go on until `stop` steps have been taken."""
-        while self.reached.steps < stop:
-            steps, params, state = self.reached
+        steps, carry = self.reached
+        while steps < stop:
             slices = self._batches.next(stop - steps)
-            carry = flatten(params)[0] + _flat_state(self._optimizer, state)[0]
             stage = steps + len(slices[1])
-            carry = _run_steps(self._step, carry, slices, losses[steps:stage], self._settled)
-            params, state, _ = _split(self._structures, carry)
-            self.reached = _Reached(stage, params, state)
+            carry = self._steps.run(carry, slices, losses[steps:stage])
+            self.reached = steps, carry = stage, carry
+
+    def parts(self):
+        """Steps taken, and the parameters and the state after them."""
+        steps, carry = self.reached
+        return steps, *_split(self._structures, carry)[:2]
 
 
 def _split(structures, leaves):
@@ -718,8 +736,8 @@ def _step_of(loss, optimizer, structures):
                     f"{type(optimizer).__name__}.update changed the structure of the {what}: containers, "
                     "keys and whatever is no float must stay as they are"
                 )
-        # In float64 whatever the loss is in: times one is exact.
-        return [numpy.float64(1.0) * value, *parts[0][0], *parts[1][0]]
+        one = numpy.float64(1.0)  # losses are written down in float64, whatever they are in
+        return [_as(one * value, one), *parts[0][0], *parts[1][0]]
 
     return _like_loss(loss, step)
 
@@ -764,21 +782,28 @@ def _gradient_of(loss, structure):
 
 
 class _Searches:
-    """The loop of an optimiser with `search`."""
+    """The loop of an optimiser with `search`; `reached` as in `_Updates`."""
 
     def __init__(self, loss, params, state, optimizer, data):
         self._gradient = _gradient_of(_with_data(loss, data), flatten(params)[1])
         self._optimizer = optimizer
-        self.reached = _Reached(0, params, state)
-        self.message = state.message
+        self.reached = 0, params, state
+
+    @property
+    def message(self):
+        """Why there is nothing more to do."""
+        return self.reached[2].message
 
     def advance(self, losses, stop):
         """Go on until `stop` steps have been taken, or there is nothing more to do."""
-        while self.reached.steps < stop and not self.message:
-            steps, params, state = self.reached
+        steps, params, state = self.reached
+        while steps < stop and not state.message:
             losses[steps], params, state = self._optimizer.search(self._gradient, params, state)
-            self.message = state.message
-            self.reached = _Reached(steps + (not self.message), params, state)
+            self.reached = steps, params, state = steps + (not state.message), params, state
+
+    def parts(self):
+        """Steps taken, and the parameters and the state after them."""
+        return self.reached
 
 
 # ---------------------------------------------------------------- the loop
@@ -931,15 +956,16 @@ def _loop(run, steps, every, callback, progress):
     message = "all steps have been taken"
     try:
         with _Bar(progress, steps) as bar:
-            while run.reached.steps < steps and not run.message:
-                before = run.reached.steps
-                run.advance(losses, min(steps, before - before % every + every))
-                taken = run.reached.steps
+            taken = 0
+            while taken < steps and not run.message:
+                before = taken
+                run.advance(losses, min(steps, before + every))
+                taken = run.reached[0]
                 if taken > before:
                     bar(taken, losses[taken - 1])
-                if callback is not None and taken > before and taken % every == 0:
+                if callback is not None and taken == before + every:
                     try:
-                        callback(taken, run.reached.params, float(losses[taken - 1]))
+                        callback(taken, run.parts()[1], float(losses[taken - 1]))
                     except StopIteration:
                         message = "the callback has ended it"
                         break
@@ -949,7 +975,7 @@ def _loop(run, steps, every, callback, progress):
 
 
 def _result(run, losses, message):
-    steps, params, state = run.reached
+    steps, params, state = run.parts()
     return OptimizeResult(params, losses[:steps].copy(), state, steps, message)
 
 
