@@ -1,5 +1,5 @@
-# The parameters go in and come out with one type: their structure stays. Floats among them come back as NumPy's
-# own, which are floats, too.
+# The parameters go in and come out with one type: their structure stays. Floats among them come back as NumPy
+# floats, which are floats, too.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
