@@ -116,12 +116,11 @@ class Environment:
         self.owners = {id(owner(array)): array for _, array in self.arrays}
 
     def random_state(self):
-        """The states of the sources of random numbers that the function may draw from."""
-        states = [np.random.get_state(legacy=False), random.getstate()]
-        for generator in self.generators:
-            bits = getattr(generator, "bit_generator", None) or getattr(generator, "_bit_generator", None)
-            states.append(bits.state if bits is not None else generator.getstate())
-        return repr(states) if len(states) > 2 else _digest(states)
+        """The states of the sources of random numbers that the function names or holds."""
+        states = [_state_of(generator) for generator in self.generators]
+        if "random" in self.names:
+            states += [repr(np.random.get_state(legacy=False)), random.getstate()]
+        return states
 
     # ------------------------------------------------------------ places
 
@@ -204,6 +203,9 @@ class Environment:
         self._visit(method.__func__, label, depth)
         self._visit(method.__self__, "self", depth)
 
+    def _builtin(self, method, label, depth):
+        self._visit(method.__self__, label, depth)
+
     def _partial(self, partial, label, depth):
         self._visit(partial.func, label, depth)
         self._tuple(partial.args, f"{label}.args", depth)
@@ -282,11 +284,12 @@ def _lookup(cls, name):
     return None
 
 
-def _digest(states):
-    numpys, pythons = states
-    state = numpys["state"]
-    key = state["key"].tobytes() if "key" in state else repr(state)
-    return key, state.get("pos"), numpys.get("has_gauss"), hash(pythons)
+def _state_of(generator):
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if isinstance(generator, np.random.RandomState):
+        return repr(generator.get_state())
+    return repr(generator.bit_generator.state)
 
 
 _VISITS = [
@@ -296,6 +299,7 @@ _VISITS = [
     (dict, Environment._dict),
     (types.FunctionType, Environment._function),
     (types.MethodType, Environment._method),
+    (types.BuiltinFunctionType, Environment._builtin),
     (functools.partial, Environment._partial),
     (Compiled, Environment._compiled),
     (Primitive, Environment._nothing),

@@ -66,20 +66,18 @@ __all__ = [
 # ---------------------------------------------------------------- functions made by operators
 
 
-class _OfCompiled(type):
-    """Makes of a compiled function another one: compiling and differentiating commute."""
-
-    def __call__(cls, *args):
-        for place, arg in enumerate(args):
-            if type(arg) is Compiled:
-                return super().__call__(*args[:place], arg.fun, *args[place + 1 :]).compiled(arg)
-        return super().__call__(*args)
-
-
-class _Wrapper(metaclass=_OfCompiled):
+class _Wrapper:
     """A callable made of a function: it has its name and documentation, pickles when the
     function does, and binds as a method when it stands in a class.
+
+    Made of a compiled function it is compiled itself: compiling and differentiating commute.
     """
+
+    def __new__(cls, *args):
+        for place, arg in enumerate(args):
+            if type(arg) is Compiled:
+                return cls(*args[:place], arg.fun, *args[place + 1 :]).compiled(arg)
+        return super().__new__(cls)
 
     def __init__(self, made_by, fun, name, doc):
         if not callable(fun):

@@ -234,8 +234,8 @@ class _Call:
         except TypeError:
             raise TypeError(
                 f"{self.name}: {label} is {describe(value)}, neither a number, an array or a container of "
-                "them nor hashable. Make it hashable (static_argnums and static_argnames name such arguments), "
-                "or let the function read it from its closure"
+                "them nor hashable. Make it hashable (static_argnums and static_argnames name such "
+                "arguments), or let the function read it from its closure"
             ) from None
         # Equal numbers of different type or sign have programs of their own.
         text = repr(value) if isinstance(value, (float, complex)) else None
@@ -340,7 +340,7 @@ class _Recorded:
             node.number: ("argument", place) for place, node in enumerate(recording.nodes[: recording.size])
         }
         nodes |= {node.number: ("argument", place) for place, node in recording.updates}
-        arguments = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
+        owners = {id(owner(leaf)) for leaf in leaves if isinstance(leaf, np.ndarray)}
         self.finish = []
         for place, (result, out) in enumerate(zip(recording.results, outs, strict=True)):
             if not hasattr(result, "kind"):
@@ -350,9 +350,9 @@ class _Recorded:
             else:
                 self.finish.append(("fresh", None))
                 if isinstance(out, np.ndarray):
-                    others = arguments + [o for o in outs[:place] if isinstance(o, np.ndarray)]
-                    if any(np.may_share_memory(out, other) for other in others):
+                    if id(owner(out)) in owners:
                         self.finish[-1] = _view(result, nodes) or ("fresh", None)
+                    owners.add(id(owner(out)))
                 nodes[result.number] = ("same", place)
         if all(kind == "fresh" for kind, _ in self.finish):
             self.finish = None
@@ -596,8 +596,8 @@ class _Policy:
             if len(self.signatures) >= self.max_programs:
                 self.warn(
                     f"it was called with {self.max_programs} kinds of arguments (shapes, dtypes, "
-                    "integers and other static values), and calls with others are not recorded; pass numbers that "
-                    "vary as floats or arrays, or raise max_programs"
+                    "integers and other static values), and calls with others are not recorded; pass numbers "
+                    "that vary as floats or arrays, or raise max_programs"
                 )
                 return None
             signature = self.signatures[call.key] = Signature(call.key, len(call.leaves))

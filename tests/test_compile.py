@@ -347,6 +347,14 @@ def test_random_numbers_that_seldom_show():
     assert ran() == 5
 
 
+def test_random_functions_by_their_own_names():
+    draw, normal = random.random, onp.random.standard_normal
+    for fun in (lambda x: x * (1.0 + 0 * int(draw())), lambda x: x * (1.0 + 0 * int(normal()))):
+        f, ran = counted(fun)
+        eager(f, "draws random numbers", X)
+        assert ran() == 5
+
+
 def test_generators():
     generator = onp.random.default_rng(1)
     f, ran = counted(lambda x: x * 2.0 + 0.0 * generator.integers(2))
