@@ -1,7 +1,8 @@
 """Memory: bytes of an entry, and peaks beside a gradient written by hand."""
 
 from autograd_c import grad
-from autograd_c.bench.probes import elementwise_by_hand, fresh
+from autograd_c.bench import hand_works
+from autograd_c.bench.probes import fresh
 from autograd_c.bench.workloads import WORKLOADS, draw
 
 
@@ -26,4 +27,4 @@ class Elementwise:
         self.gradient(self.x)
 
     def peakmem_by_hand(self):
-        elementwise_by_hand(self.x)
+        hand_works.elementwise(self.x)

@@ -1,5 +1,6 @@
 """Works, timing, peers and the command `autograd-c bench`. Nothing here depends on how fast anything is."""
 
+import dataclasses
 import gc
 import importlib.util
 import inspect
@@ -9,24 +10,55 @@ import os
 import platform
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy
 import pytest
 
 import autograd_c.numpy
+import autograd_c.replay
 from autograd_c import bench, grad
-from autograd_c.bench import jax_works, overheads, peers, probes, timing, torch_works
-from autograd_c.bench.report import Table, machine, mark
-from autograd_c.bench.workloads import EAGER, WORKLOADS, Target, Workload, select
+from autograd_c.bench import (
+    casadi_works,
+    hand_works,
+    jax_works,
+    memory,
+    overheads,
+    peers,
+    probes,
+    replay_probes,
+    timing,
+    torch_works,
+)
+from autograd_c.bench.report import MODES, Table, machine, mark
+from autograd_c.bench.workloads import ADAM, COMPILED, DERIVATIVES, EAGER, WORKLOADS, Target, Workload, select
 from autograd_c.registry import primitives
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 OTHERS = [key for key in peers.CONTENDERS if key not in (peers.OURS, "torch-compile")]
 
-each_work = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=list(WORKLOADS))
+
+def shortened(workload):
+    """The work itself, with fewer steps of Adam."""
+    return dataclasses.replace(workload, passes=min(workload.passes, 30))
+
+
+#: Works that take seconds are left out: they are the elementwise work once more.
+SLOW = ("elementwise_1000000", "elementwise_10000000")
+SHORT = {name: shortened(workload) for name, workload in WORKLOADS.items() if name not in SLOW}
+
+
+def each(works):
+    return pytest.mark.parametrize("workload", works, ids=[workload.name for workload in works])
+
+
+each_work = each(list(SHORT.values()))
+each_gradient = each([workload for workload in SHORT.values() if workload.derivative == "gradient"])
+each_other = each(
+    [workload for workload in SHORT.values() if workload.derivative not in ("gradient", "adam")]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +66,10 @@ def one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def gradient(workload, key=peers.OURS):
-    """The gradient as a contender of the table computes it, a list of arrays."""
-    return peers.leaves(peers.CONTENDERS[key].prepare(workload)())
+def computed(workload, key=peers.OURS):
+    """The derivative as a contender of the table computes it, a list of arrays; None where it has none."""
+    call = peers.CONTENDERS[key].prepare(workload)
+    return None if call is None else peers.leaves(call())
 
 
 # ---------------------------------------------------------------- works
@@ -49,7 +82,7 @@ def moved(tree, directions, step):
     return tree + step * next(directions)
 
 
-@each_work
+@each_gradient
 def test_gradient_is_the_slope_of_the_forward_pass(workload):
     forward = workload.forward()
     # A few steps of a loop suffice: after a hundred the scalar chain is too flat for differences.
@@ -71,12 +104,74 @@ def test_gradient_is_the_slope_of_the_forward_pass(workload):
         assert slope == pytest.approx(sum(terms), rel=1e-7, abs=1e-8 * max(map(abs, terms)))
 
 
+def columns(fun, x, step):
+    """The derivative of an array by an array, last axis the argument's, from differences of fourth order."""
+
+    def along(direction):
+        def at(distance):
+            return fun(x + distance * step * direction)
+
+        return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)
+
+    return numpy.stack([along(direction) for direction in numpy.eye(len(x))], axis=-1)
+
+
+@each_other
+def test_matrices_are_slopes(workload):
+    x, *rest = workload.make_inputs()
+    ours = computed(workload)
+    if workload.derivative == "blocks":
+        x, rest = x[:3], [array[:3] for array in rest]
+        forward = workload.forward()
+        each = [columns(lambda row, i=i: forward(row, rest[0][i]), x[i], 1e-3) for i in range(3)]
+        expected, ours = [numpy.stack(rows) for rows in zip(*each, strict=True)], [part[:3] for part in ours]
+    elif workload.derivative == "hessian":
+        expected = [columns(lambda x: grad(workload.bind("autograd_c"))(x, *rest), x, 1e-3)]
+    else:
+        expected = [columns(lambda x: workload.forward()(x, *rest), x, 1e-3)]
+    for a, b in zip(ours, expected, strict=True):
+        numpy.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8 * numpy.max(numpy.abs(b)))
+
+
+def test_steps_of_adam():
+    """Two steps, written out for one array of the parameters."""
+    workload = dataclasses.replace(WORKLOADS["adam_mlp_16"], passes=2)
+    layers, *data = workload.make_inputs()
+    slope = grad(workload.bind("autograd_c"))
+    rate, b1, b2, eps = ADAM["step_size"], ADAM["b1"], ADAM["b2"], ADAM["eps"]
+
+    first = peers.leaves(slope(layers, *data))
+    # After one step both means are the first gradient's own, so that its size cancels.
+    moved = [x - rate * g / (abs(g) + eps) for x, g in zip(peers.leaves(layers), first, strict=True)]
+    pairs = [tuple(moved[i : i + 2]) for i in range(0, len(moved), 2)]
+    second = peers.leaves(slope(pairs, *data))
+    for x, g, h, ours in zip(moved, first, second, computed(workload), strict=True):
+        mean = (b1 * (1 - b1) * g + (1 - b1) * h) / (1 - b1**2)
+        square = (b2 * (1 - b2) * g**2 + (1 - b2) * h**2) / (1 - b2**2)
+        numpy.testing.assert_allclose(ours, x - rate * mean / (numpy.sqrt(square) + eps), rtol=1e-12)
+
+
 @each_work
 @pytest.mark.parametrize("key", OTHERS)
-def test_every_library_computes_the_same_gradient(workload, key):
+def test_every_library_computes_the_same(workload, key):
     pytest.importorskip(peers.CONTENDERS[key].module)
-    for ours, theirs in zip(gradient(workload), gradient(workload, key), strict=True):
+    others = computed(workload, key)
+    if others is None:
+        pytest.skip("not written for it")
+    for ours, theirs in zip(computed(workload), others, strict=True):
+        assert ours.shape == theirs.shape
         numpy.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10 * numpy.max(numpy.abs(theirs)))
+
+
+@pytest.mark.parametrize("key", ["jax", "casadi"])
+def test_results_do_not_depend_on_when_the_inputs_are_freed(key):
+    """Some peers keep addresses of their inputs."""
+    pytest.importorskip(peers.CONTENDERS[key].module)
+    call = peers.CONTENDERS[key].prepare(WORKLOADS["elementwise_1000"])
+    gc.collect()
+    garbage = [numpy.full(1000, 7.0) for _ in range(20)]
+    numpy.testing.assert_allclose(call(), computed(WORKLOADS["elementwise_1000"])[0], rtol=1e-8, atol=1e-12)
+    del garbage
 
 
 @each_work
@@ -86,17 +181,26 @@ def test_inputs_are_the_same_every_time(workload):
         numpy.testing.assert_array_equal(a, b)
 
 
-@each_work
-def test_aims_are_stricter_than_what_must_be_reached(workload):
-    assert all(target.aim is None or target.aim < target.must for target in workload.targets.values())
+def test_aims_are_stricter_than_what_must_be_reached():
+    for workload in WORKLOADS.values():
+        for target in workload.targets.values():
+            assert target.aim is None or target.aim < target.must
+
+
+def test_works_are_well_formed():
+    for name, workload in WORKLOADS.items():
+        assert workload.name == name
+        assert workload.title
+        assert workload.derivative in DERIVATIVES
+        assert workload.targets.keys() <= {EAGER, COMPILED}
+        assert (workload.passes > 1) == (workload.derivative == "adam")
 
 
 def test_select_keeps_the_order_of_the_table():
-    assert select() == list(WORKLOADS.values())
-    assert [workload.name for workload in select("elementwise_1000")] == [
-        "elementwise_1000",
-        "elementwise_100000",
-    ]
+    assert select(large=True) == list(WORKLOADS.values())
+    assert select() == [workload for workload in WORKLOADS.values() if not workload.large]
+    assert [workload.name for workload in select("banded")] == ["jacobian_banded", "jacobian_banded_sparse"]
+    assert select("elementwise_10") == [WORKLOADS["elementwise_10"]]  # and no longer name
     assert select("no such work") == []
 
 
@@ -133,9 +237,9 @@ def test_measure_returns_each_program_s_time():
 
 def test_measure_keeps_the_fastest_round_and_not_the_first_call():
     machine = Machine()
-    # The first call is compilation, the next three find the length of a turn, then come five rounds of two
+    # The first call is compilation, the next four find the length of a turn, then come five rounds of two
     # calls, of which the second counts.
-    program = machine.program("it", 2.0, 9.0, 9.0, 9.0, 3.0, 7.0, 3.0, 4.0, 3.0, 5.0, 3.0, 6.0, 3.0, 7.0)
+    program = machine.program("it", 2.0, 9.0, 9.0, 9.0, 9.0, 3.0, 7.0, 3.0, 4.0, 3.0, 5.0, 3.0, 6.0, 3.0, 7.0)
     assert timing.measure({"it": program}, seconds=0, slice_seconds=1.0, clock=machine.clock) == {"it": 4.0}
 
 
@@ -152,12 +256,19 @@ def test_programs_take_turns():
 def test_rounds_go_on_for_the_time_that_was_asked_for():
     machine = Machine()
     timing.measure({"it": machine.program("it", 1.0)}, seconds=50, slice_seconds=1.0, clock=machine.clock)
-    assert machine.now == 100.0 + 4 + 50  # four calls before the rounds
+    assert machine.now == 100.0 + 5 + 50  # five calls before the rounds
+
+
+def test_a_program_much_longer_than_a_turn_is_not_tried_again():
+    machine = Machine()
+    assert timing.repetitions(machine.program("it", 101.0), 1.0, machine.clock) == 1
+    assert len(machine.log) == 2
 
 
 def test_an_interruption_does_not_shorten_the_turns():
     machine = Machine()
-    program = machine.program("it", 0.125, 80.0, 0.125)  # compilation, an interrupted call, and then as it is
+    # compilation, an interrupted call each time that one is tried, and then as it is
+    program = machine.program("it", 0.125, 80.0, 80.0, 0.125)
     assert timing.repetitions(program, 1.0, machine.clock) == 8
 
 
@@ -204,14 +315,20 @@ def arguments(fun):
     return list(inspect.signature(fun).parameters)[1:]
 
 
-def test_every_work_is_written_for_torch():
-    assert {workload.fun.__name__ for workload in WORKLOADS.values()} == {
+def test_every_gradient_is_written_for_torch():
+    assert {
+        workload.fun.__name__ for workload in WORKLOADS.values() if workload.derivative == "gradient"
+    } == {
         *torch_works.PROGRAMS,
         *torch_works.LAYERS,
     }
 
 
-@pytest.mark.parametrize("programs", [torch_works.PROGRAMS, jax_works.LOOPS], ids=["torch", "jax"])
+@pytest.mark.parametrize(
+    "programs",
+    [torch_works.PROGRAMS, jax_works.LOOPS, casadi_works.PROGRAMS],
+    ids=["torch", "jax", "casadi"],
+)
 def test_native_programs_take_the_inputs_of_their_namesakes(programs):
     works = {workload.fun.__name__: workload for workload in WORKLOADS.values()}
     for name, program in programs.items():
@@ -230,13 +347,44 @@ def test_a_work_that_torch_does_not_know_has_no_gradient(monkeypatch):
     assert torch_works.prepare(torch, WORKLOADS["rosenbrock"]) is None
 
 
+def test_a_derivative_that_a_library_does_not_have():
+    import autograd
+
+    assert peers.derivative(autograd, WORKLOADS["jacobian_banded_sparse"]) is None
+    assert peers.drop_in("autograd")(WORKLOADS["jacobian_banded_sparse"]) is None
+
+
+def test_compiled_works_are_replayed():
+    call = peers.CONTENDERS[peers.REPLAYED].prepare(WORKLOADS["rosenbrock"])
+    (program,) = peers.programs(call.func)
+    assert program.summary["nodes"] > 0
+
+
+def test_a_work_that_cannot_be_replayed_is_a_failure():
+    numbers = count(1.0)
+
+    def changing(np, x):
+        return np.sum(x * next(numbers))
+
+    workload = Workload("changing", changing, lambda: (numpy.ones(3),))
+    with pytest.raises(autograd_c.replay.ReplayWarning, match="different constants"):
+        peers.CONTENDERS[peers.REPLAYED].prepare(workload)
+
+
+def test_the_best_peer_is_a_target():
+    ratios = {peers.OURS: 0.1, peers.REPLAYED: 0.2, "jax": 0.5, "casadi": 0.4}
+    assert bench.resolved(Target(), ratios) == Target(0.4)
+    assert bench.resolved(Target(0.3, 0.2), ratios) == Target(0.3, 0.2)
+    assert bench.resolved(Target(), {peers.OURS: 0.1}) == Target()
+
+
 # ---------------------------------------------------------------- overheads
 
 
 def test_elementwise_gradient_by_hand():
     x = numpy.linspace(-3, 3, 50)
     ours = grad(WORKLOADS["elementwise_10"].bind("autograd_c"))(x)
-    numpy.testing.assert_allclose(probes.elementwise_by_hand(x), ours, rtol=1e-12, atol=1e-14)
+    numpy.testing.assert_allclose(hand_works.elementwise(x), ours, rtol=1e-12, atol=1e-14)
 
 
 def run_python(code):
@@ -247,7 +395,7 @@ def run_python(code):
 def test_peak_counts_what_is_alive_at_once(measure):
     code = f"""
 import numpy
-from autograd_c.bench.probes import {measure}
+from autograd_c.bench.memory import {measure}
 def three_arrays_two_at_once():
     for _ in range(2):
         array = numpy.ones(4_000_000)
@@ -255,6 +403,34 @@ def three_arrays_two_at_once():
 print({measure}(three_arrays_two_at_once))
 """
     assert int(run_python(code)) == pytest.approx(64e6, rel=0.05)
+
+
+@pytest.mark.skipif(not memory.FORGET.exists(), reason="how Linux forgets a peak")
+def test_peak_beyond_forgets_earlier_peaks_and_counts_what_was_kept():
+    code = """
+import numpy
+from autograd_c.bench.memory import peak_beyond, resident
+base = resident()
+numpy.ones(10_000_000)
+kept = numpy.ones(2_000_000)
+print(peak_beyond(base, lambda: numpy.ones(4_000_000)))
+"""
+    assert int(run_python(code)) == pytest.approx(48e6, rel=0.05)
+
+
+def test_replay_probes_measure_replays():
+    assert replay_probes.replay_call(0) > 0
+    costs = replay_probes.instruction_costs(0, short=10, long=500)
+    assert costs.keys() == {"scalar", "array"}
+    run = replay_probes.recording(400, repeats=1)
+    assert run["nodes"] >= 400
+    assert 0 < run["eager_seconds"]
+    assert 0 < run["seconds"]
+    assert replay_probes.two_threads("rosenbrock", 0) > 0
+
+
+def test_a_replay_s_peak_is_at_least_its_result():
+    assert probes.fresh("replay_peak", "elementwise", "replay", 10**6) > 7e6
 
 
 def test_probes_answer_from_a_fresh_process():
@@ -289,7 +465,7 @@ def test_the_chain_s_entries_are_counted_right():
             calls.append("sin")
             return Counted(numpy.sin(x))
 
-    probes.scalar_chain(Namespace, Counted(0.5), 10)
+    WORKLOADS["scalar_chain"].fun(Namespace, Counted(0.5), 10)
     assert len(calls) == 10 * probes.ENTRIES_PER_STEP
 
 
@@ -325,37 +501,44 @@ def test_overheads_say_what_they_measured(name):
 # ---------------------------------------------------------------- the table
 
 
-WORK = Workload("work", lambda np, x: x, lambda: (1.0,), targets={EAGER: Target(2.0, 1.0)})
-
-
 @pytest.mark.parametrize(
-    ("key", "ratio", "expected"),
-    [
-        (peers.OURS, 0.9, "*"),
-        (peers.OURS, 1.0, "*"),
-        (peers.OURS, 1.5, " "),
-        (peers.OURS, 2.0, " "),
-        (peers.OURS, 2.1, "!"),
-        (peers.OURS, None, " "),
-        ("hips", 9.0, " "),
-    ],
+    ("ratio", "expected"), [(0.9, "*"), (1.0, "*"), (1.5, " "), (2.0, " "), (2.1, "!"), (None, " ")]
 )
-def test_mark(key, ratio, expected):
-    assert mark(WORK, key, ratio) == expected
+def test_mark(ratio, expected):
+    assert mark(Target(2.0, 1.0), ratio) == expected
 
 
-def test_mark_without_aim():
-    assert mark(Workload("work", abs, tuple, targets={EAGER: Target(2.0)}), peers.OURS, 0.1) == " "
+def test_mark_without_aim_or_target():
+    assert mark(Target(2.0), 0.1) == " "
+    assert mark(Target(), 0.1) == " "
 
 
 def test_table():
     out = io.StringIO()
-    table = Table([peers.OURS, "hips", "torch", "jax"], out)
+    table = Table([peers.OURS, peers.REPLAYED, "hips", "torch", "jax"], out)
     table.head()
-    table.row(WORK, 12.348e-6, {peers.OURS: 2.5, "hips": 217.3}, failed={"torch"})
+    table.row(
+        {
+            "name": "work",
+            "forward_seconds": 12.348e-6,
+            "ratios": {peers.OURS: 2.5, peers.REPLAYED: 0.25, "hips": 217.3},
+            "targets": {EAGER: Target(2.0, 1.0), COMPILED: Target(0.5)},
+            "recording": 12.0,
+            "failures": {"torch": "ArithmeticError"},
+        }
+    )
     titles, _, row = (line.split() for line in out.getvalue().splitlines())
-    assert titles == ["work", "NumPy", "us", "autograd_c", "must", "aim", "HIPS", "PyTorch", "JAX", "jit"]
-    assert row == ["work", "12.35", "2.50!", "2.00", "1.00", "217", "failed", "-"]
+    assert titles == [
+        "work",
+        "NumPy",
+        "us",
+        "autograd_c",
+        "must/aim",
+        "compiled",
+        "must/aim",
+        "recording",
+    ] + [*("HIPS", "PyTorch", "JAX", "jit")]
+    assert row == ["work", "12.35", "2.50!", "2.00/1.00", "0.25", "0.50/-", "12.00!", "217", "failed", "-"]
 
 
 def test_machine_names_every_library_that_took_part():
@@ -381,14 +564,17 @@ def test_one_work_measured_and_written(tmp_path, capsys):
     assert bench.main(["--quick", "--only", "elementwise_1000", "--peers", "none", "--json", str(file)]) == 0
     out = capsys.readouterr().out
     assert "elementwise_1000 " in out
+    assert "elementwise_10000 " not in out
     assert "HIPS" not in out
     assert "import" not in out
     figures = json.loads(file.read_text())
-    assert [row["name"] for row in figures["works"]] == ["elementwise_1000", "elementwise_100000"]
-    row = figures["works"][0]
+    (row,) = figures["works"]
+    assert row["name"] == "elementwise_1000"
     assert row["forward_seconds"] > 0
-    assert row["ratios"].keys() == {peers.OURS}
-    assert row["targets"] == {EAGER: {"must": 2.0, "aim": 1.3}}
+    assert row["ratios"].keys() == set(MODES)
+    assert row["recording"] > 0
+    assert row["python"] == []
+    assert row["targets"] == {EAGER: {"must": 2.0, "aim": 1.3}, COMPILED: {"must": 0.6, "aim": 0.4}}
     assert figures["machine"]["numpy"] == numpy.__version__
     assert figures["overheads"] == {}
 
@@ -405,12 +591,18 @@ def failing(workload):
     raise ArithmeticError("not today")
 
 
-@pytest.mark.parametrize(("key", "code"), [("hips", 0), (peers.OURS, 1)])
+def test_what_is_left_to_python_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "left_to_python", lambda call: ["sort", "cross", "sort"])
+    assert bench.main(["--quick", "--only", "rosenbrock", "--peers", "none"]) == 0
+    assert "rosenbrock: left to Python in the replay: sort (2), cross" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("key", "code"), [("hips", 0), (peers.OURS, 1), (peers.REPLAYED, 1)])
 def test_a_contender_that_fails_costs_only_its_own_figure(monkeypatch, capsys, key, code):
-    for other in (peers.OURS, "hips"):
+    for other in (*MODES, "hips"):
         prepare = failing if other == key else lambda workload: lambda: None
         monkeypatch.setitem(peers.CONTENDERS, other, peers.Contender(other, "numpy", prepare))
-    assert bench.main(["--quick", "--only", "elementwise_10000", "--peers", "hips"]) == code
+    assert bench.main(["--quick", "--only", "elementwise_100000", "--peers", "hips"]) == code
     out = capsys.readouterr().out
     (row,) = (line.split() for line in out.splitlines() if line.startswith("elementwise_100000 "))
     assert row.count("failed") == 1

@@ -1,4 +1,4 @@
-"""`autograd-c bench`: what a gradient costs on this machine, as a multiple of plain NumPy's forward pass.
+"""`autograd-c bench`: what a derivative costs on this machine, as a multiple of plain NumPy's forward pass.
 
 Works and their inputs are in `workloads`, the way they are timed in `timing`, the other libraries in `peers`,
 and what is measured beside the ratios in `overheads`.
@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ from typing import Any
 from autograd_c.cli import OneLineParser
 
 from .overheads import OVERHEADS, Settings
-from .peers import CONTENDERS, DEFAULT_PEERS, OURS, installed
-from .report import Table, machine
-from .timing import ONE_THREAD, measure, one_thread_asked, ratios
-from .workloads import WORKLOADS, Workload, select
+from .peers import CONTENDERS, DEFAULT_PEERS, OURS, REPLAYED, compiled, installed, programs
+from .report import MODES, RECORDING, Table, machine
+from .timing import ONE_THREAD, measure, one_thread_asked, ratios, turn
+from .workloads import WORKLOADS, Target, Workload, select
 
 __all__ = ["main"]
 
 FORWARD = "forward"
-LEGEND = "Ratios to NumPy's forward pass: * reaches the aim, ! misses what it must reach, - not available."
+LEGEND = f"""\
+Ratios to NumPy's forward pass: * reaches the aim, ! misses what it must reach, - not available.
+Recording: the first two calls of a compiled function, in eager derivatives; at most {RECORDING:.0f}."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = make_parser()
     options = parser.parse_args(argv)
-    works, overheads = chosen(options.only)
+    works, overheads = chosen(options.only, options.large)
     if not works and not overheads:
         parser.error(f"argument --only: nothing is called {options.only!r}; names are {', '.join(names())}")
     if not one_thread_asked():
@@ -59,13 +62,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser():
     parser = OneLineParser(
         prog="autograd-c bench",
-        description="Measure gradients on one thread, as ratios to the time of plain NumPy's forward pass.",
+        description="Measure derivatives on one thread, as ratios to the time of plain NumPy's forward pass.",
         epilog=f"Works and overheads: {', '.join(names())}.",
     )
     parser.add_argument(
         "--quick", action="store_true", help="measure for a shorter time, for a first impression"
     )
-    parser.add_argument("--only", metavar="PATTERN", help="only what has PATTERN in its name")
+    parser.add_argument(
+        "--only", metavar="PATTERN", help="only what is called PATTERN, or has it in its name"
+    )
     parser.add_argument(
         "--peers",
         type=peer_list,
@@ -74,7 +79,11 @@ def make_parser():
         f"default: those installed of {', '.join(DEFAULT_PEERS)}",
     )
     parser.add_argument("--json", type=writable, metavar="FILE", help="write the figures to FILE, too")
-    parser.add_argument("--large", action="store_true", help="grow the scalar chain to 10 million entries")
+    parser.add_argument(
+        "--large",
+        action="store_true",
+        help="all works, also those that take minutes, and a scalar chain of 10 million entries",
+    )
     return parser
 
 
@@ -83,12 +92,15 @@ def names():
 
 
 def peer_names():
-    return [key for key in CONTENDERS if key != OURS]
+    return [key for key in CONTENDERS if key not in MODES]
 
 
-def chosen(pattern):
-    """Return the works and the names of the overheads that have `pattern` in their names."""
-    return select(pattern), [name for name in OVERHEADS if pattern is None or pattern in name]
+def chosen(pattern, large=False):
+    """Return the works and the names of the overheads that `pattern` selects: one by its name, or several."""
+    overheads = [name for name in OVERHEADS if pattern is None or pattern in name]
+    if pattern in OVERHEADS:
+        overheads = [pattern]
+    return select(pattern, large), [] if pattern in WORKLOADS else overheads
 
 
 def peer_list(text):
@@ -127,7 +139,7 @@ def again_on_one_thread(argv):
 
 def run(options, works, overheads):
     peers = installed(DEFAULT_PEERS) if options.peers is None else options.peers
-    keys = [key for key in CONTENDERS if key == OURS or key in peers]
+    keys = [key for key in CONTENDERS if key in MODES or key in peers]
     about = {"date": datetime.date.today().isoformat(), **machine(keys)}
     print(", ".join(f"{name} {value}" for name, value in about.items()), end="\n\n")
     rows = measure_works(works, keys, seconds=0.3 if options.quick else 2.0) if works else []
@@ -135,8 +147,9 @@ def run(options, works, overheads):
     print(*failures, sep="\n", end="\n" if failures else "")
     figures = measure_overheads(overheads, settings_from(options))
     if options.json:
-        options.json.write_text(json.dumps({"machine": about, "works": rows, "overheads": figures}, indent=2))
-    return int(any(OURS in row["failures"] for row in rows))
+        written = {"machine": about, "works": rows, "overheads": figures}
+        options.json.write_text(json.dumps(written, indent=2, default=vars))
+    return int(any(key in row["failures"] for row in rows for key in MODES))
 
 
 def settings_from(options):
@@ -150,16 +163,33 @@ def measure_works(works, keys, seconds):
     rows = []
     for workload in works:
         row = measure_work(workload, keys, seconds)
-        table.row(workload, row["forward_seconds"], row["ratios"], row["failures"])
+        table.row(row)
         rows.append(row)
-    print(LEGEND, end="\n\n")
+    print(LEGEND)
+    for row in rows:
+        if row["python"]:
+            print(f"{row['name']}: left to Python in the replay: {counted(row['python'])}")
+    print()
     return rows
 
 
+def counted(names):
+    """Return names in their order, with how often each of them occurs."""
+    numbers = {name: names.count(name) for name in dict.fromkeys(names)}
+    return ", ".join(name if count == 1 else f"{name} ({count})" for name, count in numbers.items())
+
+
 def measure_work(workload: Workload, keys: Sequence[str], seconds: float) -> dict[str, Any]:
-    """Return a work's figures: seconds of the forward pass, every contender's ratio to it, and failures.
+    """Return a work's figures.
 
     A contender that raises is left out and its error reported, so that one of them cannot cost the others.
+
+    Returns
+    -------
+    dict
+        Seconds of the forward pass, or of as many as the ratios are relative to; every contender's ratio to
+        them; targets by mode; errors by contender; ``recording``, the first two calls of the compiled
+        function in eager derivatives; ``python``, the names of what its replay leaves to Python.
     """
     inputs, forward = workload.make_inputs(), workload.forward()
     calls: dict[str, Any] = {FORWARD: lambda: forward(*inputs)}
@@ -172,17 +202,41 @@ def measure_work(workload: Workload, keys: Sequence[str], seconds: float) -> dic
                 calls[key] = call
         except Exception as error:
             failures[key] = f"{type(error).__name__}: {error}".splitlines()[0]
-    best = measure(calls, seconds=seconds)
+    best = measure(calls, seconds=seconds, min_rounds=3 if workload.large else 5)
+    eager = best.get(OURS)
+    best[FORWARD] *= workload.passes
+    compared = ratios(best, FORWARD)
     return {
         "name": workload.name,
         "title": workload.title,
         "forward_seconds": best[FORWARD],
-        "ratios": ratios(best, FORWARD),
-        "targets": {
-            mode: {"must": target.must, "aim": target.aim} for mode, target in workload.targets.items()
-        },
+        "ratios": compared,
+        "targets": {mode: resolved(target, compared) for mode, target in workload.targets.items()},
+        "recording": recording_seconds(workload) / eager if eager and REPLAYED in calls else None,
+        "python": left_to_python(calls.get(REPLAYED)),
         "failures": failures,
     }
+
+
+def resolved(target, compared):
+    """Return the target in numbers: where it is the fastest peer, that peer's ratio."""
+    peers = [ratio for key, ratio in compared.items() if key not in MODES]
+    return target if target.must is not None else Target(min(peers, default=None), target.aim)
+
+
+def recording_seconds(workload, repeats=3):
+    """Return the time of a compiled function's first two calls, which record it and make its program."""
+    inputs = workload.make_inputs()
+
+    def once():
+        function = compiled(workload)
+        return turn(lambda: function(*inputs), 2, time.perf_counter)
+
+    return min(once() for _ in range(repeats))
+
+
+def left_to_python(call):
+    return [name for program in programs(getattr(call, "func", None)) for name in program.summary["python"]]
 
 
 def measure_overheads(overheads, settings):

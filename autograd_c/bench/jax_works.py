@@ -1,4 +1,4 @@
-"""The works under ``jax.jit(jax.grad(f))``.
+"""The works under ``jax.jit``: of ``jax.grad``, ``jax.hessian`` and so on.
 
 JAX runs the NumPy programs as they are, unrolled; where that would compile for minutes, the loop is a
 ``lax.scan``, as its users write it. JAX is an argument, as PyTorch is in `torch_works`.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from .workloads import Workload
+from .workloads import ADAM, Workload
 
 __all__ = ["prepare"]
 
@@ -82,8 +82,8 @@ LOOPS = {"recurrent": recurrent, "lstm": lstm, "pendulum_rk4": pendulum_rk4, "lo
 # ---- preparation ------------------------------------------------------------------------------------------
 
 
-def prepare(jax: ModuleType, workload: Workload) -> Callable[[], Any]:
-    """Return a program that computes the work's gradient with JAX, compiled.
+def prepare(jax: ModuleType, workload: Workload) -> Callable[[], Any] | None:
+    """Return a program that computes the work's derivative with JAX, compiled.
 
     Inputs are on the device beforehand, and a call lasts until its result is there.
 
@@ -93,15 +93,79 @@ def prepare(jax: ModuleType, workload: Workload) -> Callable[[], Any]:
         JAX; switched to double precision.
     workload : Workload
         The work.
+
+    Returns
+    -------
+    callable or None
+        A program without arguments; None for a derivative that JAX does not have.
     """
+    if workload.derivative not in DERIVATIVES:
+        return None
     jax.config.update("jax_enable_x64", True)
     loop = LOOPS.get(workload.fun.__name__)
     program = functools.partial(loop, jax) if loop else workload.on(*map(drop_in, workload.modules))
     inputs = workload.make_inputs()
     counts = tuple(position for position, value in enumerate(inputs) if isinstance(value, int))
-    compiled = jax.jit(jax.grad(program, argnums=workload.argnum), static_argnums=counts)
+    compiled = jax.jit(DERIVATIVES[workload.derivative](jax, program, workload), static_argnums=counts)
     arguments = [value if isinstance(value, int) else jax.device_put(value) for value in inputs]
     return lambda: jax.block_until_ready(compiled(*arguments))
+
+
+# ---- derivatives: `jax`, the program and the work ---------------------------------------------------------
+
+
+def gradient(jax, program, workload):
+    return jax.grad(program, argnums=workload.argnum)
+
+
+def hessian(jax, program, workload):
+    return jax.hessian(program, argnums=workload.argnum)
+
+
+def jacobian(jax, program, workload):
+    return jax.jacfwd(program, argnums=workload.argnum)
+
+
+def blocks(jax, program, workload):
+    """Return the Jacobians of single observations, row by row: two rows are for reverse mode."""
+    each = jax.vmap(jax.jacrev(program), out_axes=1)
+    return lambda *inputs: tuple(each(*inputs))
+
+
+def adam(jax, program, workload):
+    """Return all steps as one ``lax.scan``."""
+    slope, each = jax.grad(program), jax.tree.map
+    rate, decay, square_decay = ADAM["step_size"], ADAM["b1"], ADAM["b2"]
+
+    def run(parameters, *rest):
+        def step(carry, number):
+            parameters, mean, square = carry
+            along = slope(parameters, *rest)
+            mean = each(lambda m, g: decay * m + (1.0 - decay) * g, mean, along)
+            square = each(lambda s, g: square_decay * s + (1.0 - square_decay) * (g * g), square, along)
+            first, second = 1.0 - decay**number, 1.0 - square_decay**number
+            parameters = each(
+                lambda x, m, s: x - rate * (m / first) / (jax.numpy.sqrt(s / second) + ADAM["eps"]),
+                parameters,
+                mean,
+                square,
+            )
+            return (parameters, mean, square), None
+
+        nothing = each(jax.numpy.zeros_like, parameters)
+        numbers = jax.numpy.arange(1.0, workload.passes + 1.0)
+        return jax.lax.scan(step, (parameters, nothing, nothing), numbers)[0][0]
+
+    return run
+
+
+DERIVATIVES = {
+    "gradient": gradient,
+    "hessian": hessian,
+    "jacobian": jacobian,
+    "blocks": blocks,
+    "adam": adam,
+}
 
 
 def drop_in(module):

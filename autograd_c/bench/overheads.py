@@ -176,6 +176,55 @@ def unsettled(settings):
     return sentence, {"work": name, "forward_seconds": figures["forward"], "ratio": ratio}
 
 
+# ---- replays ----------------------------------------------------------------------------------------------
+
+
+def replay_call(settings):
+    taken = probes.fresh("replay_call", settings.seconds)
+    return f"replayed call, one array in and one out: {taken * 1e6:.2f} us (at most 0.7)", taken
+
+
+def instructions(settings):
+    costs = probes.fresh("instructions", settings.seconds)
+    array, scalar = costs["array"] * 1e9, costs["scalar"] * 1e9
+    return (
+        f"replayed instruction with its arithmetic: {array:.1f} ns for eight numbers (at most 12 beside it), "
+        f"{scalar:.1f} ns for one (at most 3 beside it)"
+    ), costs
+
+
+def recording(settings):
+    lengths = [10**power for power in range(3, len(str(settings.entries)))]
+    runs = [probes.fresh("recording", entries) for entries in lengths]
+    listed = ", ".join(
+        f"{run['nodes']:.0e}: {run['seconds'] / run['nodes'] * 1e9:.0f} "
+        f"({run['seconds'] / run['eager_seconds']:.0f})"
+        for run in runs
+    )
+    sentence = f"recording, in ns per node (and in eager gradients, at most 10), by nodes: {listed}"
+    return sentence, runs
+
+
+def replay_memory(settings):
+    figures, parts = {}, []
+    for work, size in (("elementwise", settings.elements), ("chain", settings.entries)):
+        eager, replay = (probes.fresh("replay_peak", work, how, size) for how in ("eager", "replay"))
+        figures[work] = {"size": size, "eager_bytes": eager, "replay_bytes": replay}
+        parts.append(
+            f"{work} {replay / MEGA:.0f} MB, eager {eager / MEGA:.0f} MB, ratio {replay / eager:.2f}"
+        )
+    return f"peak of a replay (ratio at most 1): {'; '.join(parts)}", figures
+
+
+def threads(settings):
+    name = "elementwise_100000"
+    gain = probes.fresh("two_threads", name, settings.seconds)
+    return f"{name}, replayed by two threads: {gain:.2f} times the calls of one (at least 1.8)", {
+        "work": name,
+        "gain": gain,
+    }
+
+
 #: What `autograd-c bench` measures after the works, by the names that ``--only`` selects from.
 OVERHEADS: dict[str, Callable[[Settings], tuple[str, Any]]] = {
     "calls": calls,
@@ -184,4 +233,9 @@ OVERHEADS: dict[str, Callable[[Settings], tuple[str, Any]]] = {
     "peak": peak,
     "growth": growth,
     "unsettled": unsettled,
+    "replay_call": replay_call,
+    "instructions": instructions,
+    "recording": recording,
+    "replay_memory": replay_memory,
+    "threads": threads,
 }

@@ -1,24 +1,39 @@
-"""What a gradient is measured for: this package, and the libraries that a user may have beside it.
+"""What a derivative is measured for: this package, and the libraries that a user may have beside it.
 
 A contender is one column of the table. It prepares a work once, outside the measurement, and returns a
-program without arguments that computes the gradient anew at every call.
+program without arguments that computes the derivative anew at every call.
 """
 
 import functools
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy
 
-from . import jax_works, torch_works
-from .workloads import Workload
+from . import casadi_works, hand_works, jax_works, torch_works
+from .workloads import ADAM, Workload
 
-__all__ = ["CONTENDERS", "DEFAULT_PEERS", "OURS", "Contender", "installed", "leaves"]
+__all__ = [
+    "CONTENDERS",
+    "DEFAULT_PEERS",
+    "OURS",
+    "REPLAYED",
+    "Contender",
+    "compiled",
+    "derivative",
+    "installed",
+    "leaves",
+    "programs",
+]
 
+#: The package's two columns: recorded anew at every call, and compiled.
 OURS = "autograd_c"
+REPLAYED = "compiled"
 
 
 @dataclass(frozen=True)
@@ -51,17 +66,165 @@ def leaves(tree: Any) -> list[numpy.ndarray]:
     """
     if isinstance(tree, (list, tuple)):
         return [leaf for branch in tree for leaf in leaves(branch)]
-    return [numpy.asarray(tree)]
+    return [numpy.asarray(tree.toarray() if hasattr(tree, "toarray") else tree)]
 
 
-def drop_in(package: str) -> Callable[[Workload], Callable[[], Any]]:
-    """Prepare works for a package with NumPy's namespace inside it and ``grad`` at its top."""
+# ---- packages with NumPy's namespace inside and `grad` at the top -----------------------------------------
+
+
+def derivative(package: ModuleType, workload: Workload) -> Callable[..., Any] | None:
+    """Return the function of the work's inputs that `package` makes of the work, or None where it cannot.
+
+    Parameters
+    ----------
+    package : module
+        ``autograd_c``, or HIPS's ``autograd``.
+    workload : Workload
+        The work.
+    """
+    make = {
+        "gradient": gradient,
+        "hessian": lambda *_: package.hessian,
+        "jacobian": lambda *_: package.jacobian,
+        "sparse_jacobian": sparse_jacobian,
+        "blocks": blocks,
+        "adam": adam,
+    }[workload.derivative](package, workload)
+    return make and make(workload.bind(package.__name__))
+
+
+def gradient(package, workload):
+    return lambda fun: package.grad(fun, workload.argnum)
+
+
+def sparse_jacobian(package, workload):
+    """Only this package has it."""
+    if importlib.util.find_spec(f"{package.__name__}.sparse"):
+        return importlib.import_module(f"{package.__name__}.sparse").sparse_jacobian
+    return None
+
+
+def blocks(package, workload):
+    """Pull one cotangent back for each row of the result, with all columns at once.
+
+    A column of the result depends on no more than one row of the argument, so that every pullback holds a row
+    of every Jacobian.
+    """
+
+    def make(fun):
+        def jacobians(x, *rest):
+            pullback, value = package.make_vjp(lambda x: fun(x, *rest))(x)
+            rows = numpy.eye(value.shape[0])
+            return [pullback(row[:, None] * numpy.ones(value.shape[1])) for row in rows]
+
+        return jacobians
+
+    return make
+
+
+def adam(package, workload):
+    """Return the loop that a user writes: a gradient, and the update of every array, step by step."""
+    rate, decay, square_decay, eps = ADAM.values()
+
+    def updated(x, g, mean, square, step):
+        mean *= decay
+        mean += (1.0 - decay) * g
+        square *= square_decay
+        square += (1.0 - square_decay) * (g * g)
+        scale = numpy.sqrt(square / (1.0 - square_decay**step)) + eps
+        return x - rate * (mean / (1.0 - decay**step)) / scale
+
+    def make(fun):
+        slope = package.grad(fun)
+
+        def run(layers, *rest):
+            states = [[(numpy.zeros_like(x), numpy.zeros_like(x)) for x in layer] for layer in layers]
+            for step in range(1, workload.passes + 1):
+                layers = [
+                    tuple(
+                        updated(x, g, *state, step) for x, g, state in zip(layer, along, these, strict=True)
+                    )
+                    for layer, along, these in zip(layers, slope(layers, *rest), states, strict=True)
+                ]
+            return layers
+
+        return run
+
+    return make
+
+
+def drop_in(package: str) -> Callable[[Workload], Callable[[], Any] | None]:
+    """Prepare works for a package by its name."""
 
     def prepare(workload):
-        grad = importlib.import_module(package).grad
-        return functools.partial(grad(workload.bind(package), workload.argnum), *workload.make_inputs())
+        function = derivative(importlib.import_module(package), workload)
+        return function and functools.partial(function, *workload.make_inputs())
 
     return prepare
+
+
+# ---- compiled: recorded at the first two calls ------------------------------------------------------------
+
+
+def compiled(workload: Workload) -> Callable[..., Any]:
+    """Return the compiled function of the work's inputs, which nothing has called yet.
+
+    Parameters
+    ----------
+    workload : Workload
+        The work.
+    """
+    import autograd_c
+    from autograd_c.replay import compile
+
+    if workload.derivative == "adam":
+        return minimizer(workload)
+    if workload.derivative == "sparse_jacobian":  # it prepares itself at its first call
+        return derivative(autograd_c, workload)
+    return compile(derivative(autograd_c, workload))
+
+
+def minimizer(workload):
+    """Return all steps by `autograd_c.optim.minimize`, which replays them without being asked to."""
+    from autograd_c.optim import Adam, minimize
+
+    loss = workload.bind("autograd_c")
+
+    def run(parameters, *data):
+        result = minimize(loss, parameters, optimizer=Adam(**ADAM), steps=workload.passes, data=data)
+        return result.params
+
+    return run
+
+
+def replayed(workload):
+    """Record first; a function that is not replayed is a failure, not a slow figure."""
+    function, inputs = compiled(workload), workload.make_inputs()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            function(*inputs)
+    return functools.partial(function, *inputs)
+
+
+def programs(function: Any) -> list[Any]:
+    """Return the programs of a compiled function, of all signatures and branches.
+
+    Parameters
+    ----------
+    function : callable
+        Compiled; anything else has none.
+    """
+    signatures = getattr(getattr(function, "policy", None), "signatures", {})
+    return [
+        branch.program
+        for signature in signatures.values()
+        for version in signature.versions
+        for branch in version.branches
+    ]
+
+
+# ---- others -----------------------------------------------------------------------------------------------
 
 
 def torch_eager(workload):
@@ -76,16 +239,23 @@ def jax_compiled(workload):
     return jax_works.prepare(importlib.import_module("jax"), workload)
 
 
+def casadi_machine(workload):
+    return casadi_works.prepare(importlib.import_module("casadi"), workload)
+
+
 CONTENDERS: dict[str, Contender] = {
     OURS: Contender("autograd_c", OURS, drop_in(OURS)),
+    REPLAYED: Contender("compiled", OURS, replayed),
+    "hand": Contender("by hand", "numpy", hand_works.prepare),
     "hips": Contender("HIPS", "autograd", drop_in("autograd")),
     "torch": Contender("PyTorch", "torch", torch_eager),
     "torch-compile": Contender("torch.compile", "torch", torch_compiled),
     "jax": Contender("JAX jit", "jax", jax_compiled),
+    "casadi": Contender("CasADi VM", "casadi", casadi_machine),
 }
 
 #: ``torch.compile`` needs a C++ compiler and minutes, so it runs only when it is asked for.
-DEFAULT_PEERS = ("hips", "torch", "jax")
+DEFAULT_PEERS = ("hand", "hips", "torch", "jax", "casadi")
 
 
 def installed(keys: Iterable[str]) -> list[str]:

@@ -1,23 +1,18 @@
-"""Measurements that need a process of their own, since a peak of memory is never forgotten."""
+"""Measurements that need a process of their own, for its memory or its state."""
 
 import json
 import subprocess
 import sys
 import time
-import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy
-
+from . import hand_works, replay_probes
+from .memory import peak_bytes
 from .timing import measure
-from .workloads import WORKLOADS, draw, elementwise, scalar_chain
+from .workloads import ENTRIES_PER_STEP, WORKLOADS, draw, elementwise, scalar_chain
 
-__all__ = ["PROBES", "chain", "elementwise_by_hand", "elementwise_peak", "fresh", "peak_bytes", "unsettled"]
-
-#: What one step of the scalar chain records: ``sin``, two products and a sum.
-ENTRIES_PER_STEP = 4
+__all__ = ["PROBES", "chain", "elementwise_peak", "fresh", "unsettled"]
 
 
 def fresh(name: str, *arguments: Any) -> Any:
@@ -42,44 +37,6 @@ def fresh(name: str, *arguments: Any) -> Any:
 def answer():
     """Print the result of the probe that the command line names."""
     print(json.dumps(PROBES[sys.argv[1]](*map(json.loads, sys.argv[2:]))))
-
-
-# ---- peaks ------------------------------------------------------------------------------------------------
-
-STATUS = Path("/proc/self/status")
-
-
-def peak_bytes(call: Callable[[], Any]) -> int:
-    """Return the memory that `call` needs at its fullest, in bytes, beyond the process's peak before it.
-
-    On Linux that is resident memory; elsewhere it is what Python and NumPy allocate, which leaves out the
-    compiled core's own.
-
-    Parameters
-    ----------
-    call : callable
-        A program without arguments.
-    """
-    if not STATUS.exists():
-        return traced_peak(call)
-    before = most_resident()
-    call()
-    return most_resident() - before
-
-
-def most_resident():
-    """Return the largest resident set of this process; `getrusage` would start from its parent's."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
-
-
-def traced_peak(call):
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 # ---- probes -----------------------------------------------------------------------------------------------
@@ -128,20 +85,10 @@ def elementwise_peak(how: str, size: int) -> int:
     import autograd_c.numpy
     from autograd_c import grad
 
-    ways = {"by_hand": elementwise_by_hand, "traced": grad(lambda x: elementwise(autograd_c.numpy, x))}
+    ways = {"by_hand": hand_works.elementwise, "traced": grad(lambda x: elementwise(autograd_c.numpy, x))}
     x = draw().normal(size=size)
     ways[how](x[:10])
     return peak_bytes(lambda: ways[how](x))
-
-
-def elementwise_by_hand(x: numpy.ndarray) -> numpy.ndarray:
-    """Return the gradient of the elementwise work as a careful user writes it, forward pass included."""
-    squares = x**2
-    tanh, decay = numpy.tanh(x), numpy.exp(-squares)
-    value = numpy.sum(tanh * decay + numpy.log1p(squares))
-    assert numpy.isfinite(value)
-    along_squares = 1.0 / (1.0 + squares) - tanh * decay
-    return (1.0 - tanh**2) * decay + 2.0 * x * along_squares
 
 
 def unsettled(name: str, seconds: float) -> dict[str, float]:
@@ -167,4 +114,5 @@ PROBES: dict[str, Callable[..., Any]] = {
     "chain": chain,
     "elementwise_peak": elementwise_peak,
     "unsettled": unsettled,
+    **replay_probes.PROBES,
 }

@@ -1,17 +1,23 @@
 """How the measurements are printed: one row for each work, as it is measured."""
 
 import platform
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from .peers import CONTENDERS, OURS
-from .workloads import EAGER, Workload
+from .peers import CONTENDERS, OURS, REPLAYED
+from .workloads import COMPILED, EAGER, Target
 
-__all__ = ["Table", "machine", "mark"]
+__all__ = ["MODES", "RECORDING", "Table", "machine", "mark"]
 
 NAME_WIDTH = 28
+
+#: Our columns, and the mode whose targets they have.
+MODES = {OURS: EAGER, REPLAYED: COMPILED}
+
+#: Recording and planning takes at most so many eager gradients.
+RECORDING = 10.0
 CELL_WIDTH = 12
 
 #: What a distribution is called where its module has another name.
@@ -24,50 +30,44 @@ class Table:
     Parameters
     ----------
     keys : sequence of str
-        The contenders, as in `autograd_c.bench.peers.CONTENDERS`; they follow the targets, ours comes first.
+        The contenders, as in `autograd_c.bench.peers.CONTENDERS`; ours come first, each with its targets.
     out : file
         Where to write.
     """
 
     def __init__(self, keys: Sequence[str], out: TextIO) -> None:
-        self.keys = keys
+        self.keys = [*MODES, *(key for key in keys if key not in MODES)]
         self.out = out
 
     def head(self) -> None:
         """Write the titles."""
-        titles = ["NumPy us", *self.ordered(lambda key: CONTENDERS[key].title, ("must", "aim"))]
+        titles = ["NumPy us"]
+        for key in self.keys:
+            titles += [CONTENDERS[key].title, *(["must/aim"] if key in MODES else [])]
+            titles += ["recording"] if key == REPLAYED else []
         self.line("work", titles)
         self.line("-" * NAME_WIDTH, ["-" * (CELL_WIDTH - 2)] * len(titles))
 
-    def row(
-        self, workload: Workload, forward: float, ratios: Mapping[str, float], failed: Container[str] = ()
-    ) -> None:
+    def row(self, figures: Mapping[str, Any]) -> None:
         """Write one work.
 
         Parameters
         ----------
-        workload : Workload
-            The work.
-        forward : float
-            Seconds of NumPy's forward pass.
-        ratios : mapping of str to float
-            The contenders' ratios to it; one that has none gets a dash.
-        failed : container of str
-            The contenders that raised.
+        figures : mapping
+            As `autograd_c.bench.measure_work` returns them. A contender without a ratio gets a dash, one that
+            raised the word "failed".
         """
-
-        def cell(key):
-            ratio = ratios.get(key)
-            return "failed " if key in failed else number(ratio) + mark(workload, key, ratio)
-
-        target = workload.targets.get(EAGER)
-        targets = (number(target and target.must), number(target and target.aim))
-        self.line(workload.name, [f"{forward * 1e6:.2f}", *self.ordered(cell, targets)])
-
-    def ordered(self, cell, targets):
-        """Return the cells with the targets right after our own column, where the eye compares them."""
-        cells = {key: cell(key) for key in self.keys}
-        return [cells.pop(OURS), *targets, *cells.values()]
+        cells = [f"{figures['forward_seconds'] * 1e6:.2f}"]
+        for key in self.keys:
+            ratio = figures["ratios"].get(key)
+            target = figures["targets"].get(MODES.get(key), Target())
+            cells.append("failed " if key in figures["failures"] else number(ratio) + mark(target, ratio))
+            if key in MODES:
+                cells.append(f"{number(target.must)}/{number(target.aim)}" if target.must else "-")
+            if key == REPLAYED:
+                recording = figures["recording"]
+                cells.append(number(recording) + mark(Target(RECORDING), recording))
+        self.line(figures["name"], cells)
 
     def line(self, name: str, cells: Iterable[str]) -> None:
         """Write one line, the first column to the left and the others to the right."""
@@ -88,10 +88,15 @@ def number(value: float | None) -> str:
     return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
-def mark(workload: Workload, key: str, ratio: float | None) -> str:
-    """Return ``*`` where our ratio reaches its aim, ``!`` where it misses what it must, else a blank."""
-    target = workload.targets.get(EAGER)
-    if key != OURS or target is None or ratio is None:
+def mark(target: Target, ratio: float | None) -> str:
+    """Return ``*`` where a ratio reaches the aim, ``!`` where it misses what it must reach, else a blank.
+
+    Examples
+    --------
+    >>> mark(Target(2.0, 1.0), 0.9), mark(Target(2.0, 1.0), 1.5), mark(Target(2.0, 1.0), 2.5)
+    ('*', ' ', '!')
+    """
+    if target.must is None or ratio is None:
         return " "
     if ratio > target.must:
         return "!"

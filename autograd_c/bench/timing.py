@@ -33,6 +33,9 @@ ONE_THREAD = {
 #: The larger the block, the more glibc keeps from then on; it learns nothing from blocks of more than 32 MiB.
 SETTLING_BYTES = 30 * 2**20
 
+#: A program that takes as long as so many turns cannot be an interrupted short one.
+LONG_TURNS = 100
+
 Call = Callable[[], Any]
 
 
@@ -122,9 +125,12 @@ def repetitions(call: Call, slice_seconds: float, clock: Callable[[], float]) ->
     """Return how many calls fill a turn, after a first one that pays for compilation and caches.
 
     Each length is tried three times: where the only try was interrupted, all turns would be so short that
-    they measure caches which the other programs have filled.
+    they measure caches which the other programs have filled. A program that takes far longer than a turn
+    is not tried again.
     """
     call()
+    if turn(call, 1, clock) > LONG_TURNS * slice_seconds:
+        return 1
     count = 1
     while (taken := min(turn(call, count, clock) for _ in range(3))) < slice_seconds / 2:
         count *= 2

@@ -164,8 +164,10 @@ def prepare(torch: ModuleType, workload: Workload, compiled: bool = False) -> Ca
     Returns
     -------
     callable or None
-        A program without arguments; None for a work that is not written for PyTorch yet.
+        A program without arguments; None for a work that is not written for PyTorch.
     """
+    if workload.derivative != "gradient":
+        return None
     torch.set_num_threads(1)
     name = workload.fun.__name__
     if name in LAYERS:

@@ -3,6 +3,7 @@
 A work is an ordinary NumPy program that takes its array namespace as first argument: plain
 `numpy` gives the forward pass that every ratio is relative to, `autograd_c.numpy` the traced one.
 Inputs are drawn once from a fixed seed, so that every library differentiates the same numbers.
+Most works are measured by their gradient; `Workload.derivative` says what the others ask for.
 """
 
 import functools
@@ -14,17 +15,27 @@ from typing import Any
 
 import numpy
 
-__all__ = ["EAGER", "WORKLOADS", "Target", "Workload", "select"]
+__all__ = ["ADAM", "COMPILED", "DERIVATIVES", "EAGER", "WORKLOADS", "Target", "Workload", "select"]
 
-#: The mode whose targets are known: one gradient, reverse, recorded anew at every call.
-EAGER = "eager"
+#: Modes that have targets: recorded anew at every call, and compiled, that is replayed after the first calls.
+EAGER, COMPILED = "eager", "compiled"
+
+#: What is asked of a work: the gradient, a matrix (dense, or as a sparse array), the Jacobian of each column
+#: of the result by the row of the argument that it belongs to, or many steps of Adam.
+DERIVATIVES = ("gradient", "hessian", "jacobian", "sparse_jacobian", "blocks", "adam")
+
+#: The options of ``"adam"``, named as by `autograd_c.optim.Adam`.
+ADAM = {"step_size": 0.001, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
 
 
 @dataclass(frozen=True)
 class Target:
-    """Ratio to NumPy's forward pass that a gradient must reach, and the one it aims for."""
+    """Ratio to NumPy's forward pass that a derivative must reach, and the one it aims for.
 
-    must: float
+    Without a number for `must` it is the ratio of the fastest peer that was measured beside it.
+    """
+
+    must: float | None = None
     aim: float | None = None
 
 
@@ -37,7 +48,7 @@ class Workload:
     name : str
         Unique, in snake case, the size last where there are several.
     fun : callable
-        ``fun(*modules, *inputs)`` with a real scalar result.
+        ``fun(*modules, *inputs)`` with a real scalar result, or an array for ``"jacobian"`` and the like.
     make_inputs : callable
         Draws the inputs: floats, float64 arrays, or lists and tuples of them.
     argnum : int
@@ -48,6 +59,12 @@ class Workload:
         Keyed by mode; a work without a target is measured all the same.
     title : str
         What it is, in Markdown, for tables in the documentation.
+    derivative : str
+        What is measured, of `DERIVATIVES`.
+    passes : int
+        Forward passes that the ratio is relative to: the steps of ``"adam"``, one for the others.
+    large : bool
+        Whether it is measured only when asked for, by its name or by ``--large``.
     """
 
     name: str
@@ -57,6 +74,9 @@ class Workload:
     modules: tuple[str, ...] = ("numpy",)
     targets: Mapping[str, Target] = field(default_factory=dict)
     title: str = ""
+    derivative: str = "gradient"
+    passes: int = 1
+    large: bool = False
 
     def forward(self) -> Callable[..., Any]:
         """Return the program on plain NumPy and SciPy."""
@@ -77,6 +97,10 @@ def draw(seed=0):
 
 
 # ---- scalars and short vectors: all overhead -----------------------------------------------------
+
+
+#: What one step of the scalar chain records: ``sin``, two products and a sum.
+ENTRIES_PER_STEP = 4
 
 
 def scalar_chain(np, x, steps):
@@ -293,14 +317,99 @@ def process_inputs(size, dimension=3):
     return make
 
 
+# ---- matrices of derivatives ----------------------------------------------------------------------
+
+
+def bundle_adjustment(np, parameters, features):
+    """Weighted errors of reprojection, (2, observations), by the formulation of ADBench.
+
+    Each row of `parameters` holds the camera (rotation, centre, focal length, principal point, two
+    coefficients of radial distortion), the point and the weight of one observation; `features` holds where it
+    was seen. The rotation is about a vector whose length is the angle, by Rodrigues' formula.
+    """
+    rotation, centre = parameters[..., 0:3], parameters[..., 3:6]
+    focal, principal = parameters[..., 6], (parameters[..., 7], parameters[..., 8])
+    k1, k2 = parameters[..., 9], parameters[..., 10]
+    point, weight = parameters[..., 11:14], parameters[..., 14]
+
+    angle = np.sqrt(np.sum(rotation**2, axis=-1))[..., None]
+    axis, arm = rotation / angle, point - centre
+    along = np.sum(axis * arm, axis=-1)[..., None] * (1.0 - np.cos(angle))
+    seen = arm * np.cos(angle) + np.cross(axis, arm) * np.sin(angle) + axis * along
+
+    u, v = seen[..., 0] / seen[..., 2], seen[..., 1] / seen[..., 2]
+    square = u**2 + v**2
+    scale = focal * (1.0 + k1 * square + k2 * square**2)
+    return np.stack(
+        [
+            weight * (scale * u + principal[0] - features[..., 0]),
+            weight * (scale * v + principal[1] - features[..., 1]),
+        ]
+    )
+
+
+def bundle_inputs(observations):
+    def make():
+        rng = draw()
+        parameters = rng.normal(size=(observations, 15))
+        parameters[:, 13] += 10.0  # in front of the camera
+        return parameters, rng.normal(size=(observations, 2))
+
+    return make
+
+
+def repulsion(np, x):
+    """Energy of charges on a line, softened; each pair interacts, so its Hessian is dense."""
+    distances = x[:, None] - x[None, :]
+    return 0.5 * np.sum(1.0 / np.sqrt(1.0 + distances**2))
+
+
+def tridiagonal(np, x):
+    """Broyden's tridiagonal function, whose Jacobian is a band."""
+    inner = (3.0 - 2.0 * x) * x + 1.0
+    return np.concatenate(
+        [inner[:1] - 2.0 * x[1:2], inner[1:-1] - x[:-2] - 2.0 * x[2:], inner[-1:] - x[-2:-1]]
+    )
+
+
 # ---- the table ------------------------------------------------------------------------------------
 
 
-def eager(must, aim=None):
-    return {EAGER: Target(must, aim)}
+def targets(eager=None, compiled=None):
+    """Return the targets of both modes from pairs (must, aim), or from the former alone."""
+    pairs = {EAGER: eager, COMPILED: compiled}
+    return {
+        mode: Target(*pair) if isinstance(pair, tuple) else Target(pair)
+        for mode, pair in pairs.items()
+        if pair is not None
+    }
 
+
+#: Compiled, it has to be as fast as the fastest of the others.
+BEST_PEER = {COMPILED: Target()}
 
 ELEMENTWISE = "`sum(tanh(x)*exp(-x**2) + log1p(x**2))`"
+
+ELEMENTWISE_TARGETS = {
+    10: targets((2.0, 1.0), (0.12, 0.07)),
+    1000: targets((2.0, 1.3), (0.6, 0.4)),
+    100_000: targets((1.6, 1.2), (0.9, 0.5)),
+    10_000_000: targets(None, (0.6, 0.4)),
+}
+
+
+def elementwise_work(size):
+    """Return the elementwise work of one size; those without a target for gradients are for plots."""
+    goals = ELEMENTWISE_TARGETS.get(size, {})
+    return Workload(
+        f"elementwise_{size}",
+        elementwise,
+        vector_inputs(size),
+        targets=goals,
+        title=f"{ELEMENTWISE}, n = {size:,}" if size >= 10_000 else f"{ELEMENTWISE}, n = {size}",
+        large=EAGER not in goals,
+    )
+
 
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload
@@ -309,65 +418,45 @@ WORKLOADS: dict[str, Workload] = {
             "scalar_chain",
             scalar_chain,
             lambda: (0.5, 100),
-            targets=eager(1.0, 0.6),
+            targets=targets((1.0, 0.6), (0.13, 0.08)),
             title="scalar chain `x = sin(x)*1.01 + 0.3*x`, 100 steps, Python float",
         ),
         Workload(
             "rosenbrock",
             rosenbrock,
             vector_inputs(100),
-            targets=eager(2.0, 1.2),
+            targets=targets((2.0, 1.2), (0.35, 0.20)),
             title="Rosenbrock, vectorised, 100",
         ),
         Workload(
             "rosenbrock_loop",
             rosenbrock_loop,
             vector_inputs(100),
-            targets=eager(2.0, 1.0),
+            targets=targets((2.0, 1.0), (0.06, 0.03)),
             title="Rosenbrock, Python loop over `x[i]`, 100",
         ),
         Workload(
             "mlp_16",
             mlp,
             mlp_inputs(16, 8),
-            targets=eager(2.5, 1.8),
+            targets=targets((2.5, 1.8), (1.0, 0.5)),
             title="MLP of 4 layers, width 16, batch 8, tanh",
         ),
         Workload(
             "mlp_256",
             mlp,
             mlp_inputs(256, 256),
-            targets=eager(2.5, 2.3),
+            targets=targets((2.5, 2.3), (2.4, 2.2)),
             title="MLP of 4 layers, width 256, batch 256, tanh",
         ),
         Workload(
             "logistic_regression",
             logistic_regression,
             regression_inputs(1000, 20),
-            targets=eager(1.5, 1.1),
+            targets=targets((1.5, 1.1), (0.9, 0.6)),
             title="logistic regression, 1000 x 20",
         ),
-        Workload(
-            "elementwise_10",
-            elementwise,
-            vector_inputs(10),
-            targets=eager(2.0, 1.0),
-            title=f"{ELEMENTWISE}, n = 10",
-        ),
-        Workload(
-            "elementwise_1000",
-            elementwise,
-            vector_inputs(1000),
-            targets=eager(2.0, 1.3),
-            title=f"{ELEMENTWISE}, n = 1000",
-        ),
-        Workload(
-            "elementwise_100000",
-            elementwise,
-            vector_inputs(100_000),
-            targets=eager(1.6, 1.2),
-            title=f"{ELEMENTWISE}, n = 100,000",
-        ),
+        *(elementwise_work(size) for size in (10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000)),
         Workload(
             "logistic_regression_stable",
             logistic_regression_stable,
@@ -380,12 +469,26 @@ WORKLOADS: dict[str, Workload] = {
             sequence_inputs(1),
             title="recurrent network, Python loop of 50 steps, 32 units, batch 8",
         ),
-        Workload("lstm", lstm, sequence_inputs(4), title="LSTM, Python loop of 50 steps, 32 units, batch 8"),
+        Workload(
+            "lstm",
+            lstm,
+            sequence_inputs(4),
+            targets=BEST_PEER,
+            title="LSTM, Python loop of 50 steps, 32 units, batch 8",
+        ),
         Workload(
             "pendulum_rk4",
             pendulum_rk4,
             lambda: (0.1, 100),
             title="Runge-Kutta, 100 steps on two scalars (pendulum)",
+        ),
+        Workload(
+            "pendulum_rk4_1000",
+            pendulum_rk4,
+            lambda: (0.1, 1000),
+            targets=BEST_PEER,
+            title="Runge-Kutta, 1000 steps on two scalars (pendulum)",
+            large=True,
         ),
         Workload(
             "lorenz_rk4",
@@ -397,13 +500,14 @@ WORKLOADS: dict[str, Workload] = {
             "gaussian_mixture",
             gaussian_mixture,
             mixture_inputs(),
+            targets=BEST_PEER,
             title="Gaussian mixture, 1000 points, 10 dimensions, 25 components",
         ),
         Workload(
             "gaussian_process",
             gaussian_process,
             process_inputs(200),
-            targets=eager(2.7),
+            targets=targets(2.7) | BEST_PEER,
             title="Gaussian process, n = 200, `cholesky` and `solve`",
         ),
         Workload(
@@ -411,18 +515,82 @@ WORKLOADS: dict[str, Workload] = {
             gaussian_process_triangular,
             process_inputs(200),
             modules=("numpy", "scipy.linalg"),
+            targets=BEST_PEER,
             title="Gaussian process, n = 200, `cholesky` and `solve_triangular`",
+        ),
+        Workload(
+            "bundle_adjustment",
+            bundle_adjustment,
+            bundle_inputs(1000),
+            targets=BEST_PEER,
+            title="bundle adjustment, Jacobians of 1000 observations, each 2 x 15",
+            derivative="blocks",
+            large=True,
+        ),
+        Workload(
+            "hessian_dense",
+            repulsion,
+            vector_inputs(50),
+            targets=BEST_PEER,
+            title="Hessian of the energy of 50 charges, vectorised over pairs",
+            derivative="hessian",
+            large=True,
+        ),
+        Workload(
+            "hessian_rosenbrock_loop",
+            rosenbrock_loop,
+            vector_inputs(50),
+            targets=BEST_PEER,
+            title="Hessian of Rosenbrock's function, Python loop over `x[i]`, 50",
+            derivative="hessian",
+            large=True,
+        ),
+        Workload(
+            "jacobian_banded",
+            tridiagonal,
+            vector_inputs(100),
+            targets=BEST_PEER,
+            title="Jacobian of Broyden's tridiagonal function, 100 x 100, dense",
+            derivative="jacobian",
+            large=True,
+        ),
+        Workload(
+            "jacobian_banded_sparse",
+            tridiagonal,
+            vector_inputs(100),
+            targets=BEST_PEER,
+            title="Jacobian of Broyden's tridiagonal function, 100 x 100, as a sparse array",
+            derivative="sparse_jacobian",
+            large=True,
+        ),
+        Workload(
+            "adam_mlp_16",
+            mlp,
+            mlp_inputs(16, 8),
+            targets=targets(None, (1.0, 0.6)),
+            title="10,000 steps of Adam on the MLP of width 16, to as many forward passes",
+            derivative="adam",
+            passes=10_000,
+            large=True,
         ),
     )
 }
 
 
-def select(pattern: str | None = None) -> list[Workload]:
-    """Return the works whose name contains `pattern`, in the table's order; all of them for None.
+def select(pattern: str | None = None, large: bool = False) -> list[Workload]:
+    """Return the works of that name, or whose name contains `pattern`, in the table's order.
+
+    None selects all, the large ones only if `large` says so.
 
     Examples
     --------
     >>> [workload.name for workload in select("mlp")]
-    ['mlp_16', 'mlp_256']
+    ['mlp_16', 'mlp_256', 'adam_mlp_16']
+    >>> [workload.name for workload in select("mlp_16")]
+    ['mlp_16']
     """
-    return [workload for name, workload in WORKLOADS.items() if pattern is None or pattern in name]
+    if pattern in WORKLOADS:
+        return [WORKLOADS[pattern]]
+    if pattern is None:
+        return [workload for workload in WORKLOADS.values() if large or not workload.large]
+    return [workload for name, workload in WORKLOADS.items() if pattern in name]
