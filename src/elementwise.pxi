@@ -585,7 +585,7 @@ cdef object recorded_contribution(Primitive p, int k, PyObject **values, object 
     if meta_of(g) is META_FLOAT64 and p.scalar_ok and not recording[3]:
         # Between scalars the partial is a double first, by which the cotangent is multiplied.
         partial = play(recording[0], inputs, None)
-        if type(partial) is Box:
+        if type(partial) is Box or cnp.PyArray_Check(partial):      # a tangent of a scalar, beside an array
             return P_MUL(g, partial)
         return g if partial == 1 else P_NEG(g) if partial == -1 else P_MUL(g, <double>partial)
     partial = play(recording[1], inputs, meta_of(g).dtype)
