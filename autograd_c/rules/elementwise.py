@@ -71,12 +71,21 @@ def _in_exponent(ans, x, y):
 
 
 elementwise(np.power, _in_base(anp.power), _in_exponent, domain=((0.5, 2.0), (-2.0, 2.0)))
-# What `**` is between two scalars: the C library's power, not NumPy's loop.
+# What `**` is between two float64 scalars: the C library's power, not NumPy's loop.
+def _scalar_power(x, y):
+    if isinstance(x, float) and isinstance(y, (float, int)):
+        return np.float64(x) ** y
+    dtype = np.result_type(x, y)
+    x, y = np.broadcast_arrays(np.asarray(x, dtype), np.asarray(y, dtype))
+    items = [a**b for a, b in zip(x.flat, y.flat, strict=True)]
+    return np.array(items, dtype).reshape(x.shape)[()]
+
+
 scalar_power = hooks["scalar_power"] = elementwise(
-    lambda x, y: np.float64(x) ** y, *registry[np.power].rules, name="scalar_power", domain=((0.5, 2.0), (-2.0, 2.0))
+    _scalar_power, *registry[np.power].rules, name="scalar_power", domain=((0.5, 2.0), (-2.0, 2.0))
 )
 scalar_square = hooks["scalar_square"] = elementwise(
-    lambda x: np.float64(x) ** 2, *registry[np.square].rules, name="scalar_square"
+    lambda x: _scalar_power(x, 2), *registry[np.square].rules, name="scalar_square"
 )
 elementwise(np.float_power, _in_base(anp.float_power), _in_exponent, domain=((0.5, 2.0), (-2.0, 2.0)))
 # In the tests' domain the quotient is 5 throughout: not 0, and no jump.
