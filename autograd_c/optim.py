@@ -597,11 +597,12 @@ class _Steps:
         return policy.signatures.get(_Call(policy.name, (leaves,), {}, policy.is_static).key)
 
     def _loops(self, branch, size):
-        """Whether each result of a step has the type of the input that it becomes."""
+        """Whether results of a step have the types of the inputs that they become, and no input is changed."""
         if branch not in self._can_loop:
             recording = branch.notes.recording
             pairs = zip(recording.nodes[:size], recording.results[1:], strict=False)
-            self._can_loop[branch] = all(_look(before) == _look(after) for before, after in pairs)
+            fits = all(_look(before) == _look(after) for before, after in pairs)
+            self._can_loop[branch] = fits and not recording.updates
         return self._can_loop[branch]
 
 

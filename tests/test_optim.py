@@ -191,6 +191,26 @@ def test_a_state_of_former_parameters(programs):
         assert programs.steps == 10
 
 
+@pytest.mark.parametrize("batch", [None, 5])
+def test_a_loss_that_changes_its_arguments(programs, batch):
+    """In place. Where the mini-batch is changed, steps are replayed one by one, for the next to see it."""
+
+    def loss(x, rows):
+        x[0] = 2.0 * x[0]
+        if batch:
+            rows += 0.01
+        return np.sum((x - rows) ** 2)
+
+    def data():
+        return (numpy.linspace(0.0, 1.0, 20).reshape(10, 2),)
+
+    arguments = {"batch": batch, "seed": 0, "optimizer": SGD(0.01), "steps": 8}
+    one = minimize(loss, ONES[:2], data=data(), **arguments)
+    other = minimize(compile(loss), ONES[:2], data=data(), **arguments)
+    assert_same(one, other)
+    assert programs.steps == (0 if batch else 6)
+
+
 def test_labels_as_indices_in_mini_batches(programs):
     rng = numpy.random.default_rng(0)
     labels = numpy.arange(60) % 3
