@@ -597,7 +597,7 @@ class _Steps:
         return policy.signatures.get(_Call(policy.name, (leaves,), {}, policy.is_static).key)
 
     def _loops(self, branch, size):
-        """Whether results of a step have the types of the inputs that they become, and no input is changed."""
+        """Whether results of a step have the types of the inputs that they become, and none is changed."""
         if branch not in self._can_loop:
             recording = branch.notes.recording
             pairs = zip(recording.nodes[:size], recording.results[1:], strict=False)
@@ -628,8 +628,6 @@ def _replay(program, leaves, slices, losses, starts):
 
 class _Whole:
     """All data at once: they are part of the loss, and nothing is cut out of them."""
-
-    rows = 0
 
     def next(self, limit):
         return (), numpy.zeros(limit, dtype=numpy.int64), 0
