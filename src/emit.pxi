@@ -132,6 +132,7 @@ cdef int finish(Planner e) except -1:
     p.arena_bytes = (<Py_ssize_t>e.scalar_base + e.nregisters) * 8
     if p.arena_bytes // 8 > UINT_MAX:
         raise OverflowError("a replay of more than 32 GiB")
+    p.primitives = set([(<Node>n).prim for n in e.nodes])
     vm_prepare(&p.plan)
     p.summary = {
         "inputs": p.size, "nodes": len(e.nodes), "recorded": len(e.recording.nodes), "scalars": p.nscalars,

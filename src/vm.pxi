@@ -205,6 +205,7 @@ cdef class ReplayProgram:
     cdef readonly double cost   # a rough number of nanoseconds
     cdef readonly dict summary
     cdef list updates
+    cdef set primitives         # those whose loops it calls
 
     def __cinit__(self):
         self.frames = []
