@@ -563,6 +563,7 @@ cdef class ReplayProgram:
         cdef Frame f = self.take_frame()
         cdef Py_ssize_t i, j, k = 0
         cdef list current = list(leaves), traced = [np_empty(n) for _ in traces], out
+        cdef list objects = self.objects_of(carry)
         cdef object leaf
         cdef int guard = -1, raised = 0
         cdef cnp.ndarray array, starts
@@ -590,14 +591,16 @@ cdef class ReplayProgram:
                     break
                 for i in range(len(traced)):
                     r = <Result>self.results[<Py_ssize_t>traces[i]]
-                    (<double *>cnp.PyArray_DATA(<cnp.ndarray>traced[i]))[k] = (<double *>f.arena.data)[r.index]
-                self.carry_on(f, carry, current, out)
+                    (<double *>cnp.PyArray_DATA(<cnp.ndarray>traced[i]))[k] = self.traced_value(f, r)
+                self.carry_on(f, carry, objects, current, out)
                 k += 1
             if guard >= 0:
                 traced = [t[:k] for t in traced]
             for i, j in carry:
                 if not cnp.PyArray_Check(current[i]) and self.inputs[i] >= 0:
-                    current[i] = float64((<double *>f.arena.data)[self.inputs[i]])
+                    current[i] = (<double *>f.arena.data)[self.inputs[i]]
+                    if type(leaves[i]) is not float:
+                        current[i] = float64(current[i])
             raised = fp_flags() | f.raised
         finally:
             self.give_back(f)
@@ -605,28 +608,60 @@ cdef class ReplayProgram:
             give_errors("replay", raised)
         return k, current, traced
 
-    cdef int carry_on(self, Frame f, list carry, list current, list out) except -1:
+    cdef double traced_value(self, Frame f, Result r) except? -1.0:
+        """The value of a float64 scalar among the results."""
+        if r.kind == RESULT_SAME:
+            return self.traced_value(f, <Result>self.results[r.index])
+        if r.kind == RESULT_SCALAR:
+            return (<double *>f.arena.data)[r.index]
+        if r.kind == RESULT_INPUT and self.inputs[r.index] >= 0:
+            return (<double *>f.arena.data)[self.inputs[r.index]]
+        if r.kind == RESULT_CONSTANT:
+            return r.value
+        raise TypeError("run_loop: a traced result must be a float64 scalar")
+
+    cdef list objects_of(self, list carry):
+        """The items of a carry that pass through an object: results that are no register or array of their own."""
+        cdef Py_ssize_t i, j, k
+        cdef Result r
+        cdef list taken = []
+        for i, j in carry:
+            r = <Result>self.results[j]
+            if r.kind == RESULT_OUTPUT:
+                continue
+            if r.kind == RESULT_SCALAR and self.inputs[i] >= 0:
+                for k in range(self.size):
+                    if self.inputs[k] == r.index:       # the value of an input, which may change before
+                        break
+                else:
+                    continue
+            taken.append((i, j))
+        return taken
+
+    cdef int carry_on(self, Frame f, list carry, list objects, list current, list out) except -1:
         """Results become inputs: arrays change places with the inputs, so that nothing is copied."""
         cdef Py_ssize_t i, j
         cdef Result r
         cdef object new
-        cdef bint collected = False
+        cdef list taken = None
+        if objects:
+            # Taken before any input changes: such a result may be an input, or share the array of another.
+            self.collect(f, out)
+            taken = [np_array(out[j], order="C") if cnp.PyArray_Check(out[j]) else out[j] for _, j in objects]
         for i, j in carry:
             r = <Result>self.results[j]
-            if r.kind == RESULT_SCALAR and self.inputs[i] >= 0:
-                (<double *>f.arena.data)[self.inputs[i]] = (<double *>f.arena.data)[r.index]
-                continue
             if r.kind == RESULT_OUTPUT:
                 new = out[j]
                 out[j] = current[i]
                 self.set_base(f, r.index, out[j])
-            else:
-                if not collected:
-                    self.collect(f, out)
-                    collected = True
-                new = np_array(out[j], order="C") if cnp.PyArray_Check(out[j]) else out[j]
-            current[i] = new
-            self.set_input(f, i, <PyObject *>new)
+                current[i] = new
+                self.set_input(f, i, <PyObject *>new)
+            elif r.kind == RESULT_SCALAR and self.inputs[i] >= 0:
+                (<double *>f.arena.data)[self.inputs[i]] = (<double *>f.arena.data)[r.index]
+        if objects:
+            for (i, _), new in zip(objects, taken):
+                current[i] = new
+                self.set_input(f, i, <PyObject *>new)
         return 0
 
     cdef int give_back(self, Frame f) except -1:
@@ -657,6 +692,8 @@ cdef class ReplayProgram:
                 value = scalar_object((<double *>f.arena.data)[r.index], r.node, r.node.weak)
             elif r.kind == RESULT_INPUT:
                 value = f.owners[1 + r.index]
+                if value is None:
+                    value = scalar_object((<double *>f.arena.data)[self.inputs[r.index]], r.node, r.node.weak)
             elif r.kind == RESULT_SAME:
                 value = out[r.index]
             elif r.kind == RESULT_OBJECT:
