@@ -9,14 +9,21 @@ import json
 import re
 from pathlib import Path
 
-from autograd_c.bench.peers import CONTENDERS, OURS
-from autograd_c.bench.report import number
+from autograd_c.bench.peers import CONTENDERS, OURS, REPLAYED
+from autograd_c.bench.report import MODES, RECORDING, number
+from autograd_c.bench.workloads import COMPILED, EAGER
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"(<!-- figures: begin.*?-->\n)(.*?)(<!-- figures: end -->)", flags=re.DOTALL)
 
 SOFTWARE = {"python": "Python", "numpy": "NumPy", "scipy": "SciPy", "autograd_c": "autograd_c"}
-PEERS = {"autograd": "HIPS/autograd", "torch": "PyTorch", "jax": "JAX"}
+PEERS = {"autograd": "HIPS/autograd", "torch": "PyTorch", "jax": "JAX", "casadi": "CasADi"}
+
+#: Peers for the table of each mode; in the terminal they are columns of one table.
+BESIDE = {
+    OURS: ("hand", "hips", "torch", "torch-compile", "jax"),
+    REPLAYED: ("hand", "torch", "jax", "casadi"),
+}
 
 
 def main():
@@ -42,8 +49,8 @@ def replace_block(path, text):
 
 
 def short_report(figures):
-    """The works that have a target, ours beside the peers."""
-    works = [work for work in figures["works"] if work["targets"]]
+    """The works that have a target for one gradient, ours beside the peers."""
+    works = [work for work in figures["works"] if EAGER in work["targets"]]
     keys = measured_keys(works)
     header = ["work", *(CONTENDERS[key].title for key in keys)]
     lines = [[work["title"], *(ratio(work, key) for key in keys)] for work in works]
@@ -51,22 +58,79 @@ def short_report(figures):
 
 
 def full_report(figures):
-    """Every work, with targets and the time of NumPy's pass, and what is measured beside the ratios."""
-    keys = measured_keys(figures["works"])
-    header = ["work", "NumPy, µs", "must", "aim", *(CONTENDERS[key].title for key in keys), "reached"]
+    """Both modes, with targets and the time of NumPy's pass, and what is measured beside the ratios."""
+    works = figures["works"]
+    beside = table(["beside the ratios", "at most", "measured"], overheads(figures["overheads"]))
+    return "\n\n".join(
+        [
+            measured_on(figures["machine"]),
+            "### One derivative, recorded anew at every call",
+            eager_table([work for work in works if EAGER in work["targets"] or not work["targets"]]),
+            "### Compiled: replayed after the first two calls",
+            compiled_table(works),
+            *left_to_python(works),
+            "### Beside the ratios",
+            beside,
+        ]
+    )
+
+
+def eager_table(works):
+    keys = [key for key in measured_keys(works) if key in BESIDE[OURS]]
+    header = [
+        "work",
+        "NumPy, µs",
+        "must",
+        "aim",
+        "autograd_c",
+        *(CONTENDERS[key].title for key in keys),
+        "reached",
+    ]
     lines = [
         [
             work["title"],
-            f"{work['forward_seconds'] * 1e6:.1f}",
-            number(target(work, "must")),
-            number(target(work, "aim")),
+            microseconds(work),
+            number(target(work, EAGER, "must")),
+            number(target(work, EAGER, "aim")),
+            ratio(work, OURS),
             *(ratio(work, key) for key in keys),
-            reached(work),
+            reached(work, OURS),
         ]
-        for work in figures["works"]
+        for work in works
     ]
-    beside = table(["beside the ratios", "at most", "measured"], overheads(figures["overheads"]))
-    return "\n\n".join([measured_on(figures["machine"]), table(header, lines), beside])
+    return table(header, lines)
+
+
+def compiled_table(works):
+    keys = [key for key in measured_keys(works) if key in BESIDE[REPLAYED]]
+    titles = [CONTENDERS[key].title for key in keys]
+    header = ["work", "NumPy, µs", "must", "aim", "compiled", "eager", *titles, "reached", "recording"]
+    lines = [
+        [
+            work["title"],
+            microseconds(work),
+            number(target(work, COMPILED, "must")),
+            number(target(work, COMPILED, "aim")),
+            ratio(work, REPLAYED),
+            number(work["ratios"].get(OURS)),
+            *(ratio(work, key) for key in keys),
+            reached(work, REPLAYED),
+            number(work["recording"]),
+        ]
+        for work in works
+    ]
+    return table(header, lines)
+
+
+def left_to_python(works):
+    """A paragraph on what the replays leave to Python, if anything."""
+    parts = [
+        f"{work['name']}: {', '.join(f'`{name}`' for name in dict.fromkeys(work['python']))}"
+        for work in works
+        if work["python"]
+    ]
+    if parts:
+        yield f"Left to Python inside the replay: {'; '.join(parts)}."
 
 
 def measured_keys(works):
@@ -74,18 +138,26 @@ def measured_keys(works):
     return [key for key in CONTENDERS if any(key in work["ratios"] for work in works)]
 
 
+def microseconds(work):
+    return f"{work['forward_seconds'] * 1e6:,.1f}"
+
+
 def ratio(work, key):
     text = number(work["ratios"].get(key))
-    return f"**{text}**" if key == OURS else text
+    return f"**{text}**" if key in MODES else text
 
 
-def target(work, which):
-    return work["targets"].get("eager", {}).get(which)
+def target(work, mode, which):
+    return work["targets"].get(mode, {}).get(which)
 
 
-def reached(work):
+def reached(work, key):
     """What our ratio reaches: the aim, what it must, or neither; nothing where there is no target."""
-    must, aim, ours = target(work, "must"), target(work, "aim"), work["ratios"].get(OURS)
+    must, aim, ours = (
+        target(work, MODES[key], "must"),
+        target(work, MODES[key], "aim"),
+        work["ratios"].get(key),
+    )
     if must is None or ours is None:
         return ""
     if ours > must:
@@ -131,6 +203,38 @@ def overheads(figures):
             f"NumPy's pass {unsettled['forward_seconds'] * 1e6:.0f} µs",
             "",
             f"{unsettled['ratio']:.2f}",
+        ]
+    yield from replay_overheads(figures)
+
+
+def replay_overheads(figures):
+    if call := figures.get("replay_call"):
+        yield ["replayed call, one array in and one out", "0.7 µs", f"{call * 1e6:.2f} µs"]
+    if costs := figures.get("instructions"):
+        for kind, what, most in (("array", "eight numbers", "12 ns"), ("scalar", "one number", "3 ns")):
+            yield [
+                f"replayed instruction on {what}, with its arithmetic",
+                f"{most} beside it",
+                f"{costs[kind] * 1e9:.1f} ns",
+            ]
+    if runs := figures.get("recording"):
+        lengths = ", ".join(f"{run['nodes']:,}" for run in runs)
+        times = ", ".join(f"{run['seconds'] / run['nodes'] * 1e9:.0f}" for run in runs)
+        multiples = ", ".join(f"{run['seconds'] / run['eager_seconds']:.0f}" for run in runs)
+        yield [f"recording, a node, for {lengths} nodes", "linear", f"{times} ns"]
+        yield ["the same in eager gradients", f"{RECORDING:.0f}", multiples]
+    for work, peak in figures.get("replay_memory", {}).items():
+        what = {"elementwise": "the elementwise work", "chain": "a scalar chain"}[work]
+        yield [
+            f"peak memory of a replay of {what}, n = {peak['size']:,}, over the eager gradient's",
+            "1.0",
+            f"{peak['replay_bytes'] / peak['eager_bytes']:.2f}",
+        ]
+    if gain := figures.get("threads"):
+        yield [
+            f"calls by two threads of `{gain['work']}`, replayed, over one",
+            "at least 1.8",
+            f"{gain['gain']:.2f}",
         ]
 
 

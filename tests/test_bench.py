@@ -494,6 +494,9 @@ def test_overheads_say_what_they_measured(name):
     sentence, figures = overheads.OVERHEADS[name](settings)
     assert figures
     assert "\n" not in sentence
+    lines = list(suite("report").overheads({name: figures}))
+    assert lines
+    assert {len(line) for line in lines} == {3}
     if name == "growth":
         assert [run["entries"] for run in figures] == [10**4]
 
@@ -684,8 +687,93 @@ def test_every_row_with_samples_has_a_benchmark():
 
 
 def test_works_have_benchmarks():
-    works = suite("bench_workloads").Works()
-    assert works.params == list(WORKLOADS)
-    works.setup("rosenbrock")
+    suites = suite("bench_workloads")
+    works, replays = suites.Works(), suites.Replays()
+    assert works.params == replays.params == list(WORKLOADS)
+    for benchmark in (works, replays):
+        benchmark.setup("rosenbrock")
     works.time_numpy_forward("rosenbrock")
-    works.time_grad("rosenbrock")
+    works.time_eager("rosenbrock")
+    replays.time_compiled("rosenbrock")
+    replays.time_recording("rosenbrock")
+
+
+@pytest.mark.parametrize("measured", ["call", "scalar_instruction", "array_instruction", "two_threads"])
+def test_replays_have_benchmarks(monkeypatch, measured):
+    module = suite("bench_replay")
+    quick = {"replay_call": (0,), "instructions": (0, 10, 500), "two_threads": ("rosenbrock", 0)}
+    monkeypatch.setattr(module, "fresh", lambda name, *_: probes.PROBES[name](*quick[name]))
+    assert numpy.isfinite(getattr(module.Overheads(), f"track_{measured}")())
+
+
+def test_recording_and_memory_have_benchmarks(monkeypatch):
+    module = suite("bench_replay")
+    assert module.Recording().track_per_node(10**3) > 0
+    assert module.Recording().track_eager_gradients(10**3) > 0
+    monkeypatch.setattr(module, "fresh", lambda name, work, how, size: {"replay": 1, "eager": 2}[how] * size)
+    assert module.Memory().track_peak("elementwise") == 0.5
+
+
+# ---------------------------------------------------------------- figures in the documentation
+
+
+def figures_of(names, **more):
+    """What ``--json`` writes, with made-up figures."""
+    works = [
+        {
+            "name": name,
+            "title": WORKLOADS[name].title,
+            "forward_seconds": 1e-3,
+            "ratios": {key: 0.1 + 0.2 * place for place, key in enumerate(peers.CONTENDERS)},
+            "targets": {
+                mode: {"must": target.must or 0.25, "aim": target.aim}
+                for mode, target in WORKLOADS[name].targets.items()
+            },
+            "recording": 7.0,
+            "python": ["sort"],
+            "failures": {},
+        }
+        for name in names
+    ]
+    about = {"date": "2001-02-03", "processor": "Z80", "python": "3", "numpy": "2", "casadi": "3.8"}
+    return {"machine": about, "works": works, "overheads": {}} | more
+
+
+def test_figures_become_tables():
+    report = suite("report")
+    text = report.full_report(figures_of(["rosenbrock", "hessian_dense"]))
+    eager, compiled = (
+        [line for line in part.splitlines() if line.startswith("| Rosen") or line.startswith("| Hess")]
+        for part in text.split("### Compiled")
+    )
+    # works without a target for one gradient are in the second table alone
+    assert len(eager) == 1
+    assert len(compiled) == 2
+    assert eager[0].split(" | ")[1:5] == ["1,000.0", "2.00", "1.20", "**0.10**"]
+    assert compiled[0].split(" | ")[1:6] == ["1,000.0", "0.35", "0.20", "**0.30**", "0.10"]
+    assert compiled[0].endswith("| must | 7.00 |")
+    assert compiled[1].endswith("| no | 7.00 |")
+    assert "rosenbrock: `sort`" in text
+    assert "CasADi 3.8" in text
+
+
+def test_figures_become_drawings(tmp_path):
+    pytest.importorskip("matplotlib")
+    plots = suite("plots")
+    works = figures_of(["rosenbrock", "elementwise_10", "elementwise_100", "elementwise_1000"])["works"]
+    del works[1]["ratios"]["casadi"]
+    (axes,) = plots.by_size(works).axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    assert {"NumPy, forward pass alone", "autograd_c, compiled", "JAX jit", "CasADi VM"} <= lines.keys()
+    assert list(lines["NumPy, forward pass alone"].get_xdata()) == [10, 100, 1000]
+    assert list(lines["CasADi VM"].get_xdata()) == [100, 1000]
+    numpy.testing.assert_allclose(lines["autograd_c, compiled"].get_ydata(), [3e4, 3e3, 3e2])
+
+    (axes,) = plots.by_work(works).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
+        "rosenbrock",
+        "elementwise_10",
+        "elementwise_1000",
+    ]
+    ends = {round(bar.get_x() + bar.get_width(), 6) for bar in axes.patches}
+    assert round(works[0]["ratios"][peers.REPLAYED], 6) in ends

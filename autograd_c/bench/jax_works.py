@@ -85,7 +85,8 @@ LOOPS = {"recurrent": recurrent, "lstm": lstm, "pendulum_rk4": pendulum_rk4, "lo
 def prepare(jax: ModuleType, workload: Workload) -> Callable[[], Any] | None:
     """Return a program that computes the work's derivative with JAX, compiled.
 
-    Inputs are on the device beforehand, and a call lasts until its result is there.
+    Inputs are on the device beforehand, and a call lasts until its result is there. It runs in the thread
+    that calls it: waiting for another one costs more than short programs take.
 
     Parameters
     ----------
@@ -102,6 +103,7 @@ def prepare(jax: ModuleType, workload: Workload) -> Callable[[], Any] | None:
     if workload.derivative not in DERIVATIVES:
         return None
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     loop = LOOPS.get(workload.fun.__name__)
     program = functools.partial(loop, jax) if loop else workload.on(*map(drop_in, workload.modules))
     inputs = workload.make_inputs()
