@@ -1208,6 +1208,10 @@ def _run_packed(call, *leaves):
     return call(leaves)
 
 
+# A program plans its memory by itself: there the function is one with what is around it.
+_run_packed.inlined = True
+
+
 def _of_boxes(args, argnums):
     """A packed call as a function of those of its leaves that are differentiated."""
     call, leaves = args[0], list(args[1:])

@@ -68,6 +68,7 @@ cdef class Primitive:
     cdef bint scalar_ok
     cdef bint chooses               # a partial over doubles may leave the cotangent out
     cdef int op                     # what a scalar call computes without a loop
+    cdef public bint inlined        # a recording holds what the function does, not the call
     cdef bint scalar_known          # what a replay does for scalars: see `find_scalar`
     cdef int scalar_code
     cdef LoopRef scalar_loop
@@ -472,6 +473,8 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     cdef object v, ans
     cdef tuple packed
     cdef Box b
+    if p.inlined and top.mode == RECORD:
+        return p.fun(*args, **kwargs)
     if p.rule == NO_RULE and top.mode == RECORD and top.replay:
         pass        # nothing differentiates it: a call like any other
     elif p.rule == NO_RULE:
