@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import types
 from itertools import count, pairwise
 from pathlib import Path
 
@@ -595,7 +596,8 @@ def failing(workload):
 
 
 def test_what_is_left_to_python_is_printed(monkeypatch, capsys):
-    monkeypatch.setattr(bench, "left_to_python", lambda call: ["sort", "cross", "sort"])
+    program = types.SimpleNamespace(summary={"python": ["sort", "cross", "sort"]})
+    monkeypatch.setattr(bench, "programs", lambda function: [program])
     assert bench.main(["--quick", "--only", "rosenbrock", "--peers", "none"]) == 0
     assert "rosenbrock: left to Python in the replay: sort (2), cross" in capsys.readouterr().out
 

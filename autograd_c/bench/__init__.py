@@ -189,7 +189,8 @@ def measure_work(workload: Workload, keys: Sequence[str], seconds: float) -> dic
     dict
         Seconds of the forward pass, or of as many as the ratios are relative to; every contender's ratio to
         them; targets by mode; errors by contender; ``recording``, the first two calls of the compiled
-        function in eager derivatives; ``python``, the names of what its replay leaves to Python.
+        function in eager derivatives (None for what records by itself); ``python``, the names of what its
+        replay leaves to Python.
     """
     inputs, forward = workload.make_inputs(), workload.forward()
     calls: dict[str, Any] = {FORWARD: lambda: forward(*inputs)}
@@ -206,14 +207,15 @@ def measure_work(workload: Workload, keys: Sequence[str], seconds: float) -> dic
     eager = best.get(OURS)
     best[FORWARD] *= workload.passes
     compared = ratios(best, FORWARD)
+    recorded = programs(getattr(calls.get(REPLAYED), "func", None))
     return {
         "name": workload.name,
         "title": workload.title,
         "forward_seconds": best[FORWARD],
         "ratios": compared,
         "targets": {mode: resolved(target, compared) for mode, target in workload.targets.items()},
-        "recording": recording_seconds(workload) / eager if eager and REPLAYED in calls else None,
-        "python": left_to_python(calls.get(REPLAYED)),
+        "recording": recording_seconds(workload) / eager if eager and recorded else None,
+        "python": [name for program in recorded for name in program.summary["python"]],
         "failures": failures,
     }
 
@@ -233,10 +235,6 @@ def recording_seconds(workload, repeats=3):
         return turn(lambda: function(*inputs), 2, time.perf_counter)
 
     return min(once() for _ in range(repeats))
-
-
-def left_to_python(call):
-    return [name for program in programs(getattr(call, "func", None)) for name in program.summary["python"]]
 
 
 def measure_overheads(overheads, settings):

@@ -185,14 +185,14 @@ def compiled(workload: Workload) -> Callable[..., Any]:
 
 
 def minimizer(workload):
-    """Return all steps by `autograd_c.optim.minimize`, which replays them without being asked to."""
+    """Return all steps by `autograd_c.optim.minimize`; recording them is a part of every call."""
     from autograd_c.optim import Adam, minimize
+    from autograd_c.replay import compile
 
-    loss = workload.bind("autograd_c")
+    loss = compile(workload.bind("autograd_c"))
 
     def run(parameters, *data):
-        result = minimize(loss, parameters, optimizer=Adam(**ADAM), steps=workload.passes, data=data)
-        return result.params
+        return minimize(loss, parameters, optimizer=Adam(**ADAM), steps=workload.passes, data=data).params
 
     return run
 
