@@ -73,10 +73,10 @@ class _Wrapper:
     Made of a compiled function it is compiled itself: compiling and differentiating commute.
     """
 
-    def __new__(cls, *args):
+    def __new__(cls, *args, **kwargs):
         for place, arg in enumerate(args):
             if type(arg) is Compiled:
-                return cls(*args[:place], arg.fun, *args[place + 1 :]).compiled(arg)
+                return cls(*args[:place], arg.fun, *args[place + 1 :], **kwargs).compiled(arg)
         return super().__new__(cls)
 
     def __init__(self, made_by, fun, name, doc):
