@@ -5,7 +5,7 @@ from autograd_c.bench.peers import compiled, derivative
 from autograd_c.bench.workloads import WORKLOADS
 
 
-class Works:
+class _Prepared:
     params = list(WORKLOADS)
     param_names = ("work",)
     timeout = 300
@@ -13,9 +13,15 @@ class Works:
     def setup(self, name):
         self.workload = WORKLOADS[name]
         self.inputs = self.workload.make_inputs()
+        self.prepare()
+
+
+class Works(_Prepared):
+    """Recorded anew at every call."""
+
+    def prepare(self):
         self.forward = self.workload.forward()
         self.eager = derivative(autograd_c, self.workload)
-        self.compiled = compiled(self.workload)
 
     def time_numpy_forward(self, name):
         self.forward(*self.inputs)
@@ -24,13 +30,11 @@ class Works:
         self.eager(*self.inputs)
 
 
-class Replays(Works):
-    """The same, recorded beforehand; and what recording takes."""
+class Replays(_Prepared):
+    """Recorded beforehand; and what recording takes."""
 
-    time_numpy_forward = time_eager = None
-
-    def setup(self, name):
-        super().setup(name)
+    def prepare(self):
+        self.compiled = compiled(self.workload)
         for _ in range(3):
             self.compiled(*self.inputs)
 
