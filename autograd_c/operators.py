@@ -20,6 +20,7 @@ import numpy as np
 from . import numpy as anp
 from ._core import Compiled, grad_hot, hooks, is_box, trace_forward, trace_reverse
 from .extend import defjvp_argnums, defvjp_argnums, notrace_primitive, primitive
+from .replay import Rows
 from .tree import (
     Misfit,
     UntraceableLeaf,
@@ -174,6 +175,100 @@ class _WithTensor(Derived):
         if not args:
             raise TypeError(f"{self._title}: the last positional argument must be the tensor")
         return self._rule(self._title, *self._bind(args[:-1], kwargs), args[-1])
+
+
+class _Matrix(Derived):
+    """An operator whose functions return a matrix of derivatives: `by` says by which products it is made."""
+
+    def __init__(self, rule, name, fun, argnum, by):
+        super().__init__(rule, name, fun, argnum)
+        self._by = by
+
+    def compiled(self, like):
+        return _MatrixCompiled(self, like.made_of)
+
+
+class _MatrixCompiled(_Wrapper):
+    """The same of a compiled function: one replay for all seeds, each row or column being one of them.
+
+    Of a real array and a real result, that is; anything else is recorded as a whole.
+    """
+
+    def __init__(self, derived, made_of):
+        super().__init__(derived.__name__, derived, derived.__name__, derived.__doc__)
+        fun, argnum = derived.__wrapped__, derived._argnum
+        self._by = derived._by
+        self._argnum = argnum
+        self._whole = made_of(derived)
+        self._fun = fun
+        self._pull = made_of(Rows(_pulled(fun, argnum), fun))
+        self._push = made_of(Rows(_pushed(fun, argnum), fun))
+        self._push_gradient = made_of(Rows(_pushed(grad(fun, argnum), argnum), fun))
+        self._metas = {}
+        self._units = {}
+
+    def __call__(self, *args, **kwargs):
+        out = None if kwargs else self._result_meta(args)
+        if out is None:
+            return self._whole(*args, **kwargs)
+        x, shape = args[self._argnum], out.shape
+        try:
+            if self._by == "hessian":
+                return self._push_gradient(*args, self._seeds(x)).reshape(x.shape * 2)
+            if self._by == "columns" or x.size < out.size:
+                rows = self._push(*args, self._seeds(x)).reshape(x.size, -1)
+                return np.ascontiguousarray(rows.T).reshape(shape + x.shape)
+            return self._pull(*args, self._seeds(out)).reshape(shape + x.shape)
+        except ValueError:
+            return self._whole(*args)       # a result of another shape than for the arguments seen before
+
+    def _result_meta(self, args):
+        """A sample of the result for arguments of these shapes; None where it is not a matter of real arrays."""
+        if not isinstance(self._argnum, int) or not -len(args) <= self._argnum < len(args):
+            return None
+        x = args[self._argnum]
+        if type(x) is not np.ndarray or x.dtype.kind != "f" or not x.size:
+            return None
+        key = tuple([(a.shape, a.dtype) if type(a) is np.ndarray else _static_key(a) for a in args])
+        if None in key:
+            return None
+        if key not in self._metas:
+            out = np.asarray(self._fun(*args))
+            fits = out.dtype == x.dtype and out.size and (self._by != "hessian" or not out.shape)
+            self._metas[key] = np.zeros_like(out) if fits else None
+        return self._metas[key]
+
+    def _seeds(self, like):
+        """The units of the space of an array, one behind the other."""
+        key = like.shape, like.dtype
+        if key not in self._units:
+            self._units[key] = np.eye(like.size, dtype=like.dtype).reshape((like.size, *like.shape))
+        return self._units[key]
+
+    def clear(self):
+        """Forget all programs; the next calls record again."""
+        for compiled in (self._whole, self._pull, self._push, self._push_gradient):
+            compiled.clear()
+        self._metas.clear()
+
+    @property
+    def programs(self):
+        return [p for c in (self._whole, self._pull, self._push, self._push_gradient) for p in c.programs]
+
+
+def _static_key(value):
+    """What tells arguments apart that are no arrays; None for one that may hold a traced value."""
+    if isinstance(value, (float, np.inexact)):
+        return type(value)
+    return (type(value), value) if isinstance(value, (int, str, bool, type(None))) else None
+
+
+def _pulled(fun, argnum):
+    return lambda *args: make_vjp(fun, argnum)(*args[:-1])[0](args[-1])
+
+
+def _pushed(fun, argnum):
+    return lambda *args: make_jvp(fun, argnum)(*args[:-1])(args[-1])[1]
 
 
 class _Preparing(Derived):
@@ -856,7 +951,7 @@ def jacobian(fun, argnum=0):
     array([[1., 2.],
            [3., 4.]])
     """
-    return Derived(_jacobian, "jacobian", fun, argnum)
+    return _Matrix(_jacobian, "jacobian", fun, argnum, "rows")
 
 
 jacrev = jacobian
@@ -911,7 +1006,7 @@ def jacfwd(fun, argnum=0):
     >>> jacfwd(lambda t: np.array([1.0, 2.0, 3.0]) * t**2)(3.0)
     array([ 6., 12., 18.])
     """
-    return Derived(_jacfwd, "jacfwd", fun, argnum)
+    return _Matrix(_jacfwd, "jacfwd", fun, argnum, "columns")
 
 
 def _jacfwd(title, fun, x):
@@ -958,7 +1053,7 @@ def hessian(fun, argnum=0):
     array([[6., 4.],
            [4., 0.]])
     """
-    return Derived(_hessian, "hessian", fun, argnum)
+    return _Matrix(_hessian, "hessian", fun, argnum, "hessian")
 
 
 def _hessian(title, fun, x):

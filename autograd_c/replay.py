@@ -113,8 +113,14 @@ def compile(
         if not isinstance(options[name], int) or options[name] < 1:
             raise ValueError(f"compile: {name} must be a positive int, got {describe(options[name])}")
     if fun is None:
-        return lambda fun: Compiled(_plain(fun), options)
-    return Compiled(_plain(fun), options)
+        return lambda fun: _compiled(fun, options)
+    return _compiled(fun, options)
+
+
+def _compiled(fun, options):
+    compiled = Compiled(_plain(fun), options)
+    # An operator's function may have a better way than being recorded as a whole: Jacobians have.
+    return fun.compiled(compiled) if hasattr(fun, "compiled") else compiled
 
 
 def _plain(fun):
@@ -131,6 +137,44 @@ def _several(value, kind, name):
 def _recreated(fun, options):
     """What a pickled compiled function is made of on arrival."""
     return Compiled(fun, options)
+
+
+class Rows:
+    """A function of a seed, as a function of many: of each row of its last argument.
+
+    Compiled, what does not depend on the seed is computed once for all rows.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(*args, seed)`` returns one array or number.
+    of : callable
+        The user's function that it is made of.
+    """
+
+    def __init__(self, fun, of):
+        self.fun = fun
+        self.of = of
+        self.__name__ = name_of(of)
+        self.__module__ = getattr(of, "__module__", None)
+
+    def __call__(self, *args):
+        return np.stack([self.fun(*args[:-1], seed) for seed in args[-1]])
+
+
+class _RowsProgram:
+    """The program of a function of a seed, run once for each row of the last leaf."""
+
+    def __init__(self, recording):
+        self.seed = recording.size - 1
+        self.program = _core.ReplayProgram(recording, (self.seed,))
+        self.flags = 0
+
+    def run(self, leaves):
+        flags = []
+        outs = self.program.run_seeds(leaves, {self.seed: leaves[self.seed]}, flags)
+        self.flags = flags[0] if flags else 0
+        return outs
 
 
 # ---------------------------------------------------------------- signatures
@@ -292,6 +336,10 @@ class _Recorded:
         self.structure = None
         self._allowed = {id(value) for value in call.statics} | environment.objects.keys()
         leaves = [_normal(leaf) for leaf in call.leaves]
+        rows = isinstance(fun, Rows)
+        if rows:
+            fun = fun.fun
+            leaves[-1] = np.array(leaves[-1][0])
         if _is_shared(leaves, environment):
             # Each leaf is traced by itself: an update of one is not seen in the other.
             leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
@@ -304,7 +352,12 @@ class _Recorded:
         self.updates = [leaf for leaf, _ in self.recording.updates]
         self._write_back(call.leaves, leaves)
         self.outs = outs
-        self._plan(leaves)
+        if rows:
+            if self.updates:
+                raise _Unreplayable("it changes an argument in place, for each of many seeds; copy it before")
+            self.finish = None      # rows are copied into the result
+        else:
+            self._plan(leaves)
 
     def _take_apart(self, result):
         leaves, self.structure = _core.flatten(result, lambda value: True)
@@ -644,7 +697,7 @@ class _Policy:
             result = self.fun(*call.args, **call.kwargs)
             self.give_up(signature, f"it cannot be traced ({type(error).__name__}: {error})")
             return result
-        result = recorded.result(call.leaves)
+        result = self.fun(*call.args) if isinstance(self.fun, Rows) else recorded.result(call.leaves)
         try:
             self.judge(signature, version, recorded, copies, environment.random_state() != state)
         except _Unreplayable as reason:
@@ -677,7 +730,7 @@ class _Policy:
                 return version, version.notes.environment
         if signature.versions:
             self.changed(signature, signature.versions[0])
-        environment = Environment(self.fun, call.statics)
+        environment = Environment(getattr(self.fun, "of", self.fun), call.statics)
         version = Version(environment.reads)
         version.notes = types.SimpleNamespace(environment=environment, pending={}, paths={})
         signature.versions.insert(0, version)
@@ -719,7 +772,10 @@ class _Policy:
             del pending[next(iter(pending))]
 
     def add(self, version, recorded):
-        program = _program_of(recorded.recording, self.options)
+        if isinstance(self.fun, Rows):
+            program = _RowsProgram(recorded.recording)
+        else:
+            program = _program_of(recorded.recording, self.options)
         finish = None if recorded.finish is None else recorded.finished
         branch = Branch(
             program, self.path(version, recorded), recorded.structure, finish, bool(recorded.updates)

@@ -467,7 +467,7 @@ cdef class ReplayProgram:
 
     # --- many runs at once ------------------------------------------------------------------
 
-    def run_seeds(self, list leaves, dict seeds):
+    def run_seeds(self, list leaves, dict seeds, list flags=None):
         """Runs the program once for each row of the seeds; what does not depend on them is computed once.
 
         Parameters
@@ -476,6 +476,8 @@ cdef class ReplayProgram:
             The inputs; those of the seeds are ignored.
         seeds : dict
             By input number: a C-contiguous array of the input's dtype with one more axis, the first.
+        flags : list, optional
+            Receives the floating-point flags that were raised.
 
         Returns
         -------
@@ -496,6 +498,7 @@ cdef class ReplayProgram:
                 kept.append(leaf)
                 self.set_input(f, i, <PyObject *>leaf)
             rows = self.fresh_outputs(f)
+            fp_clear()
             guard = self.run_steps(f, 0, self.body)
             if guard >= 0:
                 return guard
@@ -519,6 +522,8 @@ cdef class ReplayProgram:
                     # Rows that the program wrote to their place already are not copied.
                     if k == 0 or (<Result>self.results[i]).kind != RESULT_OUTPUT:
                         stacked[i][k] = rows[i]
+            if flags is not None:
+                flags.append(fp_flags() | f.raised)
             return stacked if stacked is not None else []
         finally:
             self.give_back(f)
