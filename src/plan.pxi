@@ -277,8 +277,8 @@ cdef list simplified(Recording r):
             if same is not None:
                 n.same = same
                 continue
-            if n.prim is P_MEAN and n.meta is not None:
-                split_mean(nodes, n)
+            if n.meta is not None:
+                split_node(nodes, n)
         n.number = <int>len(nodes)
         nodes.append(n)
     r.results = [resolved(a) for a in r.results]
@@ -302,6 +302,32 @@ cdef list simplified(Recording r):
 cdef inline void want(object a) noexcept:
     if type(a) is Node:
         (<Node>a).wanted = True
+
+
+cdef int split_node(list nodes, Node n) except -1:
+    """Calls that are made of others which the machine has."""
+    if n.kwargs is not None and (n.prim is P_MEAN or n.prim.name in REDUCTIONS):
+        drop_defaults(n)
+    if n.prim is P_MEAN:
+        return split_mean(nodes, n)
+    if n.prim is hooks["scatter"] and is_basic(n.args[1]) and n.meta.shape:
+        zeros = derived_node(nodes, P_ZEROS, (), {"shape": n.meta.shape, "dtype": n.meta.dtype}, n.meta)
+        n.args = (zeros, n.args[0], n.args[1])
+        n.prim = <Primitive>hooks["setitem"]
+    return 0
+
+
+cdef int drop_defaults(Node n) except -1:
+    """Keywords of a reduction that change nothing."""
+    cdef dict kwargs = {}
+    for name, value in n.kwargs.items():
+        if name == "where" and value is True or value is None and name in ("out", "dtype") \
+                or name == "keepdims" and (value is False or value is np_novalue) \
+                or name == "initial" and value is np_novalue:
+            continue
+        kwargs[name] = value
+    n.kwargs = kwargs if kwargs else None
+    return 0
 
 
 cdef int split_mean(list nodes, Node n) except -1:
