@@ -591,6 +591,18 @@ def test_overheads_are_selected_by_name(monkeypatch, capsys):
     assert "rosenbrock" not in out
 
 
+def test_an_overhead_that_fails_costs_only_its_own_figure(monkeypatch, capsys):
+    def lost(settings):
+        raise subprocess.CalledProcessError(-9, ["probe"])
+
+    for name, measure in (("calls", lost), ("memory", lambda settings: ("much", 1.0))):
+        monkeypatch.setitem(bench.OVERHEADS, name, measure)
+    figures = bench.measure_overheads(["calls", "memory"], None)
+    assert figures == {"memory": 1.0}
+    assert capsys.readouterr().out.splitlines()[0].startswith("calls: CalledProcessError")
+    assert bench.main(["--only", "calls"]) == 1
+
+
 def failing(workload):
     raise ArithmeticError("not today")
 

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 when everything was measured, 1 when a gradient of our own failed. A wrong argument ends the process
+        0 when everything was measured, 1 when something of our own failed. A wrong argument ends the process
         with exit code 2 instead.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -149,7 +149,7 @@ def run(options, works, overheads):
     if options.json:
         written = {"machine": about, "works": rows, "overheads": figures}
         options.json.write_text(json.dumps(written, indent=2, default=vars))
-    return int(any(key in row["failures"] for row in rows for key in MODES))
+    return int(len(figures) < len(overheads) or any(key in row["failures"] for row in rows for key in MODES))
 
 
 def settings_from(options):
@@ -238,8 +238,12 @@ def recording_seconds(workload, repeats=3):
 
 
 def measure_overheads(overheads, settings):
+    """Print what the overheads say and return their figures; one that fails is left out, with its reason."""
     figures = {}
     for name in overheads:
-        sentence, figures[name] = OVERHEADS[name](settings)
+        try:
+            sentence, figures[name] = OVERHEADS[name](settings)
+        except (subprocess.CalledProcessError, MemoryError) as error:
+            sentence = f"{name}: {type(error).__name__}: {error}"
         print(sentence, flush=True)
     return figures

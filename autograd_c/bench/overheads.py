@@ -194,7 +194,7 @@ def instructions(settings):
 
 
 def recording(settings):
-    lengths = [10**power for power in range(3, len(str(settings.entries)))]
+    lengths = [10**power for power in range(3, 7) if 10**power <= settings.entries]
     runs = [probes.fresh("recording", entries) for entries in lengths]
     listed = ", ".join(
         f"{run['nodes']:.0e}: {run['seconds'] / run['nodes'] * 1e9:.0f} "
@@ -207,7 +207,7 @@ def recording(settings):
 
 def replay_memory(settings):
     figures, parts = {}, []
-    for work, size in (("elementwise", settings.elements), ("chain", settings.entries)):
+    for work, size in (("elementwise", settings.elements), ("chain", min(settings.entries, 10**6))):
         eager, replay = (probes.fresh("replay_peak", work, how, size) for how in ("eager", "replay"))
         figures[work] = {"size": size, "eager_bytes": eager, "replay_bytes": replay}
         parts.append(
