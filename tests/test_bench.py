@@ -355,10 +355,12 @@ def test_a_derivative_that_a_library_does_not_have():
     assert peers.drop_in("autograd")(WORKLOADS["jacobian_banded_sparse"]) is None
 
 
-def test_compiled_works_are_replayed():
-    call = peers.CONTENDERS[peers.REPLAYED].prepare(WORKLOADS["rosenbrock"])
-    (program,) = peers.programs(call.func)
-    assert program.summary["nodes"] > 0
+@pytest.mark.parametrize("name", ["rosenbrock", "hessian_dense", "jacobian_banded", "bundle_adjustment"])
+def test_compiled_works_are_replayed(name):
+    call = peers.CONTENDERS[peers.REPLAYED].prepare(WORKLOADS[name])
+    assert peers.programs(call.func)
+    assert all(program.summary["nodes"] > 0 for program in peers.programs(call.func))
+    assert peers.programs(len) == []
 
 
 def test_a_work_that_cannot_be_replayed_is_a_failure():

@@ -213,15 +213,20 @@ def programs(function: Any) -> list[Any]:
     Parameters
     ----------
     function : callable
-        Compiled; anything else has none.
+        Compiled, or an operator's that is made of compiled parts; anything else has none.
     """
-    signatures = getattr(getattr(function, "policy", None), "signatures", {})
-    return [
+    from autograd_c.replay import Compiled
+
+    parts = [function, *getattr(function, "__dict__", {}).values()]
+    found = [
         branch.program
-        for signature in signatures.values()
+        for part in parts
+        if isinstance(part, Compiled)
+        for signature in part.policy.signatures.values()
         for version in signature.versions
         for branch in version.branches
     ]
+    return [getattr(program, "program", program) for program in found]  # one for many seeds is wrapped
 
 
 # ---- others -----------------------------------------------------------------------------------------------
