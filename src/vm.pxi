@@ -505,6 +505,11 @@ cdef class ReplayProgram:
             for k in range(n):
                 if not k & 63:
                     PyErr_CheckSignals()
+                if k == 1 and not self.owned and not self.collects:
+                    guard = self.run_rows(f, seeds, stacked, n)
+                    if guard >= 0:
+                        return guard
+                    break
                 for i in seeds:
                     kept[i] = leaf = seeds[i][k]
                     self.set_input(f, i, <PyObject *>leaf)
@@ -527,6 +532,29 @@ cdef class ReplayProgram:
             return stacked if stacked is not None else []
         finally:
             self.give_back(f)
+
+    cdef int run_rows(self, Frame f, dict seeds, list stacked, Py_ssize_t n) except -2:
+        """All rows of the seeds but the first, where the program writes all results itself: pointers move on."""
+        cdef Py_ssize_t i, j, k
+        cdef int guard
+        cdef cnp.ndarray a
+        cdef Result r
+        for k in range(1, n):
+            if not k & 63:
+                PyErr_CheckSignals()
+            for i in seeds:
+                a = <cnp.ndarray>seeds[i]
+                f.bases[1 + i] = <char *>cnp.PyArray_DATA(a) + k * cnp.PyArray_STRIDES(a)[0]
+                if self.inputs[i] >= 0:
+                    (<double *>f.arena.data)[self.inputs[i]] = (<double *>f.bases[1 + i])[0]
+            for j in range(PyList_GET_SIZE(self.results)):
+                a = <cnp.ndarray>PyList_GET_ITEM(stacked, j)
+                r = <Result>PyList_GET_ITEM(self.results, j)
+                f.bases[r.index] = <char *>cnp.PyArray_DATA(a) + k * cnp.PyArray_STRIDES(a)[0]
+            guard = self.run_steps(f, self.body, self.plan.nsteps)
+            if guard >= 0:
+                return guard
+        return -1
 
     cdef int aim_outputs(self, Frame f, list stacked, list rows, Py_ssize_t k) except -1:
         """Results that the program writes itself go to row `k` of their stacks."""
