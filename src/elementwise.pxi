@@ -568,11 +568,14 @@ cdef object recorded_contribution(Primitive p, int k, PyObject **values, object 
     cdef object ans, v, partial
     cdef tuple recording
     cdef int i
+    cdef bint scalars = meta_of(g) is META_FLOAT64
     for i in range(1, p.nin + 2):
         v = <object>values[i] if values[i] != NULL else None
         if type(v) is Box and (<Box>v).trace.mode != RECORD:
             return None
         inputs.append(v)
+        # A tangent may be a scalar where the values are not.
+        scalars = scalars and (v is None or not meta_of(v).shape)
         if p.complex_partials is not None and v is not None and meta_of(v).dtype.kind == "c":
             return None
     if not p.prepared:
@@ -582,7 +585,7 @@ cdef object recorded_contribution(Primitive p, int k, PyObject **values, object 
         return None
     if type(recording[1][1]) is not tuple:      # the constant 0, which has no shape
         return None
-    if meta_of(g) is META_FLOAT64 and p.scalar_ok and not recording[3]:
+    if scalars and p.scalar_ok and not recording[3]:
         # Between scalars the partial is a double first, by which the cotangent is multiplied.
         partial = play(recording[0], inputs, None)
         if type(partial) is Box or cnp.PyArray_Check(partial):      # a tangent of a scalar, beside an array
@@ -590,7 +593,7 @@ cdef object recorded_contribution(Primitive p, int k, PyObject **values, object 
         return g if partial == 1 else P_NEG(g) if partial == -1 else P_MUL(g, <double>partial)
     partial = play(recording[1], inputs, meta_of(g).dtype)
     # `where` makes an array of scalars, any other primitive scalars.
-    return partial if meta_of(g).shape or not recording[3] else P_MUL(partial, 1.0)
+    return partial if meta_of(partial).shape or not recording[3] else P_MUL(partial, 1.0)
 
 
 cdef object play(tuple recording, list inputs, object dtype):

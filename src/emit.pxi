@@ -48,6 +48,7 @@ cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except 
     for k in range(<int>r.size):
         program.inputs[k] = -1
     k = 0
+    program.metas = [(<Node>n).meta for n in r.nodes[:r.size]]
     e.returned = r.results
     e.nodes = simplified(r)
     for a in r.results:

@@ -192,6 +192,7 @@ cdef class ReplayProgram:
     cdef int nbases
     cdef bint split             # while building: the next scalar instruction begins a step
     cdef int body               # the first step that depends on a seed
+    cdef list metas             # by input: shape and dtype
     cdef Py_ssize_t *inputs     # by input: the register address of a scalar, or -1
     cdef list constants         # arrays, by base from `size` + 1 on
     cdef int noutputs           # results with a base of their own, behind those
@@ -356,7 +357,18 @@ cdef class ReplayProgram:
         cdef tuple packed = tuple(leaves)
         if len(packed) != self.size:
             raise ValueError("%d inputs for a program of %d" % (len(packed), self.size))
+        for leaf, meta in zip(leaves, self.metas):
+            self.check_input(leaf, meta)
         return self.run_leaves((<PyTupleObject *>packed).ob_item, len(packed), &flags)
+
+    cdef int check_input(self, object leaf, Meta meta) except -1:
+        cdef Meta given = meta_of(leaf)
+        if given.shape != meta.shape or given.dtype != meta.dtype:
+            raise ValueError("an input of shape %s and dtype %s, recorded with shape %s and dtype %s"
+                             % (given.shape, given.dtype, meta.shape, meta.dtype))
+        if cnp.PyArray_Check(leaf) and not (leaf.flags.c_contiguous and leaf.flags.aligned and leaf.dtype.isnative):
+            raise ValueError("an input that is not C-contiguous, aligned and of native byte order")
+        return 0
 
     cdef Frame take_frame(self):
         cdef Frame f

@@ -163,7 +163,7 @@ def _positional(p, args, kwargs):
     bound = signature.bind(*args, **kwargs)
     names = [n for n in signature.parameters if n in bound.arguments]
     # Of an outer trace it is a constant for the inner one.
-    top = max(v._level for v in _boxes(bound.arguments.values()))
+    top = max(v._level for v in _boxes((*args, *kwargs.values())))
     only = [n for n, v in bound.kwargs.items() if is_box(v) and _only_by_keyword(signature, n)]
     keyword = next((n for n in only if bound.kwargs[n]._level == top), None)
     traced = [i for i, n in enumerate(signature.parameters) if is_box(bound.arguments.get(n)) and n not in only]
