@@ -408,7 +408,9 @@ def _for_promotion(v):
 def piecewise(x, condlist, funclist, *args, **kw):
     x = anp.asarray(x)
     conditions = value_of(condlist)
-    if np.isscalar(conditions) or (not isinstance(conditions[0], (list, np.ndarray)) and x.ndim != 0):
+    if np.isscalar(conditions) or (
+        not isinstance(conditions[0], (list, np.ndarray)) and not is_box(conditions[0]) and x.ndim != 0
+    ):
         conditions = [conditions]
     conditions = [np.asarray(value_of(c), dtype=bool) for c in conditions]
     if len(funclist) == len(conditions) + 1:
