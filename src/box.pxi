@@ -584,7 +584,27 @@ cdef object binary_general(Primitive p, object x, object y):
         return NotImplemented
     args[0] = <PyObject *>x
     args[1] = <PyObject *>y
-    return call_primitive(p, args, 2, <PyObject *>NULL)
+    return weak_as(call_primitive(p, args, 2, <PyObject *>NULL), x, y)
+
+
+cdef object weak_as(object out, object x, object y):
+    """The result of an operator; of two Python numbers, in a recording, it is one as well."""
+    cdef Box b
+    cdef object v = out
+    while type(v) is Box and (<Box>v).kind == OBJECT:
+        v = <object>(<Box>v).v
+    if type(v) is not Box or (<Box>v).trace.mode != RECORD or not weak_number(x) or not weak_number(y):
+        return out
+    b = <Box>v
+    b.weak = True
+    (<Node>b.trace.code[b.slot]).weak = True
+    return out
+
+
+cdef bint weak_number(object v) noexcept:
+    while type(v) is Box and (<Box>v).kind == OBJECT:
+        v = <object>(<Box>v).v
+    return (<Box>v).weak if type(v) is Box else type(v) is float or type(v) is int
 
 
 cdef object unary(Primitive p, Box x):
@@ -594,7 +614,7 @@ cdef object unary(Primitive p, Box x):
             return record_scalars(p, x.trace, x, None, x.d, 0.0, x.weak, False)
         return scalar_call(p, x.trace, x, None, x.d, 0.0, x.weak, False)
     args[0] = <PyObject *>x
-    return call_primitive(p, args, 1, <PyObject *>NULL)
+    return weak_as(call_primitive(p, args, 1, <PyObject *>NULL), x, x)
 
 
 cdef object power(object x, object y):
@@ -602,8 +622,8 @@ cdef object power(object x, object y):
     if recorded_scalar(x) and recorded_scalar(y):
         # As between plain scalars: by the C library.
         if (type(y) is float or type(y) is int) and y == 2:
-            return (<Primitive>hooks["scalar_square"])(x)
-        return (<Primitive>hooks["scalar_power"])(x, y)
+            return weak_as((<Primitive>hooks["scalar_square"])(x), x, y)
+        return weak_as((<Primitive>hooks["scalar_power"])(x, y), x, y)
     if type(x) is Box and (<Box>x).kind == OBJECT and (type(y) is float or type(y) is int):
         if y == 2:
             return unary(P_SQUARE, <Box>x)

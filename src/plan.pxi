@@ -184,6 +184,8 @@ cdef object another_name(Node n):
     cdef double value = 0.0
     cdef Primitive p = n.prim
     cdef object first = n.args[0] if n.args else None
+    if not p.ours:
+        return None
     if p is P_MUL and len(n.args) == 2:
         if uniform(first, &value) and value == 1.0 and alike_nodes(n, n.args[1]):
             return n.args[1]
@@ -225,7 +227,7 @@ cdef object operand_key(object a):
 
 
 cdef object node_key(Node n):
-    cdef list key = [id(n.prim)]
+    cdef list key = [id(n.prim), n.weak, n.array0]
     for a in n.args:
         key.append(operand_key(a))
     if n.kwargs is not None:
@@ -476,7 +478,7 @@ cdef inline bint is_scalar_operand(object a) except -1:
 cdef int find_scalar(Primitive p) except -1:
     """What the scalar interpreter does for a primitive: an operation of its own, or a call of the float64 loop."""
     cdef char out = 0
-    p.scalar_code = SCALAR_CODES.get(p.name, -1)
+    p.scalar_code = SCALAR_CODES.get(p.name, -1) if p.ours else -1
     if p.scalar_code < 0 and p.is_ufunc and 0 < p.nin <= 2:
         p.scalar_loop = p.find_loop(b"d" * p.nin, &out)
         if p.scalar_loop.fn != NULL and out == b"d":
@@ -492,7 +494,7 @@ cdef bint plan_scalar(Node n) except -1:
     cdef Py_ssize_t count = PyTuple_GET_SIZE(n.args)
     if n.kwargs is not None or PyTuple_GET_SIZE(n.meta.shape) or count == 0 or count > 3:
         return False
-    if not p.is_ufunc and p is not P_WHERE and p.name not in SCALAR_CODES:
+    if not p.is_ufunc and p is not P_WHERE and not (p.ours and p.name in SCALAR_CODES):
         return False
     for a in n.args:
         if not is_scalar_operand(a):
@@ -684,6 +686,8 @@ cdef class Planner:
         elif plan_elementwise(n):
             n.category = K_ELEMENTWISE
             n.shape = n.meta.shape
+        elif not n.prim.ours:
+            return 0
         elif type(first) is Node and (<Node>first).meta is not None and n.meta.shape and n.meta.size \
                 and (n.prim.view or n.prim.name in VIEWS) and self.no_nodes(n.args[1:]) \
                 and not (<Node>first).scalar and (n.prim is not P_GETITEM or is_basic(n.args[1])) \

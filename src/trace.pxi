@@ -122,7 +122,7 @@ cdef inline object tangent_of(Box b):
 
 cdef object finished(object a, Meta meta):
     """An adjoint as users get it: of the leaf's dtype and shape, and never shared with anything."""
-    if type(a) is Box:
+    if type(a) is Box or meta is META_FLOAT64:
         return scalar_if(a, meta)
     if cnp.PyArray_CheckExact(a) and Py_REFCNT(a) == 1 and cnp.PyArray_CHKFLAGS(
             <cnp.ndarray>a, cnp.NPY_ARRAY_OWNDATA | cnp.NPY_ARRAY_CARRAY):
@@ -131,8 +131,12 @@ cdef object finished(object a, Meta meta):
 
 
 cdef object scalar_if(object a, Meta meta):
-    """A traced array without axes as a scalar, where it belongs to a float64 scalar."""
-    return P_POS(a) if meta is META_FLOAT64 and type(a) is Box and holds_array(<Box>a) else a
+    """An array without axes as a scalar, where it belongs to a float64 scalar."""
+    if meta is not META_FLOAT64:
+        return a
+    if type(a) is Box:
+        return P_POS(a) if holds_array(<Box>a) else a
+    return float64(a)
 
 
 cdef object leaf_gradient(Tape t, Adjoint *adjoints, int slot):

@@ -703,6 +703,8 @@ cdef class ReplayProgram:
                 self.set_input(f, i, <PyObject *>new)
             elif r.kind == RESULT_SCALAR and self.inputs[i] >= 0:
                 (<double *>f.arena.data)[self.inputs[i]] = (<double *>f.arena.data)[r.index]
+                if self.owned:
+                    f.owners[1 + i] = None      # no longer what was passed in
         if objects:
             for (i, _), new in zip(objects, taken):
                 current[i] = new
@@ -736,9 +738,7 @@ cdef class ReplayProgram:
             if r.kind == RESULT_SCALAR:
                 value = scalar_object((<double *>f.arena.data)[r.index], r.node, r.node.weak)
             elif r.kind == RESULT_INPUT:
-                value = f.owners[1 + r.index]
-                if value is None:
-                    value = scalar_object((<double *>f.arena.data)[self.inputs[r.index]], r.node, r.node.weak)
+                value = self.input_itself(f, r)
             elif r.kind == RESULT_SAME:
                 value = out[r.index]
             elif r.kind == RESULT_OBJECT:
@@ -753,6 +753,13 @@ cdef class ReplayProgram:
         if self.updates:
             self.write_updates(f)
         return 0
+
+    cdef object input_itself(self, Frame f, Result r):
+        """An argument as a result: the same array, or a scalar of its type."""
+        cdef object a = f.owners[1 + r.index]
+        if a is None:
+            return scalar_object((<double *>f.arena.data)[self.inputs[r.index]], r.node, r.node.weak)
+        return a if r.node.meta.shape or r.node.array0 else a[()]
 
     cdef int write_updates(self, Frame f) except -1:
         """Changes arguments as the function did, all values being taken before the first is changed."""

@@ -8,6 +8,9 @@ from . import cumulative, pointwise, sorting, ufunc_methods
 
 from . import constants
 from . import methods  # what a Box's methods are is looked up once all functions are there
+from .._core import rules_are_complete
+
+rules_are_complete()
 
 __all__ = [
     "calculus",
