@@ -1,8 +1,8 @@
 """Programs of the replay machine against eager mode.
 
-A function is recorded at one point and its program is run at others: results, their types, what happens to the
-arguments and what is raised must be those of the function itself. Where a guard fails, the function must really
-take another way there, and that guard must be the first to differ.
+A function is recorded at one point and its program is run at others: results, their types, what happens to
+the arguments and what is raised must be those of the function itself. Where a guard fails, the function must
+really take another way there, and that guard must be the first to differ.
 """
 
 import gc
@@ -142,8 +142,8 @@ def normal(*shape, seed=0):
 
 # ---------------------------------------------------------------- every row
 
-# What these do depends on values in a way that no guard covers, mostly by the shape of a result: they are left
-# to eager mode.
+# What these do depends on values in a way that no guard covers, mostly by the shape of a result: they are
+# left to eager mode.
 ESCAPE = {"histogram", "interp", "setdiff1d", "setxor1d", "trim_zeros", "union1d", "unique", "unique_values"}
 # Of these, calls where an index, a mask or a weight is traced; `getitem` and `scatter` meet traced indices
 # in the operator only.
@@ -771,7 +771,7 @@ def test_special_values():
         rows = [
             x * 0.0,
             x * 1.0,
-            -(-x),
+            -np.negative(x),
             x / 0.0,
             np.sqrt(x),
             x > 0,
@@ -871,7 +871,7 @@ def test_branches():
 
 
 def test_guards_fail_in_their_order_and_before_python_steps():
-    """The first guard waits for a sum, the second could be tested at once; the step behind both would raise."""
+    """The first guard waits for a sum, the second could be tested at once; the step behind them raises."""
 
     def function(xs):
         x, s = xs
@@ -918,7 +918,7 @@ def test_arrays_of_the_closure_are_read_at_each_run():
 
 
 def test_memory_that_a_view_looks_at_may_change():
-    """A read-only view with strides of zero looks like a constant number, but is none if its base is reachable."""
+    """A read-only view with strides of zero looks like a constant, but is none if its base is reachable."""
     base = onp.array(2.0)
     spread = onp.broadcast_to(base, (5,))
     replay = program(lambda xs: [xs[0] * spread], [normal(5)])
@@ -1013,7 +1013,7 @@ def test_names_of_users_primitives_mean_nothing():
 
 
 def test_python_numbers_stay_weak():
-    """A Python float takes the dtype of the array that it meets, also after arithmetic and inside a derivative."""
+    """A Python float takes the dtype of the array that it meets, after arithmetic and in derivatives too."""
     single = normal(4).astype("float32")
 
     def function(xs):

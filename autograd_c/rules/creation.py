@@ -8,7 +8,18 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Meta, Primitive, any_box, is_box, likes, link_view, registry, stack_scalars, stand_in, value_of
+from .._core import (
+    Meta,
+    Primitive,
+    any_box,
+    is_box,
+    likes,
+    link_view,
+    registry,
+    stack_scalars,
+    stand_in,
+    value_of,
+)
 from ..extend import call, composite, defjvp_argnums, defvjp_argnums, rule
 from .shape import available
 from .support import hook

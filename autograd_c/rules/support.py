@@ -136,7 +136,8 @@ def _without_rule(fun, name, keywords):
     n = len(keywords)
 
     def by_position(*args, **kwargs):
-        return fun(*args[: len(args) - n], **dict(zip(keywords, args[len(args) - n :], strict=True)), **kwargs)
+        last = len(args) - n
+        return fun(*args[:last], **dict(zip(keywords, args[last:], strict=True)), **kwargs)
 
     return Primitive(by_position if n else fun, name)
 
@@ -166,7 +167,8 @@ def _positional(p, args, kwargs):
     top = max(v._level for v in _boxes((*args, *kwargs.values())))
     only = [n for n, v in bound.kwargs.items() if is_box(v) and _only_by_keyword(signature, n)]
     keyword = next((n for n in only if bound.kwargs[n]._level == top), None)
-    traced = [i for i, n in enumerate(signature.parameters) if is_box(bound.arguments.get(n)) and n not in only]
+    names_traced = {n for n, v in bound.arguments.items() if is_box(v)} - set(only)
+    traced = [i for i, n in enumerate(signature.parameters) if n in names_traced]
     if keyword is not None or not traced:
         keyword = keyword or ", ".join(kwargs)
         raise TypeError(f"{p.name} has no derivative with respect to {keyword}; pass a plain value there")
