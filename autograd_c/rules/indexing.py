@@ -12,7 +12,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Meta, is_box, link_view, rebind, registry, stand_in, value_of
+from .._core import Meta, is_box, link_view, rebind, recorded, registry, stand_in, value_of
 from ..extend import call, composite, constant, refuse, rule
 from .support import hook, hooks
 
@@ -23,7 +23,7 @@ from .support import hook, hooks
 def freeze_index(index, traced=False):
     """An index as it is now: arrays in it copied, lists made arrays, traced floats refused.
 
-    Traced integers and truth values, which only a recording has, stay what they are if `traced`.
+    Traced integers and truth values, which only a recording for replay has, stay what they are if `traced`.
     """
     if isinstance(index, tuple):
         return tuple([_frozen(i, traced) for i in index])
@@ -37,7 +37,8 @@ def _frozen(index, traced):
             raise IndexError(
                 "a traced float cannot be an index; convert it, for instance int(x) or x.round().astype(int)"
             )
-        return index if traced else value_of(index)
+        # A recording for all values may not look at them, nor at how many a mask selects.
+        return index if traced and recorded(index) else value_of(index)
     if isinstance(index, np.ndarray):
         return index.copy() if index.ndim or index.dtype == bool else int(index)
     if isinstance(index, (list, tuple)):
