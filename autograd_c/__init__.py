@@ -6,6 +6,9 @@
 True
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from . import numpy  # noqa: F401  (fills the registry of rules)
 from .debugging import debug
 from .operators import (
@@ -63,9 +66,29 @@ __all__ = [
     "make_jvp_reversemode",
     "make_vjp",
     "multigrad_dict",
+    "optim",
+    "sparse",
+    "sparse_hessian",
+    "sparse_jacobian",
     "stop_gradient",
     "tensor_jacobian_product",
     "value_and_grad",
     "vector_jacobian_product",
     "vjp",
 ]
+
+if TYPE_CHECKING:
+    from . import optim, sparse
+    from .sparse import sparse_hessian, sparse_jacobian
+else:
+    # Imported when they are asked for: not everybody needs scipy.sparse.
+    _LATER = {"sparse_hessian": "sparse", "sparse_jacobian": "sparse"}
+
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f".{_LATER.get(name, name)}", __name__)
+        return globals().setdefault(name, getattr(module, name) if name in _LATER else module)
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
