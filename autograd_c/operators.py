@@ -201,9 +201,9 @@ class _MatrixCompiled(_Wrapper):
         self._argnum = argnum
         self._whole = made_of(derived)
         self._fun = fun
-        self._pull = made_of(Rows(_pulled(fun, argnum), fun))
-        self._push = made_of(Rows(_pushed(fun, argnum), fun))
-        self._push_gradient = made_of(Rows(_pushed(grad(fun, argnum), argnum), fun))
+        self._pull = made_of(Rows(cotangent_of(fun, argnum), fun))
+        self._push = made_of(Rows(tangent_of(fun, argnum), fun))
+        self._push_gradient = made_of(Rows(tangent_of(grad(fun, argnum), argnum), fun))
         self._metas = {}
         self._units = {}
 
@@ -220,7 +220,7 @@ class _MatrixCompiled(_Wrapper):
                 return np.ascontiguousarray(rows.T).reshape(shape + x.shape)
             return self._pull(*args, self._seeds(out)).reshape(shape + x.shape)
         except ValueError:
-            return self._whole(*args)       # a result of another shape than for the arguments seen before
+            return self._whole(*args)  # a result of another shape than for the arguments seen before
 
     def _result_meta(self, args):
         """A sample of the result for arguments of these shapes; None where it is not a matter of real arrays."""
@@ -263,11 +263,13 @@ def _static_key(value):
     return (type(value), value) if isinstance(value, (int, str, bool, type(None))) else None
 
 
-def _pulled(fun, argnum):
+def cotangent_of(fun, argnum):
+    """The function of the arguments and a cotangent that returns the cotangent of the chosen argument."""
     return lambda *args: make_vjp(fun, argnum)(*args[:-1])[0](args[-1])
 
 
-def _pushed(fun, argnum):
+def tangent_of(fun, argnum):
+    """The function of the arguments and a tangent of the chosen one that returns the tangent of the result."""
     return lambda *args: make_jvp(fun, argnum)(*args[:-1])(args[-1])[1]
 
 

@@ -355,7 +355,7 @@ class _Recorded:
         if rows:
             if self.updates:
                 raise _Unreplayable("it changes an argument in place, for each of many seeds; copy it before")
-            self.finish = None      # rows are copied into the result
+            self.finish = None  # rows are copied into the result
         else:
             self._plan(leaves)
 

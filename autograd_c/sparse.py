@@ -29,7 +29,20 @@ from scipy.sparse import csr_array
 
 from . import numpy as anp
 from ._core import Primitive, is_box, record, registry
-from .operators import Derived, _dtype, _run_packed, _shape, _take_apart, grad, make_jvp, make_vjp
+from .operators import (
+    Derived,
+    _dtype,
+    _run_packed,
+    _shape,
+    _take_apart,
+    _Wrapper,
+    cotangent_of,
+    grad,
+    make_jvp,
+    make_vjp,
+    tangent_of,
+)
+from .replay import Rows
 from .rules import (
     calculus,
     creation,
@@ -187,6 +200,18 @@ class _Sparse(Derived):
         self._cure = "" if pattern_only else ", or pass the pattern: sparsity="
         self._values_matter = False
         self._structures = {}
+        self._rows = None
+
+    def compiled(self, like):
+        return _SparseCompiled(self, like.made_of)
+
+    def replay_rows(self, made_of):
+        """Evaluate the seeds by one replay: columns and rows of the Jacobian, or columns of the Hessian."""
+        fun, argnum = self._matrix_of, self._argnum
+        self._rows = {
+            forward: made_of(Rows(products(fun, argnum), self.__wrapped__))
+            for forward, products in ((True, tangent_of), (False, cotangent_of))
+        }
 
     def __call__(self, *args, **kwargs):
         at = self._positions(args)
@@ -197,12 +222,34 @@ class _Sparse(Derived):
         forward, seeds, seed_of, place_of = structure.plan
         f = functools.partial(self._matrix_of, **kwargs) if kwargs else self._matrix_of
         try:
-            compressed = evaluate_seeds(f, args, at, seeds, forward)
+            compressed = self._replayed(args, kwargs, at, structure, seeds, forward)
+            if compressed is None:
+                compressed = evaluate_seeds(f, args, at, seeds, forward)
         except _SizeError as error:
             raise ValueError(f"{self._title}: {error}") from None
         if forward and compressed.shape[1] != structure.pattern.size:
             raise ValueError(f"{self._title}: {_misfit(structure.pattern.size, compressed.shape[1])}")
         return _as_csr(structure.pattern, compressed[seed_of, place_of])
+
+    def _replayed(self, args, kwargs, at, structure, seeds, forward):
+        """The seeds' products by replay; None where the function is not compiled or no matter of real arrays."""
+        if self._rows is None or kwargs or not isinstance(at, int) or not len(seeds):
+            return None
+        x = args[at]
+        if type(x) is not np.ndarray or x.dtype.kind != "f":
+            return None
+        if structure.result is None:
+            structure.result = np.zeros_like(self._matrix_of(*args))
+        result = structure.result
+        if result.dtype != x.dtype:
+            return None
+        # A Hessian is symmetric: forward over reverse, which replay does once for all columns.
+        forward = forward or self._symmetric
+        space = x if forward else result
+        key = forward, space.dtype
+        if key not in structure.seeds:
+            structure.seeds[key] = seeds.astype(space.dtype).reshape((len(seeds), *space.shape))
+        return self._rows[forward](*args, structure.seeds[key]).reshape(len(seeds), -1)
 
     def __getstate__(self):
         # The keys of structures hold objects of this process.
@@ -1026,12 +1073,25 @@ class _Plan(NamedTuple):
     place_of: np.ndarray
 
 
+class _SparseCompiled(_Wrapper):
+    """The same of a compiled function: one replay for all groups."""
+
+    def __init__(self, sparse, made_of):
+        super().__init__(sparse.__name__, sparse, sparse.__name__, sparse.__doc__)
+        sparse.replay_rows(made_of)
+
+    def __call__(self, *args, **kwargs):
+        return self.__wrapped__(*args, **kwargs)
+
+
 class _Structure:
     """What is kept for a function and arguments of certain shapes."""
 
     def __init__(self, pattern, symmetric):
         self.pattern = pattern
         self.symmetric = symmetric
+        self.result = None  # a sample of the result, for replay
+        self.seeds = {}
 
     @functools.cached_property
     def plan(self):

@@ -65,7 +65,7 @@ def full_report(figures):
         [
             measured_on(figures["machine"]),
             "### One derivative, recorded anew at every call",
-            eager_table([work for work in works if EAGER in work["targets"] or not work["targets"]]),
+            eager_table([work for work in works if not work["large"]]),
             "### Compiled: replayed after the first two calls",
             compiled_table(works),
             *left_to_python(works),

@@ -211,6 +211,7 @@ def measure_work(workload: Workload, keys: Sequence[str], seconds: float) -> dic
     return {
         "name": workload.name,
         "title": workload.title,
+        "large": workload.large,
         "forward_seconds": best[FORWARD],
         "ratios": compared,
         "targets": {mode: resolved(target, compared) for mode, target in workload.targets.items()},
