@@ -36,15 +36,6 @@ cdef struct QuickPartial:
     PyObject *choice        # borrowed: cotangent times partial, if a 0 may leave the cotangent out; or NULL
 
 
-cdef bint rules_open = True
-
-
-def rules_are_complete():
-    """Primitives that are made from now on are users'."""
-    global rules_open
-    rules_open = False
-
-
 @cython.final
 cdef class Primitive:
     """A function that the traces know: it computes, and it carries its derivative.
@@ -105,7 +96,7 @@ cdef class Primitive:
         self.__module__ = getattr(fun, "__module__", None)
         self.__wrapped__ = fun
         self.is_ufunc = isinstance(fun, np_ufunc)
-        self.ours = rules_open
+        self.ours = "rules_complete" not in hooks
         self.nin = fun.nin if self.is_ufunc else 0
         self.rule = NO_RULE
         self.out_at = -2
