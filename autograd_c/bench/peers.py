@@ -179,8 +179,8 @@ def compiled(workload: Workload) -> Callable[..., Any]:
 
     if workload.derivative == "adam":
         return minimizer(workload)
-    if workload.derivative == "sparse_jacobian":  # it prepares itself at its first call
-        return derivative(autograd_c, workload)
+    if workload.derivative == "sparse_jacobian":  # what it computes by is compiled, its result is not
+        return sparse_jacobian(autograd_c, workload)(compile(workload.bind("autograd_c")))
     return compile(derivative(autograd_c, workload))
 
 
