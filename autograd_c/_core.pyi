@@ -2,6 +2,7 @@
 
 import builtins
 from collections.abc import Callable, Iterable
+from os import PathLike
 from typing import (
     Any,
     ClassVar,
@@ -49,7 +50,7 @@ class Compiled(Generic[_P, _R_co]):
     def programs(self) -> list[dict[str, Any]]: ...
     def clear(self) -> None: ...
     def cost(self) -> dict[str, Any]: ...
-    def explain(self) -> str: ...
+    def explain(self, svg: str | PathLike[str] | None = None) -> str: ...
 
 @final
 class Meta:

@@ -882,30 +882,48 @@ class _Policy:
             for key, signature in list(self.signatures.items())
         ]
 
-    def explain(self):
+    def explain(self, svg=None):
+        from . import explain  # few programs need it
+
         lines = [f"{self.name}: {_plural(len(self.signatures), 'signature')}"]
+        pictures = []
         for key, signature in list(self.signatures.items()):
             lines.append(f"\narguments {_describe_key(key)}")
             if signature.eager:
                 lines.append(f"  not replayed: {signature.notes.reason}")
             for version in list(signature.versions):
                 lines += _explain_version(version)
+                for branch in list(version.branches):
+                    heading = f"{self.name}{_describe_key(key)}"
+                    pictures.append((heading, branch.notes.recording))
+                    told = explain.describe_program(_machine(branch.program), branch.notes.recording)
+                    lines += [f"  {told[0]}", *(f"    {line}" for line in told[1:])]
+        if svg is not None:
+            with open(svg, "w", encoding="utf-8") as file:
+                file.write(explain.draw(pictures))
         return "\n".join(lines)
 
     def cost(self):
-        recordings = [
-            version.branches[0].notes.recording
-            for signature in self.signatures.values()
-            for version in signature.versions[:1]
-            if version.branches
-        ]
-        calls = [
-            node
-            for recording in recordings
-            for node in recording.nodes
-            if node.prim is not None and node.meta is not None
-        ]
-        return {"flops": sum(map(_flops, calls)), "bytes": sum(map(_bytes, calls))}
+        from . import explain
+
+        flops, moved, unknown = 0, 0, collections.Counter()
+        for signature in list(self.signatures.values()):
+            for version in signature.versions[:1]:
+                for branch in version.branches[:1]:
+                    more = explain.work_of(branch.notes.recording, _rows(branch.program, signature.key))
+                    flops, moved, unknown = flops + more[0], moved + more[1], unknown + more[2]
+        return {"flops": flops, "bytes": moved, "unknown": dict(unknown)}
+
+
+def _machine(program):
+    return getattr(program, "program", program)
+
+
+def _rows(program, key):
+    """How many seeds a program is run for in one call."""
+    if not isinstance(program, _RowsProgram):
+        return 1
+    return [look for look in key[2] if look[0] == "array"][-1][2][0]
 
 
 def _plural(number, word):
@@ -949,59 +967,12 @@ def _explain_version(version):
         lines.append(
             f"  {_plural(len(waiting), 'branch')} wait{'s' * (len(waiting) == 1)} for a second recording"
         )
-    reads = collections.Counter(read[0] for read in version.reads)
-    if reads["bytes"]:
-        labels = [label for label, array in version.notes.environment.arrays]
-        lines.append(f"  bytes compared before each replay: arrays among {', '.join(labels)}")
-    lines.append(f"  places of the environment compared before each replay: {len(version.reads)}")
-    for branch in list(version.branches):
-        lines += _explain_recording(branch.notes.recording)
+    compared = {id(read[1]) for read in version.reads if read[0] == "bytes"}
+    for label, array in version.notes.environment.arrays:
+        if id(array) in compared:
+            lines.append(f"  bytes compared before each replay: {label}, {array.nbytes:,} bytes")
+    lines.append(f"  compared before each replay: {_plural(len(version.reads), 'place')} of the environment")
     return lines
-
-
-def _explain_recording(recording):
-    calls = collections.Counter(
-        node.prim.name for node in recording.nodes if node.prim is not None and node.meta is not None
-    )
-    lines = [f"  program of {_plural(len(recording.nodes), 'step')}"]
-    lines += [f"    {count:6d} {name}" for name, count in calls.most_common()]
-    for node in recording.guards:
-        where = getattr(node, "line", None)
-        lines.append(f"    guard: {node.outcome!r:.40}" + (f" at {where}" if where else ""))
-    return lines
-
-
-def _sizes_of(node):
-    shapes = [
-        arg.meta.shape if hasattr(arg, "meta") else np.shape(arg) for arg in node.args if _is_operand(arg)
-    ]
-    return [int(np.prod(shape)) for shape in shapes], [*shapes]
-
-
-def _is_operand(arg):
-    return isinstance(arg, (np.ndarray, np.generic)) or getattr(arg, "meta", None) is not None
-
-
-def _flops(node):
-    """Floating-point operations, roughly: one an item, two a product of a contraction, none for a view."""
-    sizes, shapes = _sizes_of(node)
-    size = int(np.prod(node.meta.shape))
-    if node.prim.name in ("matmul", "dot") and shapes and shapes[0]:
-        return 2 * size * shapes[0][-1]
-    if node.prim.kind == "elementwise":
-        return size
-    if isinstance(node.prim.fun, np.ufunc) or node.prim.name in ("sum", "mean", "prod", "max", "min"):
-        return max([size, *sizes])
-    return 0
-
-
-def _bytes(node):
-    """Bytes read and written; none for a step without arithmetic, most of which are views."""
-    if not _flops(node):
-        return 0
-    dtypes = [arg.meta.dtype if hasattr(arg, "meta") else arg.dtype for arg in node.args if _is_operand(arg)]
-    read = sum(size * np.dtype(d).itemsize for size, d in zip(_sizes_of(node)[0], dtypes, strict=True))
-    return read + int(np.prod(node.meta.shape)) * np.dtype(node.meta.dtype).itemsize
 
 
 def _hold(environment, copies):

@@ -23,6 +23,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``vm.pxi``          the replay machine: tables of a program, and a run of it
 ``plan.pxi``        from a recording to a program: simplify, classify, schedule, lay out
 ``emit.pxi``        the program's tables
+``explain.pxi``     what a program does, read back for people
 ``compiled.pxi``    compiled functions: how a call finds its program
 ``debug.pxi``       debug mode
 ==================  ==========================================================================
@@ -139,6 +140,7 @@ include "runs.pxi"
 include "vm.pxi"
 include "plan.pxi"
 include "emit.pxi"
+include "explain.pxi"
 
 
 cdef int offer_vectorcall(type which, Py_ssize_t offset) except -1:

@@ -609,12 +609,26 @@ cdef class Compiled:
         """What was recorded: a list of dicts, one a program."""
         return self.policy.programs()
 
-    def explain(self):
-        """What was recorded, as text: for each signature its programs, guards and what is left to Python."""
-        return self.policy.explain()
+    def explain(self, svg=None):
+        """What was recorded, as text: programs step by step, guards, memory, and what is left to Python.
+
+        Parameters
+        ----------
+        svg : str or path, optional
+            A file to which a picture of the programs is written.
+        """
+        return self.policy.explain(svg)
 
     def cost(self):
-        """Floating-point operations and bytes of each program that was recorded, by primitive."""
+        """The work of one replay for each kind of arguments, counted from shapes.
+
+        Returns
+        -------
+        dict
+            "flops": one for each item of an elementwise instruction or a reduction, 2mnk for a product. "bytes": what
+            steps read and write outside themselves. "unknown": how many steps of which names run in Python, whose
+            flops are not among those counted.
+        """
         return self.policy.cost()
 
 

@@ -1150,34 +1150,3 @@ def test_clear():
     for _ in range(4):
         f(X)
     assert ran() == 4
-
-
-# --- explain and cost -------------------------------------------------------------------------------
-
-
-def test_explain():
-    def fun(x):
-        if x[0] > 0:
-            return np.sum(np.sin(x))
-        return np.sum(x)
-
-    f = compile(fun)
-    for _ in range(3):
-        f(X)
-    f(-X)
-    text = f.explain()
-    line = fun.__code__.co_firstlineno + 1
-    assert "float64 (3,)" in text and "sin" in text and f"test_compile.py:{line}" in text
-    assert "1 program" in text and "1 branch waits" in text
-    g = compile(lambda x: x * float(x[0]))
-    eager(g, "left the trace", X)
-    assert "not replayed: float()" in g.explain()
-
-
-def test_cost():
-    f = compile(lambda x: np.sum(np.sin(x) * x))
-    assert f.cost() == {"flops": 0, "bytes": 0}
-    for _ in range(3):
-        f(onp.ones(100))
-    cost = f.cost()
-    assert cost["flops"] == 300 and cost["bytes"] == 8 * (100 + 100 + 300 + 101)

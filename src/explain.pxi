@@ -1,0 +1,49 @@
+# What a planned recording does: read back from its nodes when somebody asks. Planning keeps nothing for it.
+
+cdef tuple UNIT_KINDS = (
+    # by Category
+    "input", "scalars", "scalars", "scalars", "scalars", "scalars", "view", "group", "group", "group", "clear",
+    "product", "copies", "python",
+)
+
+
+def units_of(Recording recording):
+    """The units of a planned recording, in the order in which its program does them.
+
+    Returns
+    -------
+    list of (kind, nodes, shape, late)
+        `kind` is "scalars", "group", "product", "copies", "clear" or "python"; inputs and views, which need
+        nothing, are no units. `shape` is that over which a group runs. `late` says that the unit depends on
+        seeds: see `ReplayProgram`.
+    """
+    cdef list pending, live = [], units = []
+    cdef set seen = set()
+    cdef Node n
+    cdef object a
+    cdef int step = -1
+    if not recording.planned:
+        raise ValueError("this recording has no program yet")
+    pending = [n for n in recording.nodes if n.same is None and n.wanted]
+    while pending:
+        n = <Node>pending.pop()
+        if n.number in seen:
+            continue
+        seen.add(n.number)
+        live.append(n)
+        for a in n.args:
+            if type(a) is Node:
+                pending.append(a)
+    live.sort(key=place_in_program)
+    for n in live:
+        if n.category == K_INPUT or n.category == K_VIEW:
+            continue
+        if n.step != step:
+            step = n.step
+            units.append((UNIT_KINDS[n.category], [], n.shape, bool(n.late)))
+        (<list>units[len(units) - 1][1]).append(n)
+    return units
+
+
+def place_in_program(Node n):
+    return n.step, n.number
