@@ -189,10 +189,15 @@ class _Matrix(Derived):
 
 
 class _MatrixCompiled(_Wrapper):
-    """The same of a compiled function: one replay for all seeds, each row or column being one of them.
+    """The same of a compiled function, as one replay.
 
-    Of a real array and a real result, that is; anything else is recorded as a whole.
+    A few rows or columns are recorded as a whole, so that what they share is computed once and the zeros of
+    their seeds are known. Many are one program, run for each seed. That takes a real array and a real result;
+    anything else is recorded as a whole.
     """
+
+    # Up to so many seeds are recorded as a whole.
+    FEW = 128
 
     def __init__(self, derived, made_of):
         super().__init__(derived.__name__, derived, derived.__name__, derived.__doc__)
@@ -200,6 +205,7 @@ class _MatrixCompiled(_Wrapper):
         self._by = derived._by
         self._argnum = argnum
         self._whole = made_of(derived)
+        self._whole_forward = made_of(_Matrix(_jacfwd, "jacfwd", fun, argnum, "columns"))
         self._fun = fun
         self._pull = made_of(Rows(cotangent_of(fun, argnum), fun))
         self._push = made_of(Rows(tangent_of(fun, argnum), fun))
@@ -212,6 +218,9 @@ class _MatrixCompiled(_Wrapper):
         if out is None:
             return self._whole(*args, **kwargs)
         x, shape = args[self._argnum], out.shape
+        if self._by == "rows" and min(x.size, out.size) <= self.FEW or self._by != "rows" and x.size <= self.FEW:
+            forward = self._by == "rows" and x.size < out.size
+            return (self._whole_forward if forward else self._whole)(*args)
         try:
             if self._by == "hessian":
                 return self._push_gradient(*args, self._seeds(x)).reshape(x.shape * 2)
@@ -247,13 +256,13 @@ class _MatrixCompiled(_Wrapper):
 
     def clear(self):
         """Forget all programs; the next calls record again."""
-        for compiled in (self._whole, self._pull, self._push, self._push_gradient):
+        for compiled in (self._whole, self._whole_forward, self._pull, self._push, self._push_gradient):
             compiled.clear()
         self._metas.clear()
 
     @property
     def programs(self):
-        return [p for c in (self._whole, self._pull, self._push, self._push_gradient) for p in c.programs]
+        return [p for c in (self._whole, self._whole_forward, self._pull, self._push, self._push_gradient) for p in c.programs]
 
 
 def _static_key(value):

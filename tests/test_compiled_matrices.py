@@ -5,6 +5,7 @@ import pytest
 
 import autograd_c.numpy as np
 from autograd_c import compile, hessian, jacfwd, jacobian
+from autograd_c.operators import _MatrixCompiled
 from autograd_c.sparse import sparse_hessian, sparse_jacobian
 
 A = onp.linspace(-1.0, 1.0, 15).reshape(5, 3)
@@ -12,10 +13,16 @@ X = onp.array([0.5, -1.25, 2.0])
 CALLS = 4  # two that record, two that replay
 
 
+@pytest.fixture(autouse=True, params=[0, 128], ids=["rows", "whole"])
+def few(request, monkeypatch):
+    """Each test with one program for all seeds, and with all of them recorded as a whole."""
+    monkeypatch.setattr(_MatrixCompiled, "FEW", request.param)
+    return request.param
+
+
 def runs(made):
-    """Calls that were replayed by rows."""
-    rows = [made._pull, made._push, made._push_gradient]
-    return sum(p["runs"] for c in rows for p in c.programs)
+    """Calls that were replayed."""
+    return sum(p["runs"] for p in made.programs)
 
 
 def tall(x):
@@ -51,13 +58,14 @@ def test_jacobian(fun, operator):
         assert runs(made) == CALLS - 2
 
 
-def test_direction_is_picked_by_the_shape():
+def test_direction_is_picked_by_the_shape(few):
     made = jacobian(compile(tall)), jacobian(compile(wide))
     for f in made:
         for _ in range(CALLS):
             f(X)
-    assert made[0]._push.programs and not made[0]._pull.programs
-    assert made[1]._pull.programs and not made[1]._push.programs
+    forward, reverse = ("_whole_forward", "_whole") if few else ("_push", "_pull")
+    assert getattr(made[0], forward).programs and not getattr(made[0], reverse).programs
+    assert getattr(made[1], reverse).programs and not getattr(made[1], forward).programs
 
 
 def test_both_branches():
@@ -121,7 +129,7 @@ def test_the_rest_is_recorded_as_a_whole(fun, x):
         if isinstance(expected, dict):
             got, expected = got["a"]["a"], expected["a"]["a"]
         onp.testing.assert_array_equal(got, expected)
-    assert runs(made) == 0
+    assert not made._pull.programs and not made._push.programs
 
 
 def test_single_precision_stays():
