@@ -791,6 +791,7 @@ class _Policy:
             ]
         )
         version.add(branch)
+        recorded.recording.forget()
 
     def path(self, version, recorded):
         """Numbers for the ways through the guards: see `_core.Branch`."""

@@ -244,9 +244,73 @@ cdef int emit_unit(Planner e, list unit) except -1:
     return 0
 
 
+cdef object LIBM_SINES = None      # whether NumPy's sine and cosine of one number are the C library's
+
+
+cdef bint sines_are_libms() except -1:
+    """Whether NumPy's loops give for one number, bit for bit, what the C library's `sincos` gives."""
+    global LIBM_SINES
+    cdef LoopRef sine = loop_of(np_sin, "d"), cosine = loop_of(np_cos, "d")
+    cdef double x, value, s, c
+    cdef char *args[2]
+    cdef cnp.npy_intp steps[2]
+    cdef cnp.npy_intp one = 1
+    cdef int i
+    if LIBM_SINES is None:
+        LIBM_SINES = True
+        args[0] = <char *>&x
+        args[1] = <char *>&value
+        steps[0] = steps[1] = 8
+        x = 1e-9
+        for i in range(3000):
+            x = -x * 1.01713
+            libm_sincos(x, &s, &c)
+            sine.fn(args, &one, steps, sine.data)
+            if value != s:
+                LIBM_SINES = False
+            cosine.fn(args, &one, steps, cosine.data)
+            if value != c:
+                LIBM_SINES = False
+    return LIBM_SINES
+
+
+cdef Node other_of_pair(Planner e, Node n):
+    """The cosine of the same scalar for a sine, or the other way round; None if nobody asks for it."""
+    cdef Node x, other
+    cdef object fun = np_cos if n.prim.fun is np_sin else np_sin
+    cdef int edge
+    if type(n.args[0]) is not Node or not sines_are_libms():
+        return None
+    x = <Node>n.args[0]
+    edge = e.first_edge[x.number]
+    while edge >= 0:
+        other = e.node_at(e.edge_to[edge])
+        if other.category == K_SCALAR and other.prim.fun is fun and other.late == n.late:
+            return other
+        edge = e.edge_next[edge]
+    return None
+
+
+cdef int emit_pair(Planner e, Node n, Node other, Py_ssize_t a) except -1:
+    """Sine and cosine by one instruction, in the place of the first of them."""
+    cdef Node sine = n if n.prim.fun is np_sin else other, cosine = other if sine is n else n
+    sine.address = new_register(e)
+    cosine.address = new_register(e)
+    other.paired = True
+    e.program.add_scalar(S_SINCOS, 0, <unsigned int>a, <unsigned int>cosine.address, <unsigned int>sine.address)
+    return release_operands(e, n)
+
+
 cdef int emit_scalar(Planner e, Node n) except -1:
     cdef Py_ssize_t a = scalar_address(e, n.args[0]), b = 0, c
     cdef int k = 0, op = n.op
+    cdef Node other
+    if n.paired:
+        return release_operands(e, n)
+    if op == S_CALL1 and (n.prim.fun is np_sin or n.prim.fun is np_cos):
+        other = other_of_pair(e, n)
+        if other is not None:
+            return emit_pair(e, n, other, a)
     if op == S_SELECT:
         b = scalar_address(e, n.args[1])
         c = scalar_address(e, n.args[2])

@@ -88,6 +88,16 @@ static inline double libm_pow(double x, double y) {
     return pow(x, y);
 }
 
+/* Sine and cosine of one argument, of which glibc computes the common part once. */
+static inline void libm_sincos(double x, double *s, double *c) {
+#if defined(__GLIBC__)
+    sincos(x, s, c);
+#else
+    *s = sin(x);
+    *c = cos(x);
+#endif
+}
+
 /* Casts, with the same convention. */
 #define CAST_LOOP(NAME, FROM, TO, VALUE)                                                    \
     static void NAME(char **args, const npy_intp *dims, const npy_intp *steps, void *data) { \

@@ -9,6 +9,10 @@
 # compiled for replay is recorded with the values of a call (`record_call_of`): what looks at one leaves a guard, and
 # what takes one out of the trace an escape, after which the function cannot be replayed.
 
+cdef enum:
+    LONG_RECORDING = 100000     # nodes: what `explain` can still tell of
+
+
 cdef enum NodeKind:
     INPUT_NODE
     CALL_NODE
@@ -36,7 +40,7 @@ cdef class Node:
     cdef readonly str line          # of a guard or check, where the value was looked at
     # The planner's own: see plan.pxi.
     cdef object same                # the node or constant that stands for this one, or None
-    cdef bint wanted, kept, scalar, stored, in_place, in_scalars, seeded, late
+    cdef bint wanted, kept, scalar, stored, in_place, in_scalars, seeded, late, paired
     cdef int category, op, uses, waiting, barrier, step, object_number, group_register
     cdef Py_ssize_t address, item, inner
     cdef double initial
@@ -343,6 +347,15 @@ cdef class Recording:
         """The guards and checks, in the order of execution."""
         cdef Node n
         return [n for n in self.nodes if n.kind >= GUARD_NODE]
+
+    def forget(self):
+        """Lets go of the nodes of a long recording, but for inputs and guards, once it has a program."""
+        cdef Node n
+        if len(self.nodes) < LONG_RECORDING:
+            return
+        for n in self.nodes:
+            n.args = ()
+        self.nodes = [n for n in self.nodes if n.kind == INPUT_NODE or n.kind >= GUARD_NODE]
 
     def same_as(self, Recording other):
         """Whether another recording of the function is the same program: same calls, constants and results.

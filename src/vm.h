@@ -32,6 +32,7 @@ enum ScalarOp {
     S_SELECT,   /* a ? b : c; `c` is the field `a` of the next instruction, whose op is S_NONE */
     S_CALL1,    /* out = loop k (a) */
     S_CALL2,    /* out = loop k (a, b) */
+    S_SINCOS,   /* out = sin(a), b = cos(a), by the C library */
     S_LOAD,     /* out = the double number `a` behind base k */
     S_STORE,    /* the double number `out` behind base k = a */
     S_GUARD,    /* stops the run with guard number `out` if truth (a) differs from b (0 or 1) */
@@ -345,7 +346,7 @@ static int vm_run_scalars(const ScalarIns *i, const ScalarIns *stop, const VmCal
         VM_PAIRS(VM_JUMP_PAIR)
         VM_JUMP(VM_PLAIN, S_SELECT) VM_JUMP(VM_PLAIN, S_CALL1) VM_JUMP(VM_PLAIN, S_CALL2)
         VM_JUMP(VM_PLAIN, S_LOAD) VM_JUMP(VM_PLAIN, S_STORE) VM_JUMP(VM_PLAIN, S_GUARD)
-        VM_JUMP(VM_PLAIN, S_NONE)
+        VM_JUMP(VM_PLAIN, S_SINCOS) VM_JUMP(VM_PLAIN, S_NONE)
     };
 #endif
     if (i == stop)
@@ -369,6 +370,11 @@ static int vm_run_scalars(const ScalarIns *i, const ScalarIns *stop, const VmCal
     VM_OP(VM_PLAIN, S_CALL2) {
         vm_call_scalar(&calls[i->k], &x[i->a], &x[i->b], &x[i->out]);
         VM_NEXT(S_CALL2);
+    }
+    VM_OP(VM_PLAIN, S_SINCOS) {
+        double a = x[i->a];
+        libm_sincos(a, &x[i->out], &x[i->b]);
+        VM_NEXT(S_SINCOS);
     }
     VM_OP(VM_PLAIN, S_LOAD) {
         x[i->out] = ((double *)bases[i->k])[i->a];

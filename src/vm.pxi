@@ -7,7 +7,7 @@ cdef extern from "vm.h":
     enum ScalarOp:
         S_MOVE, S_ADD, S_SUB, S_MUL, S_DIV, S_NEG, S_ABS, S_SQRT, S_SQUARE, S_RECIPROCAL, S_POW
         S_LT, S_LE, S_GT, S_GE, S_EQ, S_NE, S_AND, S_OR, S_NOT
-        S_SELECT, S_CALL1, S_CALL2, S_LOAD, S_STORE, S_GUARD, S_NONE
+        S_SELECT, S_CALL1, S_CALL2, S_SINCOS, S_LOAD, S_STORE, S_GUARD, S_NONE
     ctypedef struct ScalarIns:
         unsigned short op, k
         unsigned int a, b, out
@@ -101,6 +101,7 @@ cdef extern from "vm.h":
     int vm_run(const VmPlan *plan, char **bases, char *scratch, int first, int last, int *where) noexcept nogil
 
 cdef extern from "loops.h":
+    void libm_sincos(double x, double *s, double *c) noexcept nogil
     void cast_f_d(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
     void cast_d_f(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
     void cast_d_D(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
