@@ -76,7 +76,8 @@ def compile(
         Signatures of the function, and branches of a signature, that are recorded. Calls beyond it
         run as they are, with one warning.
     fastmath : bool, optional
-        Allow optimisations that change results in the last bits.
+        Allow cheaper formulas that change the last bits: products with a reciprocal for divisions by constants
+        and by smaller arrays, ``x / y`` for ``x * (1 / y)``, products for the powers 2, 3 and 4.
     num_threads : int, optional
         Threads for elementwise work on large arrays.
 
@@ -165,9 +166,9 @@ class Rows:
 class _RowsProgram:
     """The program of a function of a seed, run once for each row of the last leaf."""
 
-    def __init__(self, recording):
+    def __init__(self, recording, options):
         self.seed = recording.size - 1
-        self.program = _core.ReplayProgram(recording, (self.seed,))
+        self.program = _core.ReplayProgram(recording, (self.seed,), fastmath=options["fastmath"])
         self.flags = 0
 
     def run(self, leaves):
@@ -573,7 +574,7 @@ def _is_explained(value, numbers, sizes, largest):
 
 def _program_of(recording, options):
     """The program that replays a recording."""
-    return _core.ReplayProgram(recording)
+    return _core.ReplayProgram(recording, fastmath=options["fastmath"])
 
 
 class _Policy:
@@ -773,7 +774,7 @@ class _Policy:
 
     def add(self, version, recorded):
         if isinstance(self.fun, Rows):
-            program = _RowsProgram(recorded.recording)
+            program = _RowsProgram(recorded.recording, self.options)
         else:
             program = _program_of(recorded.recording, self.options)
         finish = None if recorded.finish is None else recorded.finished

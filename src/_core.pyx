@@ -22,6 +22,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``record.pxi``      recordings: functions as lists of primitive calls
 ``vm.pxi``          the replay machine: tables of a program, and a run of it
 ``plan.pxi``        from a recording to a program: simplify, classify, schedule, lay out
+``fastmath.pxi``    what the planner may do with `fastmath`
 ``emit.pxi``        the program's tables
 ``explain.pxi``     what a program does, read back for people
 ``compiled.pxi``    compiled functions: how a call finds its program
@@ -139,6 +140,7 @@ include "fit.pxi"
 include "runs.pxi"
 include "vm.pxi"
 include "plan.pxi"
+include "fastmath.pxi"
 include "emit.pxi"
 include "explain.pxi"
 

@@ -50,7 +50,7 @@ cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except 
     k = 0
     program.metas = [(<Node>n).meta for n in r.nodes[:r.size]]
     e.returned = r.results
-    e.nodes = simplified(r)
+    e.nodes = simplified(r, program.fastmath)
     for a in r.results:
         keep_node(a)
     for _, a in r.updates:

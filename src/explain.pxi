@@ -2,8 +2,8 @@
 
 cdef tuple UNIT_KINDS = (
     # by Category
-    "input", "scalars", "scalars", "scalars", "scalars", "scalars", "view", "group", "group", "group", "clear",
-    "product", "copies", "python",
+    "input", "scalars", "scalars", "scalars", "scalars", "scalars", "view", "group", "group", "group",
+    "clear", "product", "copies", "python",
 )
 
 

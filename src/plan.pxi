@@ -250,13 +250,15 @@ cdef Node derived_node(list nodes, Primitive p, tuple args, dict kwargs, Meta me
     return n
 
 
-cdef list simplified(Recording r):
+cdef list simplified(Recording r, bint fastmath):
     """The nodes that the program needs, each value once, in order and numbered again."""
     cdef list nodes = [], live = []
     cdef dict seen = {}, guarded = {}
     cdef Node n
     cdef object a, args, same
     cdef bint changed
+    if fastmath:
+        count_uses(r)
     for n in r.nodes:
         changed = False
         for a in n.args:
@@ -270,6 +272,8 @@ cdef list simplified(Recording r):
                 continue
             guarded[(<Node>n.args[0]).number] = n
         elif n.kind == CALL_NODE:
+            if fastmath and n.meta is not None:
+                relax(nodes, seen, n)
             same = another_name(n) if n.meta is not None else None
             if same is None and n.prim is not P_ZEROS:
                 key = node_key(n)

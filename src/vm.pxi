@@ -191,6 +191,7 @@ cdef class ReplayProgram:
     cdef readonly Py_ssize_t size       # number of inputs
     cdef readonly Py_ssize_t arena_bytes
     cdef int nbases
+    cdef bint fastmath          # formulas may change the last bits
     cdef bint split             # while building: the next scalar instruction begins a step
     cdef int body               # the first step that depends on a seed
     cdef list metas             # by input: shape and dtype
@@ -217,8 +218,9 @@ cdef class ReplayProgram:
         self.registers = []
         self.updates = []
 
-    def __init__(self, Recording recording, seeds=()):
+    def __init__(self, Recording recording, seeds=(), bint fastmath=False):
         """Plans a recording; inputs whose numbers are in `seeds` may be varied by `run_seeds`."""
+        self.fastmath = fastmath
         plan_recording(self, recording, frozenset(seeds))
 
     def __dealloc__(self):
