@@ -76,8 +76,8 @@ def compile(
         Signatures of the function, and branches of a signature, that are recorded. Calls beyond it
         run as they are, with one warning.
     fastmath : bool, optional
-        Allow cheaper formulas that change the last bits: products with a reciprocal for divisions by constants
-        and by smaller arrays, ``x / y`` for ``x * (1 / y)``, products for the powers 2, 3 and 4.
+        Allow cheaper formulas that change the last bits: products with a reciprocal for divisions by
+        constants and by smaller arrays, ``x / y`` for ``x * (1 / y)``, products for the powers 2, 3 and 4.
     num_threads : int, optional
         Threads for elementwise work on large arrays.
 
