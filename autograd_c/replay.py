@@ -574,7 +574,7 @@ def _is_explained(value, numbers, sizes, largest):
 
 def _program_of(recording, options):
     """The program that replays a recording."""
-    return _core.ReplayProgram(recording, fastmath=options["fastmath"])
+    return _core.ReplayProgram(recording, fastmath=options["fastmath"], threads=options["num_threads"])
 
 
 class _Policy:

@@ -21,6 +21,9 @@ static inline int fp_to_npy(int raw) {
 static inline void fp_clear(void) {
     _mm_setcsr(_mm_getcsr() & ~0x3Fu);
 }
+static inline void fp_raise(int raw) {
+    _mm_setcsr(_mm_getcsr() | (unsigned int)raw);
+}
 #else
 static inline int fp_flags(void) {
     return fetestexcept(FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID);
@@ -31,6 +34,9 @@ static inline int fp_to_npy(int raw) {
 }
 static inline void fp_clear(void) {
     feclearexcept(FE_ALL_EXCEPT);
+}
+static inline void fp_raise(int raw) {
+    feraiseexcept(raw);
 }
 #endif
 

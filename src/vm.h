@@ -13,7 +13,9 @@
 #include <math.h>
 #include <string.h>
 #include <numpy/npy_common.h>
+#include <time.h>
 #include "loops.h"
+#include "pool.h"
 
 typedef void (*VmLoop)(char **args, const npy_intp *dims, const npy_intp *steps, void *data);
 
@@ -117,8 +119,14 @@ typedef struct {
     Strided *strided;   /* of G_GATHER and G_SCATTER */
     Reduction *reductions;
     int nstrided, nreductions;
-    npy_intp spacing;   /* set by vm_prepare: bytes from one scratch block to the next */
-    npy_intp blocks_at; /* set by vm_prepare: where they begin in the scratch memory */
+    /* Set by vm_prepare: */
+    npy_intp spacing;       /* bytes from one scratch block to the next */
+    npy_intp sums_at;       /* where a part's own sums begin in its scratch memory */
+    npy_intp blocks_at;     /* where its blocks begin */
+    npy_intp part_bytes;    /* of the scratch memory of a part */
+    int parts;              /* how many threads may do at the same time, each a range of items */
+    npy_intp grain;         /* ranges begin at multiples of it */
+    npy_intp piece;         /* items of a part between two looks at the clock */
 } Group;
 
 /* --- single steps ---------------------------------------------------------------------------------- */
@@ -147,6 +155,8 @@ typedef struct {
     Place from, to;
     int width, ndim;
     npy_intp *shape, *from_strides, *to_strides;
+    int parts;          /* set by vm_prepare: as those of a group, along the first axis */
+    npy_intp rows;      /* set by vm_prepare: between two looks at the clock */
 } Copy;
 
 typedef struct {
@@ -170,6 +180,7 @@ typedef struct {
     int kind;
     int index;          /* in the table of that kind; of STEP_SCALARS: the first instruction */
     int stop;           /* of STEP_SCALARS: one past the last */
+    int cost;           /* set by vm_prepare: nanoseconds, roughly, of what runs without a look at the clock */
 } Step;
 
 typedef struct {
@@ -183,8 +194,17 @@ typedef struct {
     Clear *clears;
     BytesGuard *guards;
     int nsteps;
+    int threads;                /* at most so many share large groups and copies; 0 is 1 */
     npy_intp scratch_bytes;     /* set by vm_prepare: what the largest group needs */
 } Plan;
+
+/* What a run remembers when it stops to let the driver look for signals. All zero before the first. */
+typedef struct {
+    npy_intp done;      /* of the step it stopped in: 0, or how far that has come */
+    double spent;       /* nanoseconds, roughly, since the last look at the clock */
+    double since;       /* when the run began or was last taken up */
+    double slice;       /* nanoseconds after which it is to stop */
+} Run;
 
 /* BLAS's general products, Fortran convention. */
 typedef void (*Gemm)(char *ta, char *tb, int *m, int *n, int *k, void *alpha, void *a, int *lda, void *b,
@@ -193,7 +213,7 @@ typedef void (*Gemm)(char *ta, char *tb, int *m, int *n, int *k, void *alpha, vo
 /* Set by the driver, once, before the first run. */
 static Gemm vm_dgemm, vm_sgemm;
 
-enum VmStop { VM_DONE, VM_GUARD, VM_PYTHON };
+enum VmStop { VM_DONE, VM_GUARD, VM_PYTHON, VM_PAUSE };
 
 /* Works out what the machine keeps for itself in a plan that is otherwise complete; once, before its first
    run. Rewrites in place: `op` of scalar instructions, shapes and strides of `Strided` and `Copy` (fewer
@@ -201,8 +221,15 @@ enum VmStop { VM_DONE, VM_GUARD, VM_PYTHON };
 static void vm_prepare(Plan *plan);
 
 /* Runs steps `first` to `last` - 1. Returns VM_DONE; VM_PYTHON with the step's number in `*where`, for the
-   driver to do that step and go on behind it; or VM_GUARD with the guard's number in `*where`. */
-static int vm_run(const Plan *plan, char **bases, char *scratch, int first, int last, int *where);
+   driver to do that step and go on behind it; VM_GUARD with the guard's number in `*where`; or, when the slice
+   of time is over, VM_PAUSE with the number of the step to go on with, after vm_resume. */
+static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int first, int last, int *where);
+
+/* Begins a new slice of time. */
+static void vm_resume(Run *run);
+
+/* Whether the slice is over. */
+static int vm_is_late(const Run *run);
 
 /* =================================================================================================
    How it runs
@@ -214,6 +241,39 @@ static inline char *vm_place(char **bases, Place p) {
 
 static inline npy_intp vm_least(npy_intp a, npy_intp b) {
     return a < b ? a : b;
+}
+
+/* --- slices of time -------------------------------------------------------------------------------- */
+
+/* A look at the clock costs more than many a step: one is taken after so many nanoseconds of work, by the
+   estimates of vm_prepare. */
+#define VM_LOOK 250000.0
+
+static double vm_clock(void) {
+#ifdef CLOCK_MONOTONIC
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+#else
+    return 1e9 / CLOCKS_PER_SEC * (double)clock();
+#endif
+}
+
+static void vm_resume(Run *run) {
+    run->since = vm_clock();
+}
+
+static int vm_is_late(const Run *run) {
+    return vm_clock() - run->since > run->slice;
+}
+
+/* Whether to stop before a step of that cost. */
+static inline int vm_spend(Run *run, int cost) {
+    run->spent += cost;
+    if (run->spent < VM_LOOK)
+        return 0;
+    run->spent = 0.0;
+    return vm_is_late(run);
 }
 
 /* --- scalars ------------------------------------------------------------------------------------ */
@@ -496,30 +556,62 @@ static void vm_walk(const Strided *s, char *memory, npy_intp start, npy_intp m, 
     }
 }
 
-static void vm_run_copy(const Copy *c, char **bases) {
-    npy_intp index[VM_MAX_DIMS] = {0}, at = 0, to_at = 0;
+/* Rows `first` to `stop` - 1 of a copy that has axes. */
+static void vm_copy_rows(const Copy *c, char **bases, npy_intp first, npy_intp stop) {
+    npy_intp index[VM_MAX_DIMS] = {0}, at = first * c->from_strides[0], to_at = first * c->to_strides[0];
     const char *from = vm_place(bases, c->from);
     char *to = vm_place(bases, c->to);
     int last = c->ndim - 1, d;
-    if (last < 0) {
-        memmove(to, from, (size_t)c->width);
+    if (last == 0) {
+        vm_copy_line(to + to_at, c->to_strides[0], from + at, c->from_strides[0], stop - first, c->width);
         return;
     }
-    for (;;) {
+    for (index[0] = first; index[0] < stop;) {
         vm_copy_line(to + to_at, c->to_strides[last], from + at, c->from_strides[last], c->shape[last],
                      c->width);
         for (d = last - 1; d >= 0; d--) {
             at += c->from_strides[d];
             to_at += c->to_strides[d];
-            if (++index[d] < c->shape[d])
+            if (++index[d] < c->shape[d] || d == 0)
                 break;
             at -= c->shape[d] * c->from_strides[d];
             to_at -= c->shape[d] * c->to_strides[d];
             index[d] = 0;
         }
-        if (d < 0)
-            return;
     }
+}
+
+typedef struct {
+    const Copy *copy;
+    char **bases;
+    npy_intp first, rows;
+} CopyJob;
+
+static void vm_copy_part(void *job, int part) {
+    const CopyJob *j = job;
+    int parts = j->copy->parts;
+    vm_copy_rows(j->copy, j->bases, j->first + j->rows * part / parts, j->first + j->rows * (part + 1) / parts);
+}
+
+/* Returns 1 when done, 0 when the slice of time is over. */
+static int vm_run_copy(const Copy *c, char **bases, Run *run) {
+    CopyJob job;
+    if (c->ndim == 0) {
+        memmove(vm_place(bases, c->to), vm_place(bases, c->from), (size_t)c->width);
+        return 1;
+    }
+    job.copy = c;
+    job.bases = bases;
+    for (job.first = run->done; job.first < c->shape[0]; job.first += job.rows) {
+        if (job.first > run->done && vm_is_late(run)) {
+            run->done = job.first;
+            return 0;
+        }
+        job.rows = vm_least(c->rows, c->shape[0] - job.first);
+        pool_run(vm_copy_part, &job, c->parts);
+    }
+    run->done = 0;
+    return 1;
 }
 
 /* --- reductions ----------------------------------------------------------------------------------- */
@@ -531,9 +623,11 @@ enum { VM_LEVELS = 63 };    /* 2^63 parts are more than there can be */
    as pairwise summation's do, and no room is needed but one item a level. */
 typedef struct {
     char *out;                  /* where the next result goes */
+    npy_intp row;               /* items a row has */
     npy_intp taken;             /* items of the current row that have been seen */
-    npy_intp rows;              /* rows completed */
+    npy_intp seen;              /* of REDUCE_LEADING: items in all */
     npy_uint64 parts;           /* of the current row */
+    double total[2];            /* of REDUCE_ALL, where several parts share a group: that of the part */
     double level[VM_LEVELS][2]; /* room for a complex number each */
 } Tally;
 
@@ -611,10 +705,9 @@ static void vm_reduce_short(const Reduction *r, char *out, char *at, npy_intp st
 }
 
 /* Takes `m` items; rows of `inner` items each give a result, and may begin and end anywhere in the block. */
-static void vm_reduce_rows(const Reduction *r, Tally *t, char *at, npy_intp step, npy_intp m,
-                           npy_intp inner) {
+static void vm_reduce_rows(const Reduction *r, Tally *t, char *at, npy_intp step, npy_intp m) {
     double total[2] = {0.0, 0.0};
-    npy_intp part;
+    npy_intp part, inner = t->row;
     for (; m > 0; m -= part, at += part * step) {
         part = vm_least(inner - t->taken, m);
         if (t->taken == 0 && inner < 8 && m >= 2 * inner) {
@@ -638,24 +731,27 @@ static void vm_reduce_rows(const Reduction *r, Tally *t, char *at, npy_intp step
     }
 }
 
-/* Takes `m` items; each row is added to the `inner` results in turn, as NumPy reduces a leading axis. */
+/* Takes `m` items; each row is added to the `inner` results in turn, as NumPy reduces a leading axis. The first
+   may be in the middle of a row. */
 static void vm_reduce_leading(const Reduction *r, Tally *t, char *at, npy_intp step, npy_intp m) {
     npy_intp part, width = r->width;
     char *out;
     for (; m > 0; m -= part, at += part * step) {
-        part = vm_least(r->inner - t->taken, m);
+        part = vm_least(t->row - t->taken, m);
         out = t->out + t->taken * width;
-        if (t->rows > 0)
+        if (t->seen >= t->row)
             vm_loop2(r, out, width, at, step, out, width, part);
-        else if (r->seeded)
-            vm_copy_line(out, width, at, step, part, r->width);
-        else
-            vm_loop2(r, (char *)r->initial, 0, at, step, out, width, part);
-        t->taken += part;
-        if (t->taken == r->inner) {
-            t->taken = 0;
-            t->rows++;
+        else {
+            part = vm_least(part, t->row - t->seen);
+            if (r->seeded)
+                vm_copy_line(out, width, at, step, part, r->width);
+            else
+                vm_loop2(r, (char *)r->initial, 0, at, step, out, width, part);
+            t->seen += part;
         }
+        t->taken += part;
+        if (t->taken == t->row)
+            t->taken = 0;
     }
 }
 
@@ -664,16 +760,7 @@ static void vm_reduce(const Group *g, const Reduction *r, Tally *t, char *at, np
     if (r->kind == REDUCE_LEADING)
         vm_reduce_leading(r, t, at, step, m);
     else
-        vm_reduce_rows(r, t, at, step, m, r->kind == REDUCE_ALL ? g->n : r->inner);
-}
-
-static void vm_begin_reductions(const Group *g, Tally *tallies, char **bases) {
-    int k;
-    for (k = 0; k < g->nreductions; k++) {
-        tallies[k].out = vm_place(bases, g->reductions[k].out);
-        tallies[k].taken = tallies[k].rows = 0;
-        tallies[k].parts = 0;
-    }
+        vm_reduce_rows(r, t, at, step, m);
 }
 
 /* Of no items at all. */
@@ -694,12 +781,62 @@ static inline char *vm_aligned(char *p) {
     return p + (-(npy_uintp)p & 63);
 }
 
-/* Where each register's first item is. */
-static void vm_place_registers(const Group *g, char **bases, char *blocks, char **at) {
-    const Register *r = g->regs;
+/* A range of a group's items under way: at the beginning of the scratch memory of whoever does it. */
+typedef struct {
+    npy_intp next, stop;    /* items to do */
+    Tally *tallies;         /* one for each reduction */
+    char *at[];             /* by register: where the item `next` is */
+} Part;
+
+static inline Part *vm_part(const Group *g, char *scratch, int k) {
+    return (Part *)(vm_aligned(scratch) + k * g->part_bytes);
+}
+
+static npy_intp vm_part_begins(const Group *g, int k) {
+    npy_intp grains = (g->n + g->grain - 1) / g->grain;
+    return vm_least(grains * k / g->parts * g->grain, g->n);
+}
+
+/* Part 0 reduces to where the results belong, others to memory of their own where theirs must be combined. */
+static void vm_begin_reductions(const Group *g, Part *p, int part, char **bases) {
+    const Reduction *r = g->reductions;
+    Tally *t = p->tallies;
+    char *sums = (char *)p + g->sums_at;
     int k;
+    for (k = 0; k < g->nreductions; k++, r++, t++) {
+        t->out = vm_place(bases, r->out);
+        t->row = r->kind == REDUCE_ALL ? p->stop - p->next : r->inner;
+        t->taken = t->seen = 0;
+        t->parts = 0;
+        if (g->parts == 1)
+            continue;
+        if (r->kind == REDUCE_ALL)
+            t->out = (char *)t->total;
+        else if (r->kind == REDUCE_TRAILING)
+            t->out += p->next / r->inner * r->width;
+        else {
+            t->taken = p->next % r->inner;
+            if (part > 0)
+                t->out = sums;
+            sums += r->inner * r->width;
+        }
+    }
+}
+
+static void vm_begin_part(const Group *g, char **bases, char *scratch, int part) {
+    Part *p = vm_part(g, scratch, part);
+    const Register *r = g->regs;
+    char *blocks = (char *)p + g->blocks_at;
+    int k;
+    p->next = g->parts == 1 ? 0 : vm_part_begins(g, part);
+    p->stop = g->parts == 1 ? g->n : vm_part_begins(g, part + 1);
     for (k = 0; k < g->nreg; k++, r++)
-        at[k] = r->kind == R_SCRATCH ? blocks + r->block * g->spacing : vm_place(bases, r->at);
+        p->at[k] = r->kind == R_SCRATCH ? blocks + r->block * g->spacing
+                                        : vm_place(bases, r->at) + p->next * r->advance;
+    if (g->nreductions > 0) {
+        p->tallies = (Tally *)(p->at + g->nreg);
+        vm_begin_reductions(g, p, part, bases);
+    }
 }
 
 static inline void vm_call_loop(const GroupIns *t, char **at, const npy_intp *m) {
@@ -726,31 +863,105 @@ static void vm_run_other(const Group *g, const GroupIns *t, char **bases, char *
     }
 }
 
-static void vm_run_group(const Group *g, char **bases, char *scratch) {
-    char *aligned = vm_aligned(scratch), **at = (char **)aligned;
-    Tally *tallies = (Tally *)(at + g->nreg);
+/* A part's next items, `g->piece` of them or what is left. */
+static void vm_run_piece(const Group *g, char **bases, Part *p) {
     const GroupIns *t, *end = g->ins + g->nins;
-    npy_intp start = 0, m = g->block;
+    npy_intp start = p->next, stop = start + vm_least(g->piece, p->stop - start), m;
     int k;
-    if (g->n == 0) {
-        vm_reduce_nothing(g, bases);
-        return;
-    }
-    vm_place_registers(g, bases, aligned + g->blocks_at, at);
-    vm_begin_reductions(g, tallies, bases);
-    for (;;) {
+    while (start < stop) {
+        m = vm_least(g->block, stop - start);
         for (t = g->ins; t < end; t++)
             if (t->op == G_LOOP)
-                vm_call_loop(t, at, &m);
+                vm_call_loop(t, p->at, &m);
             else
-                vm_run_other(g, t, bases, at, tallies, start, m);
+                vm_run_other(g, t, bases, p->at, p->tallies, start, m);
         start += m;
-        if (start == g->n)
-            return;
+        if (start == p->stop)
+            break;
         for (k = 0; k < g->nreg; k++)
-            at[k] += m * g->regs[k].advance;
-        m = vm_least(g->block, g->n - start);
+            p->at[k] += m * g->regs[k].advance;
     }
+    p->next = start;
+}
+
+/* What the parts have reduced becomes one, in the order of their items. */
+static void vm_join_parts(const Group *g, char **bases, char *scratch) {
+    const Reduction *r = g->reductions;
+    Tally joined, *t;
+    int k, part;
+    for (k = 0; k < g->nreductions; k++, r++) {
+        if (r->kind == REDUCE_TRAILING)
+            continue;
+        joined.out = vm_place(bases, r->out);
+        joined.parts = 0;
+        for (part = 0; part < g->parts; part++) {
+            t = &vm_part(g, scratch, part)->tallies[k];
+            if (r->kind == REDUCE_ALL)
+                vm_push(r, &joined, t->total);
+            else if (part > 0)
+                vm_loop2(r, joined.out, r->width, t->out, r->width, joined.out, r->width, r->inner);
+        }
+        if (r->kind == REDUCE_ALL)
+            vm_close(r, &joined);
+    }
+}
+
+typedef struct {
+    const Group *group;
+    char **bases, *scratch;
+    int begins;
+} GroupJob;
+
+static void vm_run_part(void *job, int part) {
+    const GroupJob *j = job;
+    if (j->begins)
+        vm_begin_part(j->group, j->bases, j->scratch, part);
+    vm_run_piece(j->group, j->bases, vm_part(j->group, j->scratch, part));
+}
+
+static int vm_has_items(const Group *g, char *scratch) {
+    int part;
+    for (part = 0; part < g->parts; part++) {
+        const Part *p = vm_part(g, scratch, part);
+        if (p->next < p->stop)
+            return 1;
+    }
+    return 0;
+}
+
+/* Returns 1 when done, 0 when the slice of time is over. */
+static int vm_run_large_group(const Group *g, char **bases, char *scratch, Run *run) {
+    GroupJob job;
+    job.group = g;
+    job.bases = bases;
+    job.scratch = scratch;
+    job.begins = run->done == 0;
+    for (;;) {
+        pool_run(vm_run_part, &job, g->parts);
+        job.begins = 0;
+        if (!vm_has_items(g, scratch))
+            break;
+        if (vm_is_late(run)) {
+            run->done = 1;
+            return 0;
+        }
+    }
+    run->done = 0;
+    if (g->parts > 1)
+        vm_join_parts(g, bases, scratch);
+    return 1;
+}
+
+static inline int vm_run_group(const Group *g, char **bases, char *scratch, Run *run) {
+    if (g->parts > 1 || g->n > g->piece)
+        return vm_run_large_group(g, bases, scratch, run);
+    if (g->n == 0) {
+        vm_reduce_nothing(g, bases);
+        return 1;
+    }
+    vm_begin_part(g, bases, scratch, 0);
+    vm_run_piece(g, bases, vm_part(g, scratch, 0));
+    return 1;
 }
 
 /* --- single steps --------------------------------------------------------------------------------- */
@@ -799,10 +1010,12 @@ static int vm_guard_holds(const BytesGuard *g, char **bases) {
     return memcmp(vm_place(bases, g->at), g->expected, (size_t)g->bytes) == 0;
 }
 
-static int vm_run(const Plan *plan, char **bases, char *scratch, int first, int last, int *where) {
+static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int first, int last, int *where) {
     const Step *s = plan->steps + first, *end = plan->steps + last;
     int guard;
-    for (; s < end; s++)
+    for (; s < end; s++) {
+        if (vm_spend(run, s->cost))
+            goto pause;
         switch (s->kind) {
         case STEP_SCALARS:
             guard = vm_run_scalars(plan->scalars + s->index, plan->scalars + s->stop, plan->calls, bases);
@@ -812,7 +1025,8 @@ static int vm_run(const Plan *plan, char **bases, char *scratch, int first, int 
             }
             break;
         case STEP_GROUP:
-            vm_run_group(&plan->groups[s->index], bases, scratch);
+            if (!vm_run_group(&plan->groups[s->index], bases, scratch, run))
+                goto pause;
             break;
         case STEP_PRODUCT:
             vm_run_product(&plan->products[s->index], bases);
@@ -821,7 +1035,8 @@ static int vm_run(const Plan *plan, char **bases, char *scratch, int first, int 
             vm_run_call(&plan->loops[s->index], bases);
             break;
         case STEP_COPY:
-            vm_run_copy(&plan->copies[s->index], bases);
+            if (!vm_run_copy(&plan->copies[s->index], bases, run))
+                goto pause;
             break;
         case STEP_CLEAR:
             vm_run_clear(&plan->clears[s->index], bases);
@@ -836,7 +1051,11 @@ static int vm_run(const Plan *plan, char **bases, char *scratch, int first, int 
             *where = (int)(s - plan->steps);
             return VM_PYTHON;
         }
+    }
     return VM_DONE;
+pause:
+    *where = (int)(s - plan->steps);
+    return VM_PAUSE;
 }
 
 /* --- preparing ------------------------------------------------------------------------------------ */
@@ -920,14 +1139,67 @@ static void vm_prepare_registers(Group *g) {
     }
 }
 
-/* Returns the scratch memory that the group needs: pointers of the registers, tallies of the reductions,
-   blocks. */
-static npy_intp vm_prepare_group(Group *g) {
+/* Work that is worth a hand-over to another thread: instructions of a group times items, items of a copy. */
+enum { VM_SHARED_WORK = 65536, VM_SHARED_ITEMS = 8192, VM_SHARED_COPY = 65536 };
+/* The same between two looks at the clock: about a millisecond of arithmetic, twenty of the slowest functions. */
+enum { VM_PIECE_WORK = 1 << 20 };
+/* A loop that is alone in its group has no need of blocks, but for the looks at the clock between them; a
+   reduction, which they would make another sum, is cut where it takes long. */
+enum { VM_LOOP_BLOCK = 1 << 16, VM_REDUCTION_BLOCK = 1 << 25 };
+
+/* How many threads share a group, and at which items their ranges begin: at blocks, so that these are the same
+   as without threads, or at rows that are reduced. */
+static void vm_share_group(Group *g, int threads) {
+    npy_intp most = threads, row = 0;
+    int k;
+    g->parts = 1;
+    g->grain = g->block;
+    if (g->n < VM_SHARED_ITEMS || g->n * g->nins < VM_SHARED_WORK)
+        return;
+    for (k = 0; k < g->nreductions; k++) {
+        const Reduction *r = &g->reductions[k];
+        if (r->kind == REDUCE_TRAILING && r->inner > row)
+            row = r->inner;     /* a multiple of the others: all reduce last axes of one shape */
+        else if (r->kind == REDUCE_LEADING)
+            most = vm_least(most, g->n / (4 * r->inner));   /* the joined sums must be few */
+    }
+    if (row > 0)
+        g->grain = row;
+    else if (g->block > g->n / (8 * most + 1))
+        g->grain = 8;
+    most = vm_least(most, vm_least(g->n / g->grain, POOL_MOST));
+    if (most > 1)
+        g->parts = (int)most;
+}
+
+/* What a part keeps before its blocks: its range, pointers of the registers, tallies, sums of its own. */
+static void vm_lay_out_part(Group *g) {
+    int k;
+    g->sums_at = (npy_intp)sizeof(Part) + g->nreg * (npy_intp)sizeof(char *);
+    g->sums_at += g->nreductions * (npy_intp)sizeof(Tally);
+    g->sums_at = (g->sums_at + 15) & ~(npy_intp)15;
+    g->blocks_at = g->sums_at;
+    for (k = 0; k < g->nreductions && g->parts > 1; k++)
+        if (g->reductions[k].kind == REDUCE_LEADING)
+            g->blocks_at += g->reductions[k].inner * g->reductions[k].width;
+    g->blocks_at = (g->blocks_at + 63) & ~(npy_intp)63;
+    g->spacing = (g->block * g->width + 63) & ~(npy_intp)63;
+    g->part_bytes = g->blocks_at + g->nscratch * g->spacing;
+}
+
+static void vm_choose_block(Group *g) {
+    npy_intp longest = g->nins == 1 ? (g->nreductions == 0 ? VM_LOOP_BLOCK : VM_REDUCTION_BLOCK) : g->n;
+    if (g->block > g->n || g->block < 1)
+        g->block = g->n > 0 ? g->n : 1;
+    g->block = vm_least(g->block, longest > 0 ? longest : 1);
+}
+
+/* Returns the scratch memory that the group needs. */
+static npy_intp vm_prepare_group(Group *g, int threads) {
     int k, j;
     GroupIns *t;
     Strided *s;
-    if (g->block > g->n || g->block < 1)
-        g->block = g->n > 0 ? g->n : 1;
+    vm_choose_block(g);
     vm_prepare_registers(g);
     for (k = 0; k < g->nins; k++) {
         t = &g->ins[k];
@@ -944,29 +1216,85 @@ static npy_intp vm_prepare_group(Group *g) {
     for (k = 0; k < g->nreductions; k++)
         if (g->reductions[k].kind == REDUCE_LEADING && g->reductions[k].inner == 1)
             g->reductions[k].kind = REDUCE_ALL; /* as NumPy does, whose sum is pairwise then */
-    g->spacing = (g->block * g->width + 63) & ~(npy_intp)63;
-    g->blocks_at = g->nreg * (npy_intp)sizeof(char *) + g->nreductions * (npy_intp)sizeof(Tally);
-    g->blocks_at = (g->blocks_at + 63) & ~(npy_intp)63;
-    return 64 + g->blocks_at + g->nscratch * g->spacing;
+    vm_share_group(g, threads);
+    vm_lay_out_part(g);
+    g->piece = VM_PIECE_WORK / (g->nins > 0 ? g->nins : 1) / g->block * g->block;
+    if (g->piece < g->block)
+        g->piece = g->block;
+    return 64 + g->parts * g->part_bytes;
+}
+
+static void vm_prepare_copy(Copy *c, int threads) {
+    npy_intp items = 1, rows;
+    int d;
+    c->ndim = vm_merge_axes(c->ndim, c->shape, c->from_strides, c->to_strides);
+    c->parts = 1;
+    if (c->ndim == 0)
+        return;
+    for (d = 1; d < c->ndim; d++)
+        items *= c->shape[d];   /* of a row */
+    rows = c->shape[0];
+    c->rows = VM_PIECE_WORK / (items > 0 ? items : 1) + 1;
+    if (items * rows >= VM_SHARED_COPY && rows >= threads)
+        c->parts = (int)vm_least(threads, POOL_MOST);
+    if (c->rows < c->parts)
+        c->rows = c->parts;
+}
+
+/* Of a call of a loop, about which nothing is known but its dimensions: too many looks do no harm. */
+static double vm_call_cost(const LoopCall *c) {
+    double cost = 0.2, largest = 1.0;
+    int d;
+    for (d = 0; d < 8; d++)
+        if (c->dims[d] > 0) {
+            cost *= (double)c->dims[d];
+            largest = (double)c->dims[d] > largest ? (double)c->dims[d] : largest;
+        }
+    return 100.0 + cost * largest;
+}
+
+static double vm_copy_cost(const Copy *c) {
+    double items = 1.0;
+    int d;
+    for (d = 0; d < c->ndim; d++)
+        items *= (double)(d == 0 ? vm_least(c->rows, c->shape[0]) : c->shape[d]);
+    return 10.0 + items;
+}
+
+static int vm_step_cost(const Plan *plan, const Step *s) {
+    double cost = 10.0;
+    if (s->kind == STEP_SCALARS)
+        cost = 2.0 * (s->stop - s->index);
+    else if (s->kind == STEP_GROUP) {
+        const Group *g = &plan->groups[s->index];
+        cost = g->nins * (8.0 + 0.5 * (double)vm_least(g->n, g->piece));
+    } else if (s->kind == STEP_PRODUCT) {
+        const Product *p = &plan->products[s->index];
+        cost = 100.0 + 0.1 * p->m * p->n * p->k;
+    } else if (s->kind == STEP_CALL)
+        cost = vm_call_cost(&plan->loops[s->index]);
+    else if (s->kind == STEP_COPY)
+        cost = vm_copy_cost(&plan->copies[s->index]);
+    else if (s->kind == STEP_CLEAR)
+        cost = 10.0 + 0.1 * (double)plan->clears[s->index].bytes;
+    return cost < 1e9 ? (int)cost : 1000000000;
 }
 
 static void vm_prepare(Plan *plan) {
-    npy_intp bytes;
-    int k;
+    int k, threads = plan->threads > 1 ? plan->threads : 1;
     plan->scratch_bytes = 0;
     for (k = 0; k < plan->nsteps; k++) {
-        int index = plan->steps[k].index;
-        if (plan->steps[k].kind == STEP_SCALARS) {
-            vm_choose_forms(plan->scalars + index, plan->scalars + plan->steps[k].stop);
-            vm_choose_pairs(plan->scalars + index, plan->scalars + plan->steps[k].stop);
-        } else if (plan->steps[k].kind == STEP_GROUP) {
-            bytes = vm_prepare_group(&plan->groups[index]);
+        Step *s = &plan->steps[k];
+        if (s->kind == STEP_SCALARS) {
+            vm_choose_forms(plan->scalars + s->index, plan->scalars + s->stop);
+            vm_choose_pairs(plan->scalars + s->index, plan->scalars + s->stop);
+        } else if (s->kind == STEP_GROUP) {
+            npy_intp bytes = vm_prepare_group(&plan->groups[s->index], threads);
             if (bytes > plan->scratch_bytes)
                 plan->scratch_bytes = bytes;
-        } else if (plan->steps[k].kind == STEP_COPY) {
-            Copy *c = &plan->copies[index];
-            c->ndim = vm_merge_axes(c->ndim, c->shape, c->from_strides, c->to_strides);
-        }
+        } else if (s->kind == STEP_COPY)
+            vm_prepare_copy(&plan->copies[s->index], threads);
+        s->cost = vm_step_cost(plan, s);
     }
 }
 

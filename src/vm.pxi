@@ -90,15 +90,21 @@ cdef extern from "vm.h":
         Copy *copies
         Clear *clears
         BytesGuard *guards
-        int nsteps
+        int nsteps, threads
         cnp.npy_intp scratch_bytes
+    ctypedef struct Run:
+        cnp.npy_intp done
+        double spent, since, slice
     ctypedef void (*Gemm)(char *, char *, int *, int *, int *, void *, void *, int *, void *, int *, void *,
                           void *, int *) noexcept nogil
     Gemm vm_dgemm, vm_sgemm
     enum VmStop:
-        VM_DONE, VM_GUARD, VM_PYTHON
+        VM_DONE, VM_GUARD, VM_PYTHON, VM_PAUSE
     void vm_prepare(VmPlan *plan) noexcept nogil
-    int vm_run(const VmPlan *plan, char **bases, char *scratch, int first, int last, int *where) noexcept nogil
+    int vm_run(const VmPlan *plan, char **bases, char *scratch, Run *run, int first, int last,
+               int *where) noexcept nogil
+    void vm_resume(Run *run) noexcept nogil
+    bint vm_is_late(const Run *run) noexcept nogil
 
 cdef extern from "loops.h":
     void libm_sincos(double x, double *s, double *c) noexcept nogil
@@ -110,6 +116,10 @@ cdef extern from "loops.h":
 
 cdef enum:
     ALIGNMENT = 64
+    LONG_PROGRAM = 20000        # nanoseconds: worth giving the GIL away
+    # Nanoseconds after which a run looks for signals, with and without the GIL; with it, other threads wait.
+    HELD_SLICE = 5000000
+    FREE_SLICE = 30000000
 
 
 cdef void *room_for(void *table, int count, int *capacity, size_t item) except NULL:
@@ -149,6 +159,7 @@ cdef Memory new_memory(Py_ssize_t nbytes):
 cdef class Frame:
     """What one run of a program has for itself: arena, scratch, base pointers, objects of Python steps."""
     cdef Memory arena, scratch
+    cdef Run run                # how far it has come
     cdef char **bases
     cdef list owners            # by base: the object that keeps the memory alive
     cdef list objects           # results of Python steps that are no arrays
@@ -218,9 +229,13 @@ cdef class ReplayProgram:
         self.registers = []
         self.updates = []
 
-    def __init__(self, Recording recording, seeds=(), bint fastmath=False):
-        """Plans a recording; inputs whose numbers are in `seeds` may be varied by `run_seeds`."""
+    def __init__(self, Recording recording, seeds=(), int threads=1, bint fastmath=False):
+        """Plans a recording; inputs whose numbers are in `seeds` may be varied by `run_seeds`.
+
+        Large elementwise work is shared by at most so many threads.
+        """
         self.fastmath = fastmath
+        self.plan.threads = threads
         plan_recording(self, recording, frozenset(seeds))
 
     def __dealloc__(self):
@@ -387,6 +402,7 @@ cdef class ReplayProgram:
         if f.bases == NULL:
             raise MemoryError("bases of a replay")
         f.bases[0] = f.arena.data
+        f.run.slice = FREE_SLICE if self.cost > LONG_PROGRAM else HELD_SLICE
         f.owners = [None] * self.nbases
         f.owners[0] = f.arena
         for i in range(len(self.constants)):
@@ -462,23 +478,39 @@ cdef class ReplayProgram:
     cdef int run_steps(self, Frame f, int start, int stop) except -2:
         """Runs some steps; returns -1, or the number of the guard that failed."""
         cdef int stopped, where = 0
+        f.run.done = 0
+        f.run.spent += 500      # for what is done around a run
         while True:
-            if self.cost > 20000:
+            if self.cost > LONG_PROGRAM:
                 with nogil:
-                    stopped = vm_run(&self.plan, f.bases, f.scratch.data, start, stop, &where)
+                    stopped = vm_run(&self.plan, f.bases, f.scratch.data, &f.run, start, stop, &where)
             else:
-                stopped = vm_run(&self.plan, f.bases, f.scratch.data, start, stop, &where)
+                stopped = vm_run(&self.plan, f.bases, f.scratch.data, &f.run, start, stop, &where)
             if stopped == VM_DONE:
                 return -1
             if stopped == VM_GUARD:
                 return where
-            start = where + 1
-            # NumPy's functions clear the flags, and report their own.
+            start = where
+            # NumPy's functions, which handlers of signals may call, too, clear the flags and report their own.
             f.raised |= fp_flags()
-            where = (<PythonStep>self.python[self.plan.steps[where].index]).run(f)
+            if stopped == VM_PYTHON:
+                where = (<PythonStep>self.python[self.plan.steps[start].index]).run(f)
+                if where >= 0:
+                    fp_clear()
+                    return where
+                start += 1
+            if stopped == VM_PAUSE or vm_is_late(&f.run):
+                self.look_around(f)
             fp_clear()
-            if where >= 0:
-                return where
+
+    cdef int look_around(self, Frame f) except -1:
+        """Between two slices of a long run: other threads, and handlers of signals, which may raise."""
+        if self.cost <= LONG_PROGRAM:
+            with nogil:
+                pass
+        PyErr_CheckSignals()
+        vm_resume(&f.run)
+        return 0
 
     # --- many runs at once ------------------------------------------------------------------
 
@@ -518,8 +550,6 @@ cdef class ReplayProgram:
             if guard >= 0:
                 return guard
             for k in range(n):
-                if not k & 63:
-                    PyErr_CheckSignals()
                 if k == 1 and not self.owned and not self.collects:
                     guard = self.run_rows(f, seeds, stacked, n)
                     if guard >= 0:
@@ -629,8 +659,6 @@ cdef class ReplayProgram:
             out = self.fresh_outputs(f)
             fp_clear()
             while k < n:
-                if not k & 255:
-                    PyErr_CheckSignals()
                 for i, array, starts in slices:
                     j = (<long long *>cnp.PyArray_DATA(starts))[k % cnp.PyArray_SIZE(starts)]
                     f.bases[1 + i] = <char *>cnp.PyArray_DATA(array) + j * cnp.PyArray_STRIDES(array)[0]
