@@ -135,7 +135,7 @@ static void pool_grow(int threads) {
 
 /* All parts but the first, which the caller takes, may be taken from now on. */
 static void pool_publish(PoolWork work, void *job, int parts) {
-    npy_uint64 number = (pool.ticket >> 32) + 1;
+    npy_uint64 number = (__atomic_load_n(&pool.ticket, __ATOMIC_RELAXED) >> 32) + 1;
     int wanted = parts - 1;
     pool.work = work;
     pool.job = job;

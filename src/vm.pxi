@@ -217,6 +217,7 @@ cdef class ReplayProgram:
     cdef int nobjects
     cdef list frames            # unused ones
     cdef readonly double cost   # a rough number of nanoseconds
+    cdef public double slice    # nanoseconds of a run after which it looks for signals
     cdef readonly dict summary
     cdef list updates
     cdef set primitives         # those whose loops it calls
@@ -237,6 +238,7 @@ cdef class ReplayProgram:
         self.fastmath = fastmath
         self.plan.threads = threads
         plan_recording(self, recording, frozenset(seeds))
+        self.slice = FREE_SLICE if self.cost > LONG_PROGRAM else HELD_SLICE
 
     def __dealloc__(self):
         cdef int i, j
@@ -402,7 +404,6 @@ cdef class ReplayProgram:
         if f.bases == NULL:
             raise MemoryError("bases of a replay")
         f.bases[0] = f.arena.data
-        f.run.slice = FREE_SLICE if self.cost > LONG_PROGRAM else HELD_SLICE
         f.owners = [None] * self.nbases
         f.owners[0] = f.arena
         for i in range(len(self.constants)):
@@ -479,6 +480,7 @@ cdef class ReplayProgram:
         """Runs some steps; returns -1, or the number of the guard that failed."""
         cdef int stopped, where = 0
         f.run.done = 0
+        f.run.slice = self.slice
         f.run.spent += 500      # for what is done around a run
         while True:
             if self.cost > LONG_PROGRAM:
