@@ -267,7 +267,7 @@ static int vm_is_late(const Run *run) {
     return vm_clock() - run->since > run->slice;
 }
 
-/* Whether to stop before a step of that cost. */
+/* Whether to stop behind a step of that cost. */
 static inline int vm_spend(Run *run, int cost) {
     run->spent += cost;
     if (run->spent < VM_LOOK)
@@ -1014,8 +1014,6 @@ static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int f
     const Step *s = plan->steps + first, *end = plan->steps + last;
     int guard;
     for (; s < end; s++) {
-        if (vm_spend(run, s->cost))
-            goto pause;
         switch (s->kind) {
         case STEP_SCALARS:
             guard = vm_run_scalars(plan->scalars + s->index, plan->scalars + s->stop, plan->calls, bases);
@@ -1050,6 +1048,11 @@ static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int f
         default:
             *where = (int)(s - plan->steps);
             return VM_PYTHON;
+        }
+        /* Behind the step: however slow the clock, each slice gets something done. */
+        if (vm_spend(run, s->cost) && s + 1 < end) {
+            s++;
+            goto pause;
         }
     }
     return VM_DONE;

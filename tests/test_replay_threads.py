@@ -351,7 +351,7 @@ def loop_program():
 def test_a_loop_of_runs_is_interrupted():
     program = loop_program()
     leaves = [0.5, 0.5]
-    assert_interrupted(lambda: program.run_loop(leaves, 4_000_000, [(0, 0)]))
+    assert_interrupted(lambda: program.run_loop(leaves, 20_000_000, [(0, 0)]))
     done, after, _ = program.run_loop(leaves, 3, [(0, 0)])
     assert done == 3 and after[0] == 0.5
     assert leaves == [0.5, 0.5]
