@@ -587,8 +587,6 @@ cdef class ReplayProgram:
         cdef cnp.ndarray a
         cdef Result r
         for k in range(1, n):
-            if not k & 63:
-                PyErr_CheckSignals()
             for i in seeds:
                 a = <cnp.ndarray>seeds[i]
                 f.bases[1 + i] = <char *>cnp.PyArray_DATA(a) + k * cnp.PyArray_STRIDES(a)[0]
