@@ -222,7 +222,7 @@ static void vm_prepare(Plan *plan);
 
 /* Runs steps `first` to `last` - 1. Returns VM_DONE; VM_PYTHON with the step's number in `*where`, for the
    driver to do that step and go on behind it; VM_GUARD with the guard's number in `*where`; or, when the slice
-   of time is over, VM_PAUSE with the number of the step to go on with, after vm_resume. */
+   of time is over, VM_PAUSE with the number of the step to go on with, which may be `last`, after vm_resume. */
 static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int first, int last, int *where);
 
 /* Begins a new slice of time. */
@@ -1049,8 +1049,9 @@ static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int f
             *where = (int)(s - plan->steps);
             return VM_PYTHON;
         }
-        /* Behind the step: however slow the clock, each slice gets something done. */
-        if (vm_spend(run, s->cost) && s + 1 < end) {
+        /* Behind the step, even the last: each slice gets something done, however slow the clock, and a program
+           of one step that is run in a loop comes to a pause, too. */
+        if (vm_spend(run, s->cost)) {
             s++;
             goto pause;
         }
