@@ -1,7 +1,8 @@
-/* Threads that share large work of the replay machine: one pool for the process, created when it is first asked
-   for. Work comes in numbered parts, and what is computed does not depend on who does which. A thread that is
-   late therefore costs nothing but its help: whoever asked does the parts that nobody has taken, and all of
-   them if somebody else uses the pool, if no thread can be created, or where there are no POSIX threads. */
+/* Threads that share large work of the replay machine: one pool for the process, created when it is first
+   asked for. Work comes in numbered parts, and what is computed does not depend on who does which. A thread
+   that is late therefore costs nothing but its help: whoever asked does the parts that nobody has taken, and
+   all of them if somebody else uses the pool, if no thread can be created, or where there are no POSIX
+   threads. */
 #ifndef AUTOGRAD_C_POOL_H
 #define AUTOGRAD_C_POOL_H
 
@@ -53,8 +54,8 @@ static inline int pool_has_parts(npy_uint64 ticket) {
     return (ticket & 0xFFFF) < (ticket >> 16 & 0xFFFF);
 }
 
-/* The number of a part that is the caller's from now on, or -1. Until that part is done the job is not over, so
-   all that belongs to the job may be read without further care. */
+/* The number of a part that is the caller's from now on, or -1. Until that part is done the job is not over,
+   so all that belongs to the job may be read without further care. */
 static int pool_take(void) {
     npy_uint64 ticket = __atomic_load_n(&pool.ticket, __ATOMIC_ACQUIRE);
     while (pool_has_parts(ticket))

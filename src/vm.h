@@ -180,7 +180,7 @@ typedef struct {
     int kind;
     int index;          /* in the table of that kind; of STEP_SCALARS: the first instruction */
     int stop;           /* of STEP_SCALARS: one past the last */
-    int cost;           /* set by vm_prepare: nanoseconds, roughly, of what runs without a look at the clock */
+    int cost;           /* set by vm_prepare: nanoseconds, roughly, between two looks at the clock */
 } Step;
 
 typedef struct {
@@ -221,8 +221,9 @@ enum VmStop { VM_DONE, VM_GUARD, VM_PYTHON, VM_PAUSE };
 static void vm_prepare(Plan *plan);
 
 /* Runs steps `first` to `last` - 1. Returns VM_DONE; VM_PYTHON with the step's number in `*where`, for the
-   driver to do that step and go on behind it; VM_GUARD with the guard's number in `*where`; or, when the slice
-   of time is over, VM_PAUSE with the number of the step to go on with, which may be `last`, after vm_resume. */
+   driver to do that step and go on behind it; VM_GUARD with the guard's number in `*where`; or, when the
+   slice of time is over, VM_PAUSE with the number of the step to go on with after vm_resume, which may be
+   `last`. */
 static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int first, int last, int *where);
 
 /* Begins a new slice of time. */
@@ -590,7 +591,8 @@ typedef struct {
 static void vm_copy_part(void *job, int part) {
     const CopyJob *j = job;
     int parts = j->copy->parts;
-    vm_copy_rows(j->copy, j->bases, j->first + j->rows * part / parts, j->first + j->rows * (part + 1) / parts);
+    npy_intp first = j->first + j->rows * part / parts, stop = j->first + j->rows * (part + 1) / parts;
+    vm_copy_rows(j->copy, j->bases, first, stop);
 }
 
 /* Returns 1 when done, 0 when the slice of time is over. */
@@ -731,8 +733,8 @@ static void vm_reduce_rows(const Reduction *r, Tally *t, char *at, npy_intp step
     }
 }
 
-/* Takes `m` items; each row is added to the `inner` results in turn, as NumPy reduces a leading axis. The first
-   may be in the middle of a row. */
+/* Takes `m` items; each row is added to the `inner` results in turn, as NumPy reduces a leading axis. The
+   first may be in the middle of a row. */
 static void vm_reduce_leading(const Reduction *r, Tally *t, char *at, npy_intp step, npy_intp m) {
     npy_intp part, width = r->width;
     char *out;
@@ -1049,8 +1051,8 @@ static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int f
             *where = (int)(s - plan->steps);
             return VM_PYTHON;
         }
-        /* Behind the step, even the last: each slice gets something done, however slow the clock, and a program
-           of one step that is run in a loop comes to a pause, too. */
+        /* Behind the step, even the last: each slice gets something done, however slow the clock, and a
+           program of one step that is run in a loop comes to a pause, too. */
         if (vm_spend(run, s->cost)) {
             s++;
             goto pause;
@@ -1145,14 +1147,14 @@ static void vm_prepare_registers(Group *g) {
 
 /* Work that is worth a hand-over to another thread: instructions of a group times items, items of a copy. */
 enum { VM_SHARED_WORK = 65536, VM_SHARED_ITEMS = 8192, VM_SHARED_COPY = 65536 };
-/* The same between two looks at the clock: about a millisecond of arithmetic, twenty of the slowest functions. */
+/* The same between two looks at the clock: a millisecond of arithmetic, twenty of the slowest functions. */
 enum { VM_PIECE_WORK = 1 << 20 };
 /* A loop that is alone in its group has no need of blocks, but for the looks at the clock between them; a
    reduction, which they would make another sum, is cut where it takes long. */
 enum { VM_LOOP_BLOCK = 1 << 16, VM_REDUCTION_BLOCK = 1 << 25 };
 
-/* How many threads share a group, and at which items their ranges begin: at blocks, so that these are the same
-   as without threads, or at rows that are reduced. */
+/* How many threads share a group, and at which items their ranges begin: at blocks, so that these are the
+   same as without threads, or at rows that are reduced. */
 static void vm_share_group(Group *g, int threads) {
     npy_intp most = threads, row = 0;
     int k;
