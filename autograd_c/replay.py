@@ -79,7 +79,8 @@ def compile(
         Allow cheaper formulas that change the last bits: products with a reciprocal for divisions by
         constants and by smaller arrays, ``x / y`` for ``x * (1 / y)``, products for the powers 2, 3 and 4.
     num_threads : int, optional
-        Threads for elementwise work on large arrays.
+        Threads that share elementwise work on large arrays, sums over them and copies. Sums depend on their
+        number in the last bits, and on nothing else. Without POSIX threads (Windows) it changes nothing but that.
 
     Returns
     -------
