@@ -80,7 +80,7 @@ def compile(
         constants and by smaller arrays, ``x / y`` for ``x * (1 / y)``, products for the powers 2, 3 and 4.
     num_threads : int, optional
         Threads that share elementwise work on large arrays, sums over them and copies. Sums depend on their
-        number in the last bits, and on nothing else. Without POSIX threads (Windows) it changes nothing but that.
+        number in the last bits, and on nothing else. Without POSIX threads (Windows) that is all it changes.
 
     Returns
     -------

@@ -227,7 +227,7 @@ class Interrupted(Exception):
 def assert_interrupted(work):
     """A signal is handled long before `work` is done."""
     whole = min(seconds(work) for _ in range(3))
-    assert interrupted(work, whole / 4) < whole / 4
+    assert interrupted(work, whole / 4) < whole / 2  # at the end, it would be 3 / 4
 
 
 def seconds(work):
@@ -310,7 +310,7 @@ def test_a_run_that_stops_at_every_look_gives_the_same(name, num_threads):
 
 @needs_alarm
 def test_a_long_program_is_interrupted():
-    x = values(300, 300)
+    x = values(400, 400)
 
     def long(x):
         for _ in range(100):
