@@ -20,7 +20,7 @@ import numpy as np
 from . import numpy as anp
 from ._core import Compiled, grad_hot, hooks, is_box, trace_forward, trace_reverse
 from .extend import defjvp_argnums, defvjp_argnums, notrace_primitive, primitive
-from .replay import Rows
+from .replay import Parts, Rows
 from .tree import (
     Misfit,
     UntraceableLeaf,
@@ -188,7 +188,7 @@ class _Matrix(Derived):
         return _MatrixCompiled(self, like.made_of)
 
 
-class _MatrixCompiled(_Wrapper):
+class _MatrixCompiled(Parts, _Wrapper):
     """The same of a compiled function, as one replay.
 
     A few rows or columns are recorded as a whole, so that what they share is computed once and the zeros of
@@ -254,15 +254,15 @@ class _MatrixCompiled(_Wrapper):
             self._units[key] = np.eye(like.size, dtype=like.dtype).reshape((like.size, *like.shape))
         return self._units[key]
 
+    @property
+    def parts(self):
+        """The compiled functions that do the work."""
+        return self._whole, self._whole_forward, self._pull, self._push, self._push_gradient
+
     def clear(self):
         """Forget all programs; the next calls record again."""
-        for compiled in (self._whole, self._whole_forward, self._pull, self._push, self._push_gradient):
-            compiled.clear()
+        super().clear()
         self._metas.clear()
-
-    @property
-    def programs(self):
-        return [p for c in (self._whole, self._whole_forward, self._pull, self._push, self._push_gradient) for p in c.programs]
 
 
 def _static_key(value):
@@ -289,13 +289,18 @@ class _Preparing(Derived):
         return _PreparingCompiled(self, like.made_of)
 
 
-class _PreparingCompiled(_Wrapper):
+class _PreparingCompiled(Parts, _Wrapper):
     """The same of a compiled function: the value and the linear function are replayed, each by itself."""
 
     def __init__(self, derived, made_of):
         super().__init__(derived.__name__, derived, derived.__name__, derived.__doc__)
         self._apply = made_of(self._applied)
         self._value = made_of(self._valued)
+
+    @property
+    def parts(self):
+        """The compiled functions that do the work."""
+        return self._apply, self._value
 
     def _applied(self, *args, **kwargs):
         result = self.__wrapped__(*args[:-1], **kwargs)

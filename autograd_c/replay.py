@@ -886,10 +886,14 @@ class _Policy:
         ]
 
     def explain(self, svg=None):
+        return explained([self.compiled], svg)
+
+    def told(self):
+        """Lines about all that was recorded, and what to draw: headings and recordings."""
         from . import explain  # few programs need it
 
         lines = [f"{self.name}: {_plural(len(self.signatures), 'signature')}"]
-        pictures = []
+        drawn = []
         for key, signature in list(self.signatures.items()):
             lines.append(f"\narguments {_describe_key(key)}")
             if signature.eager:
@@ -897,14 +901,10 @@ class _Policy:
             for version in list(signature.versions):
                 lines += _explain_version(version)
                 for branch in list(version.branches):
-                    heading = f"{self.name}{_describe_key(key)}"
-                    pictures.append((heading, branch.notes.recording))
+                    drawn.append((f"{self.name}{_describe_key(key)}", branch.notes.recording))
                     told = explain.describe_program(_machine(branch.program), branch.notes.recording)
                     lines += [f"  {told[0]}", *(f"    {line}" for line in told[1:])]
-        if svg is not None:
-            with open(svg, "w", encoding="utf-8") as file:
-                file.write(explain.draw(pictures))
-        return "\n".join(lines)
+        return lines, drawn
 
     def cost(self):
         from . import explain
@@ -916,6 +916,45 @@ class _Policy:
                     more = explain.work_of(branch.notes.recording, _rows(branch.program, signature.key))
                     flops, moved, unknown = flops + more[0], moved + more[1], unknown + more[2]
         return {"flops": flops, "bytes": moved, "unknown": dict(unknown)}
+
+
+def explained(functions, svg=None):
+    """The text about some compiled functions; their picture is written to the file `svg`."""
+    told = [function.policy.told() for function in functions]
+    if svg is not None:
+        from .explain import draw
+
+        with open(svg, "w", encoding="utf-8") as file:
+            file.write(draw([part for _, drawn in told for part in drawn]))
+    return "\n\n".join("\n".join(lines) for lines, _ in told)
+
+
+class Parts:
+    """What a callable that is made of several compiled functions, `parts`, has in common with one of them."""
+
+    parts = ()
+
+    def clear(self):
+        """Forget all programs; the next calls record again."""
+        for part in self.parts:
+            part.clear()
+
+    @property
+    def programs(self):
+        """What was recorded: a list of dicts, one a kind of arguments."""
+        return [program for part in self.parts for program in part.programs]
+
+    def explain(self, svg=None):
+        """What was recorded, as text, and as a picture in the file `svg`."""
+        return explained([part for part in self.parts if part.programs] or self.parts[:1], svg)
+
+    def cost(self):
+        """The work of one replay for each kind of arguments, as `Compiled.cost` counts it."""
+        costs = [part.cost() for part in self.parts]
+        unknown = sum((collections.Counter(cost["unknown"]) for cost in costs), collections.Counter())
+        return {name: sum(cost[name] for cost in costs) for name in ("flops", "bytes")} | {
+            "unknown": dict(unknown)
+        }
 
 
 def _machine(program):

@@ -42,7 +42,7 @@ from .operators import (
     make_vjp,
     tangent_of,
 )
-from .replay import Rows
+from .replay import Parts, Rows
 from .rules import (
     calculus,
     creation,
@@ -1073,12 +1073,17 @@ class _Plan(NamedTuple):
     place_of: np.ndarray
 
 
-class _SparseCompiled(_Wrapper):
+class _SparseCompiled(Parts, _Wrapper):
     """The same of a compiled function: one replay for all groups."""
 
     def __init__(self, sparse, made_of):
         super().__init__(sparse.__name__, sparse, sparse.__name__, sparse.__doc__)
         sparse.replay_rows(made_of)
+
+    @property
+    def parts(self):
+        """The compiled functions that do the work."""
+        return tuple(self.__wrapped__._rows.values())
 
     def __call__(self, *args, **kwargs):
         return self.__wrapped__(*args, **kwargs)

@@ -7,7 +7,17 @@ import numpy as onp
 import pytest
 
 import autograd_c.numpy as np
-from autograd_c import ReplayWarning, compile, explain, grad, value_and_grad
+from autograd_c import (
+    ReplayWarning,
+    compile,
+    explain,
+    grad,
+    hessian,
+    jacobian,
+    make_vjp,
+    sparse_jacobian,
+    value_and_grad,
+)
 from autograd_c.extend import primitive
 
 X = onp.array([1.0, 2.0, 3.0])
@@ -156,6 +166,37 @@ def test_each_kind_of_arguments_counts():
     assert f.cost()["flops"] == 220
     f.clear()
     assert f.cost() == {"flops": 0, "bytes": 0, "unknown": {}}
+
+
+def curve(x):
+    return np.sin(x) * x[0]
+
+
+@pytest.mark.parametrize("operator", [jacobian, hessian, make_vjp, sparse_jacobian])
+def test_what_operators_make_of_several_programs(operator, tmp_path):
+    fun = compile((lambda x: np.sum(curve(x))) if operator is hessian else curve)
+    made = operator(fun)
+    assert "0 signatures" in made.explain()
+    for _ in range(3):
+        made(X) if operator is not make_vjp else made(X)[0](X)
+    text = made.explain(svg=tmp_path / "program.svg")
+    assert "sin" in text and "1 program" in text and "replayed call" in text
+    assert boxes_of(ElementTree.parse(tmp_path / "program.svg").getroot())
+    assert made.cost()["flops"] > 9 and made.cost()["unknown"] == {}
+    assert made.programs
+    made.clear()
+    assert not made.programs and made.cost()["flops"] == 0
+
+
+def test_work_is_counted_for_every_seed():
+    def long_curve(x):
+        return np.sin(x) * x[0]
+
+    n = 200  # so many seeds are one program, run for each
+    made = jacobian(compile(long_curve))
+    for _ in range(3):
+        made(onp.ones(n))
+    assert n * 2 * n < made.cost()["flops"] < n * 6 * n
 
 
 # ---------------------------------------------------------------- picture
