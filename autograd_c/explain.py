@@ -24,7 +24,7 @@ __all__ = ["Unit", "describe_program", "draw", "units_of", "work_of"]
 INPUT, CALL, GUARD, CHECK = range(4)
 # Units that a text or a picture shows of one program; the middle of longer ones is left out.
 _SHOWN = 40
-_INDEXING = ("getitem", "item_by", "index_add", "setitem")
+_INDEXING = ("getitem", "item_by", "scatter_by", "index_add", "setitem")
 _REDUCTIONS = ("sum", "mean", "prod", "max", "min", "amax", "amin")
 
 
@@ -99,8 +99,11 @@ def _value(arg):
         return f"%{arg.number}{_shape(arg)}"
     if isinstance(arg, np.ndarray):
         return f"constant {arg.dtype} {arg.shape}"
-    said = f"{arg!r:.30}"
-    return type(arg).__name__ if "<" in said else said
+    if isinstance(arg, (tuple, list)) and all(item is None or isinstance(item, int) for item in arg):
+        return f"{arg!r:.30}"
+    if arg is None or isinstance(arg, (bool, int, float, complex, str, slice, np.generic)):
+        return f"{arg!r:.30}"
+    return type(arg).__name__
 
 
 def _names(nodes, most=12):

@@ -1,5 +1,6 @@
 """`autograd-c demo`: what it learns, prints and draws, and how it refuses."""
 
+import itertools
 import re
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+import autograd_c.numpy as np
 from autograd_c import demo
 
 
@@ -45,8 +47,7 @@ def test_seed_decides_everything_that_is_random(digits):
     def learn(seed):
         rng = numpy.random.default_rng(seed)
         layers = demo.init_layers([64, 8, 10], rng)
-        demo.train(layers, digits, 5, rng)
-        return demo.flat(layers)
+        return demo.flat(demo.train(layers, digits, 5, rng)[0])
 
     for first, again in zip(learn(3), learn(3), strict=True):
         numpy.testing.assert_array_equal(first, again)
@@ -60,29 +61,28 @@ def test_held_out_scans_are_not_learnt_from(digits):
     assert (digits.images.min(), digits.images.max()) == (0, 1)
 
 
-def test_batches_take_every_index_once_a_round():
-    stream = demo.batches(10, 5, numpy.random.default_rng(0))
-    for _ in range(3):
-        assert sorted(numpy.concatenate([next(stream), next(stream)])) == list(range(10))
-
-
 def test_loss_of_a_model_that_knows_nothing_is_log_10(digits):
     layers = [(numpy.zeros((64, 10)), numpy.zeros(10))]
     assert demo.loss(layers, digits.images, digits.labels) == pytest.approx(numpy.log(10))
 
 
-def test_adam_moves_by_the_rate_at_first():
-    array = numpy.array([1.0, -2.0])
-    demo.Adam([array], 0.1, 100).step([numpy.array([30.0, -0.5])])
-    numpy.testing.assert_allclose(array, [0.9, -1.9], rtol=1e-6)
+def test_the_loop_is_compiled(digits, network, monkeypatch):
+    plain, traced = demo.loss, itertools.count()
 
+    def counted(layers, images, labels, np=np):
+        if np is not numpy:
+            next(traced)
+        return plain(layers, images, labels, np)
 
-def test_adam_slows_down_to_the_minimum():
-    array = numpy.array([1.0, -2.0])
-    optimizer = demo.Adam([array], 0.1, 300)
-    for _ in range(300):
-        optimizer.step([2 * array])
-    numpy.testing.assert_allclose(array, 0, atol=1e-3)
+    monkeypatch.setattr(demo, "loss", counted)
+    before = demo.flat(network)[0].copy()
+    layers, curve = demo.train(network, digits, 407, numpy.random.default_rng(0))
+    assert next(traced) == 2  # recorded, and replayed for all other steps
+    assert curve.batch.shape == (407,) and curve.held_steps[-1] == 407
+    assert curve.batch[-50:].mean() < 0.5 * curve.batch[:5].mean()
+    numpy.testing.assert_array_equal(demo.flat(network)[0], before)
+    held = plain(layers, digits.held_images, digits.held_labels, numpy)
+    assert curve.held[-1] == held
 
 
 # ---------------------------------------------------------------- the gradient, checked and timed
@@ -121,12 +121,24 @@ def test_times_stand_beside_numpy_and_hips(capsys):
     assert all(float(milliseconds) > 0 for _, milliseconds, _ in rows)
 
 
-TIMED = ("plain NumPy, forward only", "autograd_c, gradient", "HIPS/autograd, gradient")
+TIMED = (
+    "plain NumPy, forward only",
+    "autograd_c, gradient",
+    "autograd_c, compiled",
+    "HIPS/autograd, gradient",
+)
+
+
+def test_the_gain_of_the_compiled_gradient_is_that_of_the_times(capsys, monkeypatch):
+    times = dict(zip(TIMED, (1e-3, 2e-3, 5e-4, 1e-2), strict=True))
+    monkeypatch.setattr(demo, "gradient_times", lambda *_: times)
+    assert demo.main(["--steps", "1", "--no-plot"]) == 0
+    assert "The compiled gradient is 4.0 times as fast as the eager one\n" in capsys.readouterr().out
 
 
 def test_without_hips_only_ours_is_timed(digits, network, monkeypatch):
     monkeypatch.setitem(sys.modules, "autograd", None)
-    assert list(demo.gradient_times(network, digits)) == list(TIMED[:2])
+    assert list(demo.gradient_times(network, digits)) == list(TIMED[:3])
 
 
 # ---------------------------------------------------------------- the picture
