@@ -339,8 +339,8 @@ def _parser():
         description="Learns to read the 1,797 handwritten digits that come with scikit-learn: first by "
         "logistic regression, then by a network with one hidden layer, both by Adam on mini-batches. "
         "Checks the gradient against finite differences, times it, eager and compiled, beside NumPy (and "
-        "HIPS/autograd where installed), and draws the loss curves, the first layer's weights and the misread digits. "
-        "Takes less than a minute.",
+        "HIPS/autograd where installed), and draws the loss curves, the first layer's weights and the "
+        "misread digits. Takes less than a minute.",
     )
     parser.add_argument(
         "--seed",
