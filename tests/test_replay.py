@@ -1129,10 +1129,11 @@ def test_two_threads_run_one_program():
 def test_memory_does_not_grow():
     replay = program(lambda xs: [np.sin(xs[0]) * 2, np.sum(xs[0]), np.cumsum(xs[0]), xs[0][1:]], [normal(50)])
     x = normal(50)
+    tracemalloc.start()
+    # Caches fill up in the first runs.
     for _ in range(100):
         replay.run([x])
     gc.collect()
-    tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for _ in range(10_000):
         replay.run([x])
