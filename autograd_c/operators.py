@@ -218,7 +218,12 @@ class _MatrixCompiled(Parts, _Wrapper):
         if out is None:
             return self._whole(*args, **kwargs)
         x, shape = args[self._argnum], out.shape
-        if self._by == "rows" and min(x.size, out.size) <= self.FEW or self._by != "rows" and x.size <= self.FEW:
+        if (
+            self._by == "rows"
+            and min(x.size, out.size) <= self.FEW
+            or self._by != "rows"
+            and x.size <= self.FEW
+        ):
             forward = self._by == "rows" and x.size < out.size
             return (self._whole_forward if forward else self._whole)(*args)
         try:
@@ -232,7 +237,7 @@ class _MatrixCompiled(Parts, _Wrapper):
             return self._whole(*args)  # a result of another shape than for the arguments seen before
 
     def _result_meta(self, args):
-        """A sample of the result for arguments of these shapes; None where it is not a matter of real arrays."""
+        """A sample of the result for arguments of these shapes; None where it is no matter of real arrays."""
         if not isinstance(self._argnum, int) or not -len(args) <= self._argnum < len(args):
             return None
         x = args[self._argnum]
@@ -278,7 +283,7 @@ def cotangent_of(fun, argnum):
 
 
 def tangent_of(fun, argnum):
-    """The function of the arguments and a tangent of the chosen one that returns the tangent of the result."""
+    """The function of the arguments and a tangent of the chosen one that returns the result's tangent."""
     return lambda *args: make_jvp(fun, argnum)(*args[:-1])(args[-1])[1]
 
 

@@ -232,7 +232,7 @@ class _Sparse(Derived):
         return _as_csr(structure.pattern, compressed[seed_of, place_of])
 
     def _replayed(self, args, kwargs, at, structure, seeds, forward):
-        """The seeds' products by replay; None where the function is not compiled or no matter of real arrays."""
+        """The seeds' products by replay; None where the function is not compiled or not of real arrays."""
         if self._rows is None or kwargs or not isinstance(at, int) or not len(seeds):
             return None
         x = args[at]

@@ -5,15 +5,15 @@
 #       Version       what the function reads besides its arguments, as it was when recorded
 #         Branch      a program, one for each way through the function's guards
 #
-# This is the way of a call that has been seen before. What it does not know it hands to the policy, an object of
-# `autograd_c.replay`, which records.
+# This is the way of a call that has been seen before. What it does not know it hands to the policy, an object
+# of `autograd_c.replay`, which records.
 
 cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
     bint PyDict_Next(object, Py_ssize_t *, PyObject **, PyObject **) noexcept
     Py_ssize_t PyDict_GET_SIZE "PyDict_Size" (object) except -1
     PyObject *PyCell_GET(object) noexcept
-    PyObject *_PyType_Lookup(object, object) noexcept
+    PyObject *_PyType_Lookup(PyTypeObject *, object) noexcept
 
 cdef extern from "string.h":
     int memcmp(const void *, const void *, size_t) noexcept nogil
@@ -68,9 +68,9 @@ cdef class Signature:
     Parameters
     ----------
     key : tuple
-        Number of positional arguments, keyword names, and the looks of all values in order: ``("array", number,
-        shape, contiguous)``, ``("leaf", type)``, ``("static", type, value)``, ``("list" or "tuple", type, size)``,
-        ``("dict", type, keys)`` or ``("other", ...)`` for what only Python can recognise.
+        Number of positional arguments, keyword names, and the looks of all values in order: ``("array",
+        number, shape, contiguous)``, ``("leaf", type)``, ``("static", type, value)``, ``("list" or "tuple",
+        type, size)``, ``("dict", type, keys)`` or ``("other", ...)`` for what only Python can recognise.
     size : int
         The number of leaves.
     """
@@ -141,7 +141,8 @@ cdef class Signature:
                 PyMem_Free(self.looks[i].dims)
             PyMem_Free(self.looks)
 
-    cdef bint matches(self, PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject **leaves) except -1:
+    cdef bint matches(self, PyObject *const *args, Py_ssize_t n, PyObject *names,
+                      PyObject **leaves) except -1:
         """Whether the arguments look like this; fills in the leaves, borrowed."""
         cdef Py_ssize_t i, at = 0, leaf = 0
         if n != self.nargs:
@@ -192,7 +193,8 @@ cdef class Signature:
             if type(v) is not <object>k.what:
                 return False
             for i in range(k.size):
-                if PyList_GET_SIZE(v) != k.size or not self.looks_like(PyList_GET_ITEM(v, i), at, leaves, leaf):
+                if PyList_GET_SIZE(v) != k.size \
+                        or not self.looks_like(PyList_GET_ITEM(v, i), at, leaves, leaf):
                     return False
             return PyList_GET_SIZE(v) == k.size
         if k.kind == LOOK_DICT:
@@ -354,7 +356,7 @@ cdef bint still_reads(Read *r) except -1:
         if r.kind == READ_ABSENT:
             return found == NULL
     elif r.kind == READ_TYPE:
-        return _PyType_Lookup(where, <object>r.name) == r.what
+        return _PyType_Lookup(<PyTypeObject *>where, <object>r.name) == r.what
     elif r.kind == READ_SLOT:
         return same_number(getattr(where, <object>r.name, MISSED), <object>r.what)
     elif r.kind == READ_SIZE:
@@ -393,7 +395,7 @@ cdef bint same_bytes(cnp.ndarray a, cnp.ndarray copy) except -1:
     return memcmp(cnp.PyArray_DATA(a), cnp.PyArray_DATA(copy), cnp.PyArray_NBYTES(a)) == 0
 
 
-# --- programs ------------------------------------------------------------------------------------------------
+# --- programs -----------------------------------------------------------------------------------------------
 
 @cython.final
 cdef class Branch:
@@ -404,8 +406,8 @@ cdef class Branch:
     program : object
         Has ``run(leaves)``, which returns the results, or the number of the guard that failed.
     path : sequence of int
-        A number for each way through the first 0, 1, ... guards: of two programs, equal as long as their guards
-        have the same outcomes.
+        A number for each way through the first 0, 1, ... guards: of two programs, equal as long as their
+        guards have the same outcomes.
     structure : Structure
         Of the result.
     finish : callable or None
@@ -551,7 +553,7 @@ cdef object replay_version(Compiled c, Signature s, Version version, PyObject **
     return branch.result(outs, leaf_list(leaves, s.size))
 
 
-# --- the function -----------------------------------------------------------------------------------------------
+# --- the function -------------------------------------------------------------------------------------------
 
 @cython.final
 cdef class Compiled:
@@ -625,9 +627,9 @@ cdef class Compiled:
         Returns
         -------
         dict
-            "flops": one for each item of an elementwise instruction or a reduction, 2mnk for a product. "bytes": what
-            steps read and write outside themselves. "unknown": how many steps of which names run in Python, whose
-            flops are not among those counted.
+            "flops": one for each item of an elementwise instruction or a reduction, 2mnk for a product.
+            "bytes": what steps read and write outside themselves. "unknown": how many steps of which names
+            run in Python, whose flops are not among those counted.
         """
         return self.policy.cost()
 

@@ -398,7 +398,8 @@ cdef object record_elementwise(Primitive p, Trace t, PyObject *const *args, PyOb
                 ans_meta = meta_of(ans)
                 metas = [None] * count
             m = parent_meta(<Box>args[k], parents[j].slot, <object>values[k])
-            fit[j] = count > 2 or m is not ans_meta and (m.shape != ans_meta.shape or m.dtype != ans_meta.dtype)
+            fit[j] = count > 2 or m is not ans_meta \
+                and (m.shape != ans_meta.shape or m.dtype != ans_meta.dtype)
             metas[j] = m
         saved |= p.used[k] >> 1
     if t.mode == FORWARD:
@@ -560,7 +561,7 @@ cdef bint recorded_values(PyObject **values, int nin) noexcept:
 
 
 cdef object recorded_contribution(Primitive p, int k, PyObject **values, object g):
-    """The contribution by the calls of the rule's own recording, so that a replay computes what the machine would.
+    """The contribution by calls of the rule's own recording: a replay then computes what the machine would.
 
     None where the machine would not do it either.
     """

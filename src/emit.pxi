@@ -297,7 +297,8 @@ cdef int emit_pair(Planner e, Node n, Node other, Py_ssize_t a) except -1:
     sine.address = new_register(e)
     cosine.address = new_register(e)
     other.paired = True
-    e.program.add_scalar(S_SINCOS, 0, <unsigned int>a, <unsigned int>cosine.address, <unsigned int>sine.address)
+    e.program.add_scalar(S_SINCOS, 0, <unsigned int>a, <unsigned int>cosine.address,
+                         <unsigned int>sine.address)
     return release_operands(e, n)
 
 
@@ -356,7 +357,8 @@ cdef int emit_add_item(Planner e, Node n) except -1:
 cdef int emit_items(Planner e, Node n) except -1:
     cdef Py_ssize_t i, first = n.spot.buffer.offset // 8
     for i in range(len(n.args) - 1):
-        e.program.add_scalar(S_MOVE, 0, <unsigned int>scalar_address(e, n.args[i + 1]), 0, <unsigned int>(first + i))
+        e.program.add_scalar(S_MOVE, 0, <unsigned int>scalar_address(e, n.args[i + 1]), 0,
+                             <unsigned int>(first + i))
     release_operands(e, n)
     return 0
 
@@ -560,7 +562,8 @@ cdef class GroupBuilder:
 
     cdef bint streams(self, Spot s) except -1:
         """Whether the items lie one after the other, one for each item of the group."""
-        return s.contiguous and tuple([k for k in s.shape if k != 1]) == tuple([k for k in self.shape if k != 1])
+        return s.contiguous \
+            and tuple([k for k in s.shape if k != 1]) == tuple([k for k in self.shape if k != 1])
 
     cdef int memory(self, Spot s) except -1:
         """The register of an array that is there before the group runs."""
@@ -647,7 +650,8 @@ cdef class GroupBuilder:
         cdef Reduction *r
         cdef GroupIns *i
         cdef int source = self.operand(n.args[0], n.codes[0])
-        g.reductions = <Reduction *>room_for(g.reductions, g.nreductions, &self.capacity[3], sizeof(Reduction))
+        g.reductions = <Reduction *>room_for(g.reductions, g.nreductions, &self.capacity[3],
+                                             sizeof(Reduction))
         r = &g.reductions[g.nreductions]
         memset(r, 0, sizeof(Reduction))
         g.nreductions += 1

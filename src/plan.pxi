@@ -1,7 +1,7 @@
 # The planner: from a recording to a program of the replay machine.
 #
-#   simplify     one pass over the nodes: what is another value under a second name is replaced by it, equal calls
-#                become one, what no result needs is dropped; all of it keeps every bit
+#   simplify     one pass over the nodes: what is another value under a second name is replaced by it, equal
+#                calls become one, what no result needs is dropped; all of it keeps every bit
 #   classify     how each node is done: scalar, group (elementwise or a reduction), view, product, ..., Python
 #   schedule     units in an order that respects the operands: scalars and single steps as soon as possible,
 #                elementwise nodes as late as possible, so that as many as can be share a group
@@ -73,7 +73,7 @@ cdef class Spot:
         return a
 
     cdef cnp.ndarray sample(self):
-        """An array of the same layout with memory of its own, of which NumPy may take views while planning."""
+        """An array of the same layout with its own memory, of which NumPy may take views while planning."""
         cdef Buffer b = self.buffer
         if b.sample is None:
             b.sample = np_empty(max(b.nbytes, 1), np_uint8)
@@ -137,7 +137,7 @@ cdef Spot spot_of_view(Spot base, cnp.ndarray view, cnp.ndarray sample):
     return new_spot(base.buffer, base.offset + offset, shape_tuple(view), strides_tuple(view), view.dtype)
 
 
-# --- simplify ------------------------------------------------------------------------------------------------
+# --- simplify -----------------------------------------------------------------------------------------------
 
 cdef inline object resolved(object a):
     while type(a) is Node and (<Node>a).same is not None:
@@ -146,7 +146,7 @@ cdef inline object resolved(object a):
 
 
 cdef bint uniform(object a, double *value) except -1:
-    """Whether a constant is one real number, or an array of the same number throughout that nobody can change."""
+    """Whether a constant is one real number, or an array of one number throughout that nobody can change."""
     if type(a) is float or type(a) is np_float64 or type(a) is int and -2**53 < a < 2**53:
         value[0] = a
         return True
@@ -352,7 +352,7 @@ cdef int split_mean(list nodes, Node n) except -1:
     return 0
 
 
-# --- classify ------------------------------------------------------------------------------------------------
+# --- classify -----------------------------------------------------------------------------------------------
 
 cdef enum Category:
     K_INPUT
@@ -377,8 +377,8 @@ cdef dict SCALAR_CODES = {
     "not_equal": S_NE, "logical_and": S_AND, "logical_or": S_OR, "logical_not": S_NOT,
     "where": S_SELECT, "scalar_power": S_POW, "scalar_square": S_POW, "positive": S_MOVE,
 }
-cdef dict REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum, "amax": np.maximum, "amin": np.minimum,
-                        "prod": np.multiply}
+cdef dict REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum, "amax": np.maximum,
+                        "amin": np.minimum, "prod": np.multiply}
 
 
 cdef inline bint in_register(Node n) noexcept:
@@ -480,7 +480,7 @@ cdef inline bint is_scalar_operand(object a) except -1:
 
 
 cdef int find_scalar(Primitive p) except -1:
-    """What the scalar interpreter does for a primitive: an operation of its own, or a call of the float64 loop."""
+    """What the scalar interpreter does for a primitive: an operation of its own, or the float64 loop."""
     cdef char out = 0
     p.scalar_code = SCALAR_CODES.get(p.name, -1) if p.ours else -1
     if p.scalar_code < 0 and p.is_ufunc and 0 < p.nin <= 2:
@@ -593,7 +593,8 @@ cdef class PythonStep:
         if self.object_number >= 0:
             f.objects[self.object_number] = [owned(item) for item in value]
             return -1
-        if getattr(value, "shape", ()) != n.meta.shape or getattr(value, "dtype", DTYPE_FLOAT64) != n.meta.dtype:
+        if getattr(value, "shape", ()) != n.meta.shape \
+                or getattr(value, "dtype", DTYPE_FLOAT64) != n.meta.dtype:
             raise ReplayMismatch("%s returned another shape or dtype than when it was recorded" % n.prim.name)
         if self.address >= 0:
             (<double *>f.arena.data)[self.address] = value
@@ -620,7 +621,7 @@ class ReplayMismatch(Exception):
     """A step of a replay gave a value of another shape or type: the function must run by itself."""
 
 
-# --- the planner ---------------------------------------------------------------------------------------------
+# --- the planner --------------------------------------------------------------------------------------------
 
 cdef enum:
     GROUP_LIMIT = 400       # nodes in a group
@@ -745,8 +746,8 @@ cdef class Planner:
         if code == 0 or code == b"?":
             return False
         # In place where nobody else reads the old value.
-        if x.uses == 1 and not x.kept and x.late == n.late and self.spot_of(x).buffer.base == 0 and x.category != K_VIEW \
-                and x.category != K_INPUT:
+        if x.uses == 1 and not x.kept and x.late == n.late and self.spot_of(x).buffer.base == 0 \
+                and x.category != K_VIEW and x.category != K_INPUT:
             n.spot = x.spot
             n.in_place = True
         s = self.spot_of(n)
@@ -1034,7 +1035,8 @@ cdef class Planner:
                     c.barrier = unit + 1
                 if c.waiting == 0:
                     if c.barrier != unit + 1 and c.shape == shape and c.late == n.late and (
-                            c.category == K_ELEMENTWISE or c.category == K_REDUCTION or c.category == K_UPDATE):
+                            c.category == K_ELEMENTWISE or c.category == K_REDUCTION
+                            or c.category == K_UPDATE):
                         heappush(heap, c.number)
                     else:
                         after.append(c)
@@ -1156,7 +1158,7 @@ cdef class Planner:
 
 
 cdef Py_ssize_t batch_stride(Spot s, tuple batch) except -2:
-    """Bytes from one matrix of a stack to the next: 0 for one matrix for all; -1 where there is no such number."""
+    """Bytes from one matrix of a stack to the next: 0 for one matrix for all; -1 where no number will do."""
     cdef Py_ssize_t i, n = max(len(s.shape) - 2, 0)
     cdef tuple shape = s.shape[:n], strides = s.strides[:n]
     if math_prod(shape) == 1:

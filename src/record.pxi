@@ -6,8 +6,8 @@
 #              ...         in the order of execution
 #
 # Rules are recorded once for all values (`record`), and then a value may not be looked at. A function that is
-# compiled for replay is recorded with the values of a call (`record_call_of`): what looks at one leaves a guard, and
-# what takes one out of the trace an escape, after which the function cannot be replayed.
+# compiled for replay is recorded with the values of a call (`record_call_of`): what looks at one leaves a
+# guard, and what takes one out of the trace an escape, after which the function cannot be replayed.
 
 cdef enum:
     LONG_RECORDING = 100000     # nodes: what `explain` can still tell of
@@ -207,7 +207,8 @@ cdef object record_item(Box x, object index):
     cdef Box out
     if not cnp.PyArray_CheckExact(value) and not isinstance(value, np_generic):
         return hooks["getitem"](x, index)
-    out = node_box(t, add_node(t, CALL_NODE, P_GETITEM, (operand_of(t, x), index), None, meta_of(value)), value)
+    out = node_box(t, add_node(t, CALL_NODE, P_GETITEM, (operand_of(t, x), index), None, meta_of(value)),
+                   value)
     if shares(value, base):
         look_at(out, x, index)
     return out
@@ -238,8 +239,8 @@ cdef int recorded_index(Trace t, Adjoint *to, object g, object index, Meta meta)
         return put_adjoint(to, hooks["index_add"](<object>to.o, g, index))
     b = <Box>to.o
     target = <object>b.v
-    n = add_node(t, CALL_NODE, <Primitive>hooks["index_add"], (operand_of(t, b), operand_of(t, g), index), None,
-                 box_meta(b))
+    n = add_node(t, CALL_NODE, <Primitive>hooks["index_add"], (operand_of(t, b), operand_of(t, g), index),
+                 None, box_meta(b))
     target[index] += box_value(current(<Box>g)) if type(g) is Box else g
     b.slot = n.number
     return 0

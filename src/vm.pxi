@@ -11,7 +11,8 @@ cdef extern from "vm.h":
     ctypedef struct ScalarIns:
         unsigned short op, k
         unsigned int a, b, out
-    ctypedef void (*VmLoop)(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    ctypedef void (*VmLoop)(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
+                            void *data) noexcept nogil
     ctypedef struct VmCall:
         VmLoop fn
         void *data
@@ -275,7 +276,8 @@ cdef class ReplayProgram:
         self.plan.nsteps += 1
         return 0
 
-    cdef ScalarIns *add_scalar(self, int op, int k, unsigned int a, unsigned int b, unsigned int out) except NULL:
+    cdef ScalarIns *add_scalar(self, int op, int k, unsigned int a, unsigned int b,
+                               unsigned int out) except NULL:
         """One more scalar instruction, in the step that the last one belongs to if nothing came between."""
         cdef ScalarIns *i
         cdef Step *last = &self.plan.steps[self.plan.nsteps - 1]
@@ -320,7 +322,8 @@ cdef class ReplayProgram:
         return g
 
     cdef LoopCall *add_call(self) except NULL:
-        self.plan.loops = <LoopCall *>room_for(self.plan.loops, self.nloops, &self.capacity[4], sizeof(LoopCall))
+        self.plan.loops = <LoopCall *>room_for(self.plan.loops, self.nloops, &self.capacity[4],
+                                               sizeof(LoopCall))
         memset(&self.plan.loops[self.nloops], 0, sizeof(LoopCall))
         self.nloops += 1
         self.add_step(STEP_CALL, self.nloops - 1, 0)
@@ -386,7 +389,8 @@ cdef class ReplayProgram:
         if given.shape != meta.shape or given.dtype != meta.dtype:
             raise ValueError("an input of shape %s and dtype %s, recorded with shape %s and dtype %s"
                              % (given.shape, given.dtype, meta.shape, meta.dtype))
-        if cnp.PyArray_Check(leaf) and not (leaf.flags.c_contiguous and leaf.flags.aligned and leaf.dtype.isnative):
+        if cnp.PyArray_Check(leaf) \
+                and not (leaf.flags.c_contiguous and leaf.flags.aligned and leaf.dtype.isnative):
             raise ValueError("an input that is not C-contiguous, aligned and of native byte order")
         return 0
 
@@ -416,7 +420,7 @@ cdef class ReplayProgram:
         return f
 
     cdef object run_leaves(self, PyObject **leaves, Py_ssize_t n, int *flags):
-        """A run: a list of results, or the number of the guard that failed; `flags` are floating-point flags."""
+        """A run: a list of results, or the number of the guard that failed; `flags`: of floating point."""
         cdef Frame f = self.take_frame()
         cdef Py_ssize_t i
         cdef int guard
@@ -454,7 +458,7 @@ cdef class ReplayProgram:
         return out
 
     cdef inline int set_base(self, Frame f, Py_ssize_t base, object a) except -1:
-        """Points a base at an array, which the caller keeps alive; Python steps and views need its owner, too."""
+        """Points a base at an array that the caller keeps alive; Python steps and views need its owner."""
         f.bases[base] = <char *>cnp.PyArray_DATA(<cnp.ndarray>a)
         if self.owned:
             Py_INCREF(a)
@@ -493,7 +497,7 @@ cdef class ReplayProgram:
             if stopped == VM_GUARD:
                 return where
             start = where
-            # NumPy's functions, which handlers of signals may call, too, clear the flags and report their own.
+            # NumPy's functions, which handlers of signals may call, too, clear the flags and report theirs.
             f.raised |= fp_flags()
             if stopped == VM_PYTHON:
                 where = (<PythonStep>self.python[self.plan.steps[start].index]).run(f)
@@ -581,7 +585,7 @@ cdef class ReplayProgram:
             self.give_back(f)
 
     cdef int run_rows(self, Frame f, dict seeds, list stacked, Py_ssize_t n) except -2:
-        """All rows of the seeds but the first, where the program writes all results itself: pointers move on."""
+        """All rows of the seeds but the first, where the program itself writes all results: pointers move."""
         cdef Py_ssize_t i, j, k
         cdef int guard
         cdef cnp.ndarray a
@@ -624,8 +628,9 @@ cdef class ReplayProgram:
         carry : list of (int, int)
             Numbers of an input and of the result, of the same shape and dtype, that it becomes.
         slices : list of (int, ndarray, ndarray)
-            An input that in run `k` is as many rows of an array as it has, from row ``starts[k % len(starts)]`` on:
-            the input's number, the C-contiguous array, and `starts`, an int64 array.
+            An input that in run `k` is as many rows of an array as it has, from row
+            ``starts[k % len(starts)]`` on: the input's number, the C-contiguous array, and `starts`, an int64
+            array.
         traces : list of int
             Numbers of results, float64 scalars, whose values in all runs are returned.
 
@@ -697,7 +702,7 @@ cdef class ReplayProgram:
         raise TypeError("run_loop: a traced result must be a float64 scalar")
 
     cdef list objects_of(self, list carry):
-        """The items of a carry that pass through an object: results that are no register or array of their own."""
+        """The items of a carry that pass through an object: results with no register or array."""
         cdef Py_ssize_t i, j, k
         cdef Result r
         cdef list taken = []

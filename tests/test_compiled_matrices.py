@@ -147,7 +147,7 @@ def test_closures_are_watched():
         return factor * x * x
 
     made = jacobian(compile(fun))
-    for factor in [2.0] * CALLS + [3.0] * CALLS:  # noqa: B007
+    for factor in [2.0] * CALLS + [3.0] * CALLS:
         onp.testing.assert_allclose(made(X), onp.diag(2.0 * factor * X))
 
 
