@@ -71,6 +71,8 @@ def _in_exponent(ans, x, y):
 
 
 elementwise(np.power, _in_base(anp.power), _in_exponent, domain=((0.5, 2.0), (-2.0, 2.0)))
+
+
 # What `**` is between two float64 scalars: the C library's power, not NumPy's loop.
 def _scalar_power(x, y):
     if isinstance(x, float) and isinstance(y, (float, int)):

@@ -178,7 +178,11 @@ def _index_add(x, g, index):
 index_add = hooks["index_add"] = rule(
     _index_add,
     (lambda g, _ans, _x, _g, index: g, lambda g, _ans, _x, _g, index: getitem(g, index), None),
-    (lambda t, ans, x, g, index: t, lambda t, ans, x, g, index: scatter(t, index, Meta(ans.shape, ans.dtype)), None),
+    (
+        lambda t, ans, x, g, index: t,
+        lambda t, ans, x, g, index: scatter(t, index, Meta(ans.shape, ans.dtype)),
+        None,
+    ),
     name="index_add",
     examples=(
         lambda x: call(x(4, 3), x(3), 1),
