@@ -24,36 +24,58 @@ cdef int count_uses(Recording r) except -1:
 
 cdef int relax(list nodes, dict seen, Node n) except -1:
     """Gives a node a cheaper formula; what that needs besides goes before it."""
+    cdef Primitive p = n.prim
+    cdef Py_ssize_t count = PyTuple_GET_SIZE(n.args)
+    if n.kwargs is not None or count == 0 or count > 2:
+        return 0
+    if p is P_MUL:
+        if is_reciprocal(n.args[1]) and has_digits(n):
+            multiply_by_reciprocal(n, n.args[0], <Node>n.args[1])
+        if n.prim is P_MUL and is_reciprocal(n.args[0]) and has_digits(n):
+            multiply_by_reciprocal(n, n.args[1], <Node>n.args[0])
+    elif p is P_DIV:
+        if type(n.args[0]) is Node and has_digits(n):
+            divide_by_product(nodes, seen, n)
+    elif p is P_POW or p.name == "scalar_power" or p.name == "scalar_square":
+        if has_digits(n) and alike_nodes(n, n.args[0]):
+            multiply_for_power(nodes, seen, n)
+    return 0
+
+
+cdef inline bint has_digits(Node n) except -1:
+    return n.meta is META_FLOAT64 or n.meta.dtype.char in "fd"
+
+
+cdef inline bint is_reciprocal(object a) noexcept:
+    """Whether an operand may be a reciprocal that nothing else needs."""
+    return type(a) is Node and (<Node>a).waiting == 1 \
+        and ((<Node>a).prim is P_DIV or (<Node>a).prim is P_RECIPROCAL)
+
+
+cdef int divide_by_product(list nodes, dict seen, Node n) except -1:
     cdef double value = 0.0
-    cdef object x, y
-    if n.kwargs is not None or not n.args or n.meta.dtype.char not in "fd":
+    cdef object y = n.args[1]
+    if type(y) is Node:
+        divide_by_smaller(nodes, seen, n)
+    elif not cnp.PyArray_Check(y) and uniform(y, &value) and same_dtype(n, n.args[0]) \
+            and invertible(n, value):
+        n.prim = P_MUL
+        n.args = (n.args[0], 1.0 / value if type(y) is int else type(y)(1.0) / y)
+    return 0
+
+
+cdef int multiply_for_power(list nodes, dict seen, Node n) except -1:
+    cdef double power = 2.0
+    cdef object x = n.args[0], square
+    if len(n.args) == 2 and not uniform(n.args[1], &power):
         return 0
-    if type(n.args[0]) is not Node and n.prim is not P_MUL:
-        return 0
-    x = n.args[0]
-    if n.prim.name == "scalar_square" and alike_nodes(n, x):
+    if power == 2.0:
         n.prim = P_SQUARE
-    elif len(n.args) != 2:
-        return 0
-    elif n.prim is P_DIV:
-        y = n.args[1]
-        if type(y) is Node:
-            divide_by_smaller(nodes, seen, n)
-        elif not cnp.PyArray_Check(y) and uniform(y, &value) and same_dtype(n, x) and invertible(n, value):
-            n.prim = P_MUL
-            n.args = (x, 1.0 / value if type(y) is int else type(y)(1.0) / y)
-    elif n.prim is P_MUL:
-        if not multiply_by_reciprocal(n, n.args[0], n.args[1]):
-            multiply_by_reciprocal(n, n.args[1], n.args[0])
-    elif (n.prim is P_POW or n.prim.name == "scalar_power") and alike_nodes(n, x) \
-            and uniform(n.args[1], &value) and (value == 2.0 or value == 3.0 or value == 4.0):
-        if value == 2.0:
-            n.prim = P_SQUARE
-            n.args = (x,)
-            return 0
-        y = shared_node(nodes, seen, P_SQUARE, (x,), <Node>x)
-        n.prim = P_MUL if value == 3.0 else P_SQUARE
-        n.args = (x, y) if value == 3.0 else (y,)
+        n.args = (x,)
+    elif power == 3.0 or power == 4.0:
+        square = shared_node(nodes, seen, P_SQUARE, (x,), <Node>x)
+        n.prim = P_MUL if power == 3.0 else P_SQUARE
+        n.args = (x, square) if power == 3.0 else (square,)
     return 0
 
 
@@ -81,27 +103,18 @@ cdef int divide_by_smaller(list nodes, dict seen, Node n) except -1:
     return 0
 
 
-cdef bint multiply_by_reciprocal(Node n, object x, object m) except -1:
+cdef int multiply_by_reciprocal(Node n, object x, Node inverse) except -1:
     """x * (1 / y) as x / y."""
-    cdef Node inverse
     cdef double one = 0.0
-    cdef object y
-    if type(m) is not Node or (<Node>m).kind != CALL_NODE or (<Node>m).meta is None:
-        return False
-    inverse = <Node>m
-    if inverse.waiting != 1 or inverse.kwargs is not None or inverse.meta.size != n.meta.size:
-        return False
-    if inverse.prim is P_DIV and len(inverse.args) == 2 and uniform(inverse.args[0], &one) and one == 1.0:
-        y = inverse.args[1]
-    elif inverse.prim is P_RECIPROCAL:
-        y = inverse.args[0]
-    else:
-        return False
-    if not alike_nodes(inverse, y) or type(x) is Node and not same_dtype(n, x):
-        return False
-    n.prim = P_DIV
-    n.args = (x, y)
-    return True
+    cdef object y = inverse.args[len(inverse.args) - 1]
+    if inverse.kwargs is not None or inverse.meta is None or inverse.meta.size != n.meta.size:
+        return 0
+    if inverse.prim is P_DIV and not (uniform(inverse.args[0], &one) and one == 1.0):
+        return 0
+    if alike_nodes(inverse, y) and (type(x) is not Node or same_dtype(n, x)):
+        n.prim = P_DIV
+        n.args = (x, y)
+    return 0
 
 
 cdef Node shared_node(list nodes, dict seen, Primitive p, tuple args, Node like):
