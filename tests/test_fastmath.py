@@ -2,9 +2,10 @@
 
 import numpy as onp
 import pytest
+from test_random_programs import Program
 
 import autograd_c.numpy as np
-from autograd_c import compile, explain, grad, jacobian
+from autograd_c import compile, explain, grad, jacobian, value_and_grad
 
 X = onp.linspace(0.3, 2.0, 24).reshape(6, 4)
 S = onp.linspace(1.1, 1.9, 6).reshape(6, 1)
@@ -134,3 +135,25 @@ def test_gradients_and_jacobians():
     f = compile(curve, fastmath=True)
     for _ in range(3):
         close(jacobian(f)(x), jacobian(curve)(x))
+
+
+@pytest.mark.parametrize("start", range(0, 300, 50))
+def test_random_programs(start):
+    """Value and gradient of programs with powers and quotients."""
+    for seed in range(start, start + 50):
+        program = Program(seed)
+
+        def fun(inputs, program=program):
+            values = list(inputs)
+            for step in program.steps:
+                values.append(step.run(np, values))
+            return sum(np.sum(value / 3.0 + value**3 / (1.0 + np.sum(value**4))) for value in values[-3:])
+
+        plain, compiled = value_and_grad(fun), compile(value_and_grad(fun), fastmath=True)
+        value, slopes = plain(program.inputs)
+        for _ in range(3):
+            fast, fast_slopes = compiled(program.inputs)
+        scale = max(1.0, abs(value), *(abs(onp.asarray(slope)).max(initial=0.0) for slope in slopes))
+        assert abs(fast - value) <= 1e-12 * scale
+        for slope, fast_slope in zip(slopes, fast_slopes, strict=True):
+            onp.testing.assert_allclose(fast_slope, slope, rtol=0, atol=1e-11 * scale)
