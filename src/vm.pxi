@@ -119,8 +119,8 @@ cdef enum:
     ALIGNMENT = 64
     LONG_PROGRAM = 20000        # nanoseconds: worth giving the GIL away
     # Nanoseconds after which a run looks for signals, with and without the GIL; with it, other threads wait.
-    # With the GIL held: longer than Python's switch interval of 5 ms, after which a waiting thread asks for it. A
-    # release before that would be taken back before the other thread has woken up.
+    # With the GIL held: longer than Python's switch interval of 5 ms, after which a waiting thread asks for
+    # it. A release before that would be taken back before the other thread has woken up.
     HELD_SLICE = 12000000
     FREE_SLICE = 30000000
 
