@@ -282,7 +282,9 @@ cdef class ReplayProgram:
                                unsigned int out) except NULL:
         """One more scalar instruction, in the step that the last one belongs to if nothing came between."""
         cdef ScalarIns *i
-        cdef Step *last = &self.plan.steps[self.plan.nsteps - 1]
+        cdef Step *last = NULL
+        if self.plan.nsteps:
+            last = &self.plan.steps[self.plan.nsteps - 1]
         self.plan.scalars = <ScalarIns *>room_for(self.plan.scalars, self.nscalars, &self.capacity[1],
                                                   sizeof(ScalarIns))
         i = &self.plan.scalars[self.nscalars]
@@ -292,7 +294,7 @@ cdef class ReplayProgram:
         i.b = b
         i.out = out
         self.nscalars += 1
-        if self.plan.nsteps == 0 or last.kind != STEP_SCALARS or self.split:
+        if last == NULL or last.kind != STEP_SCALARS or self.split:
             self.split = False
             self.add_step(STEP_SCALARS, self.nscalars - 1, self.nscalars)
         else:
