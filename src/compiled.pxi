@@ -522,10 +522,9 @@ cdef object replay_version(Compiled c, Signature s, Version version, PyObject **
     if PyList_GET_SIZE(version.branches) == 0:
         return MISSED
     branch = <Branch>PyList_GET_ITEM(version.branches, 0)
-    if branch.careful:
-        outs = c.policy.run_careful(s, version, leaf_list(leaves, s.size))
-        return outs
     while True:
+        if branch.careful:
+            return c.policy.run_careful(s, version, leaf_list(leaves, s.size))
         outs = run_program(branch.program, given, s.size, &flags)
         if type(outs) is list:
             break
@@ -537,9 +536,6 @@ cdef object replay_version(Compiled c, Signature s, Version version, PyObject **
         if branch is None:
             s.notes.failed = (tried[len(tried) - 1], guard)
             return MISSED
-        if branch.careful:
-            outs = c.policy.run_careful(s, version, leaf_list(leaves, s.size))
-            return outs
     if flags and c.policy.reports(fp_to_npy(flags) if type(branch.program) is ReplayProgram else flags):
         return RUN_EAGERLY
     version.runs += 1

@@ -138,7 +138,7 @@ cdef int finish(Planner e) except -1:
     p.summary = {
         "inputs": p.size, "nodes": len(e.nodes), "recorded": len(e.recording.nodes), "scalars": p.nscalars,
         "groups": p.ngroups, "grouped": sum([p.plan.groups[k].nins for k in range(p.ngroups)]),
-        "calls": p.nloops, "products": p.nproducts, "copies": p.ncopies, "clears": p.nclears,
+        "calls": p.nloops, "copies": p.ncopies, "clears": p.nclears,
         "python": [(<PythonStep>s).node.prim.name if (<PythonStep>s).node.prim is not None else "bool"
                    for s in p.python],
         "arena": p.arena_bytes, "guards": len(e.guard_numbers), "steps": p.plan.nsteps,
@@ -219,8 +219,7 @@ cdef int emit_unit(Planner e, list unit) except -1:
     cdef Node n
     if not unit:
         return 0
-    n = <Node>unit[0]
-    if n.category == K_ELEMENTWISE or n.category == K_REDUCTION or n.category == K_UPDATE:
+    if joins_group(<Node>unit[0]):
         return emit_group(e, unit)
     for n in unit:
         if n.category == K_SCALAR:
@@ -250,7 +249,7 @@ cdef object LIBM_SINES = None      # whether NumPy's sine and cosine of one numb
 cdef bint sines_are_libms() except -1:
     """Whether NumPy's loops give for one number, bit for bit, what the C library's `sincos` gives."""
     global LIBM_SINES
-    cdef LoopRef sine = loop_of(np_sin, "d"), cosine = loop_of(np_cos, "d")
+    cdef LoopRef sine, cosine
     cdef double x, value, s, c
     cdef char *args[2]
     cdef cnp.npy_intp steps[2]
@@ -258,6 +257,8 @@ cdef bint sines_are_libms() except -1:
     cdef int i
     if LIBM_SINES is None:
         LIBM_SINES = True
+        sine = loop_of(np_sin, "d")
+        cosine = loop_of(np_cos, "d")
         args[0] = <char *>&x
         args[1] = <char *>&value
         steps[0] = steps[1] = 8
@@ -387,7 +388,6 @@ cdef int emit_copy(Planner e, Spot source, Spot to) except -1:
         c.shape[i] = source.shape[i]
         c.from_strides[i] = source.strides[i]
         c.to_strides[i] = to.strides[i]
-    e.program.cost += 20 + source.size
     return 0
 
 
@@ -447,7 +447,6 @@ cdef int emit_product(Planner e, Node n) except -1:
     c.steps[6] = b.strides[nb - 1] if nb > 1 else width
     c.steps[7] = p * width
     c.steps[8] = width
-    e.program.cost += 100 + 0.1 * c.dims[0] * m * k * p
     return 0
 
 
@@ -480,7 +479,6 @@ cdef int emit_python(Planner e, Node n) except -1:
         s.out = n.spot
     e.program.python.append(s)
     e.program.add_step(STEP_PYTHON, <int>len(e.program.python) - 1, 0)
-    e.program.cost += 2000
     return 0
 
 
@@ -494,7 +492,6 @@ cdef class GroupBuilder:
     cdef Group *g
     cdef int capacity[4]
     cdef dict registers         # (operand, type code) -> register number
-    cdef dict constants
 
     cdef int register(self, int kind, int width, Place at) except -1:
         cdef Register *r
@@ -593,7 +590,7 @@ cdef class GroupBuilder:
             self.registers[key] = r
             return r
         have = operand_code(a, &weak)
-        if type(a) is Node and in_register(<Node>a):
+        if type(a) is Node and (<Node>a).scalar:
             have = b"d"
             if (<Node>a).group_register >= 0:
                 r = (<Node>a).group_register
@@ -686,8 +683,7 @@ cdef class GroupBuilder:
                 last[reg] = k
         for k in range(g.nins):
             i = &g.ins[k]
-            reading = registers_read(g, i)
-            for reg in set(reading):
+            for reg in set(registers_read(g, i)):
                 r = &g.regs[reg]
                 if r.kind == R_SCRATCH and last[reg] == k:
                     free.append((r.width, r.block))
@@ -735,15 +731,14 @@ cdef int register_written(Group *g, GroupIns *i) noexcept:
 
 cdef int emit_group(Planner e, list nodes) except -1:
     cdef GroupBuilder b = GroupBuilder.__new__(GroupBuilder)
-    cdef Node n = <Node>nodes[0]
+    cdef Node n
     for n in nodes:
-        n.group_register = -1
         if n.category == K_UPDATE and not n.in_place:
             emit_copy(e, e.spot_of(n.args[0]), n.spot)
     b.e = e
-    b.shape = n.shape
+    b.shape = (<Node>nodes[0]).shape
     b.registers = {}
-    b.g = e.program.add_group(math_prod(n.shape))
+    b.g = e.program.add_group(math_prod(b.shape))
     for n in nodes:
         if n.category == K_ELEMENTWISE:
             b.elementwise(n)
@@ -755,5 +750,4 @@ cdef int emit_group(Planner e, list nodes) except -1:
         n.group_register = -1
         release_operands(e, n)
     b.give_blocks()
-    e.program.cost += b.g.nins * (8.0 + 0.5 * b.g.n)
     return 0

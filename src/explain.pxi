@@ -1,10 +1,10 @@
 # What a planned recording does: read back from its nodes when somebody asks. Planning keeps nothing for it.
 
-cdef tuple UNIT_KINDS = (
-    # by Category
-    "input", "scalars", "scalars", "scalars", "scalars", "scalars", "view", "group", "group", "group",
-    "clear", "product", "copies", "python",
-)
+cdef dict UNIT_KINDS = {
+    K_SCALAR: "scalars", K_PICK: "scalars", K_ADD_ITEM: "scalars", K_ITEMS: "scalars", K_GUARD: "scalars",
+    K_ELEMENTWISE: "group", K_REDUCTION: "group", K_UPDATE: "group",
+    K_ZEROS: "clear", K_PRODUCT: "product", K_JOIN: "copies", K_PYTHON: "python",
+}
 
 
 def units_of(Recording recording):

@@ -119,12 +119,7 @@ cdef int multiply_by_reciprocal(Node n, object x, Node inverse) except -1:
 
 cdef Node shared_node(list nodes, dict seen, Primitive p, tuple args, Node like):
     """A call whose result looks like another node; the one that there is already if it was made before."""
-    cdef Node n = Node.__new__(Node)
-    n.group_register = -1
-    n.kind = CALL_NODE
-    n.prim = p
-    n.args = args
-    n.meta = like.meta
+    cdef Node n = new_node(CALL_NODE, p, args, None, like.meta)
     n.weak = like.weak
     n.array0 = like.array0
     n.waiting = 2       # not to be taken apart again
@@ -132,6 +127,4 @@ cdef Node shared_node(list nodes, dict seen, Primitive p, tuple args, Node like)
     if key in seen:
         return seen[key]
     seen[key] = n
-    n.number = <int>len(nodes)
-    nodes.append(n)
-    return n
+    return numbered(nodes, n)

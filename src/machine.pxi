@@ -357,27 +357,13 @@ cdef void run_line(Program p, char **inputs, const cnp.npy_intp *steps, char *ou
             arg_steps[2] = out_step
             p.add.fn(args, &m, arg_steps, p.add.data)
         elif p.nins == 0:
-            copy_line(out, out_step, base[p.result], step[p.result], m, p.width[p.result])
+            vm_copy_line(out, out_step, base[p.result], step[p.result], m, p.width[p.result])
         elif p.result >= first_temp:
             base[p.result] += m * out_step
         for i in range(p.nin):
             base[i] += m * step[i]
         out += m * out_step
         start += m
-
-
-cdef void copy_line(char *to, cnp.npy_intp to_step, const char *source, cnp.npy_intp step,
-                    cnp.npy_intp n, int width) noexcept nogil:
-    cdef cnp.npy_intp i
-    if step == width and to_step == width:
-        memcpy(to, source, n * width)
-        return
-    if width == 8:
-        for i in range(n):
-            (<double *>(to + i * to_step))[0] = (<const double *>(source + i * step))[0]
-        return
-    for i in range(n):
-        memcpy(to + i * to_step, source + i * step, width)
 
 
 cdef struct Operand:

@@ -237,25 +237,12 @@ cdef object node_key(Node n):
     return tuple(key)
 
 
-cdef Node derived_node(list nodes, Primitive p, tuple args, dict kwargs, Meta meta):
-    cdef Node n = Node.__new__(Node)
-    n.group_register = -1
-    n.kind = CALL_NODE
-    n.prim = p
-    n.args = args
-    n.kwargs = kwargs
-    n.meta = meta
-    n.number = <int>len(nodes)
-    nodes.append(n)
-    return n
-
-
 cdef list simplified(Recording r, bint fastmath):
     """The nodes that the program needs, each value once, in order and numbered again."""
     cdef list nodes = [], live = []
     cdef dict seen = {}, guarded = {}
     cdef Node n
-    cdef object a, args, same
+    cdef object a, same
     cdef bint changed
     if fastmath:
         count_uses(r)
@@ -285,8 +272,7 @@ cdef list simplified(Recording r, bint fastmath):
                 continue
             if n.meta is not None:
                 split_node(nodes, n)
-        n.number = <int>len(nodes)
-        nodes.append(n)
+        numbered(nodes, n)
     r.results = [resolved(a) for a in r.results]
     r.updates = [(i, resolved(a)) for i, a in r.updates]
     for a in r.results:
@@ -300,8 +286,7 @@ cdef list simplified(Recording r, bint fastmath):
                 want(a)
     for n in nodes:
         if n.wanted:
-            n.number = <int>len(live)
-            live.append(n)
+            numbered(live, n)
     return live
 
 
@@ -317,8 +302,7 @@ cdef int split_node(list nodes, Node n) except -1:
     if n.prim is P_MEAN:
         return split_mean(nodes, n)
     if n.prim is hooks["scatter"] and is_basic(n.args[1]) and n.meta.shape:
-        zeros = derived_node(nodes, P_ZEROS, (), {"shape": n.meta.shape, "dtype": n.meta.dtype}, n.meta)
-        n.args = (zeros, n.args[0], n.args[1])
+        n.args = (numbered(nodes, zeros_node(n.meta)), n.args[0], n.args[1])
         n.prim = <Primitive>hooks["setitem"]
     return 0
 
@@ -336,16 +320,21 @@ cdef int drop_defaults(Node n) except -1:
     return 0
 
 
+cdef bint reduces_axes(Node n) except -1:
+    """Whether a reduction is one of a node over axes, and nothing else is asked for."""
+    return type(n.args[0]) is Node and len(n.args) <= 2 \
+        and (n.kwargs is None or n.kwargs.keys() <= {"axis", "keepdims"})
+
+
 cdef int split_mean(list nodes, Node n) except -1:
     """A mean as NumPy computes it: a sum, divided by the number of items."""
     cdef Node x, total
-    cdef dict kwargs = dict(n.kwargs) if n.kwargs is not None else {}
-    if type(n.args[0]) is not Node or len(n.args) > 2 or not kwargs.keys() <= {"axis", "keepdims"}:
+    if not reduces_axes(n):
         return 0
     x = <Node>n.args[0]
     if x.meta.dtype.char not in "df" or n.meta.dtype != x.meta.dtype or not x.meta.size or not n.meta.size:
         return 0
-    total = derived_node(nodes, P_SUM, n.args, n.kwargs, n.meta)
+    total = numbered(nodes, new_node(CALL_NODE, P_SUM, n.args, n.kwargs, n.meta))
     n.prim = P_DIV
     n.args = (total, float(x.meta.size // n.meta.size))
     n.kwargs = None
@@ -381,9 +370,8 @@ cdef dict REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum, "am
                         "amin": np.minimum, "prod": np.multiply}
 
 
-cdef inline bint in_register(Node n) noexcept:
-    """Whether the value is a double in the scalar interpreter's file."""
-    return n.category == K_SCALAR or n.category == K_PICK or n.scalar
+cdef inline bint joins_group(Node n) noexcept:
+    return n.category == K_ELEMENTWISE or n.category == K_REDUCTION or n.category == K_UPDATE
 
 
 cdef char operand_code(object a, bint *weak) except? 1:
@@ -471,7 +459,7 @@ cdef bint plan_elementwise(Node n) except -1:
 cdef inline bint is_scalar_operand(object a) except -1:
     cdef double value
     if type(a) is Node:
-        return in_register(<Node>a)
+        return (<Node>a).scalar
     if type(a) is float:
         return True
     if type(a) is bool or type(a) is np_bool:
@@ -778,9 +766,8 @@ cdef class Planner:
     cdef bint plan_reduction(self, Node n) except -1:
         """A reduction over all, the first or the last axes of a float array."""
         cdef Node x
-        cdef dict kwargs = n.kwargs if n.kwargs is not None else {}
         cdef char code, out = 0
-        if type(n.args[0]) is not Node or len(n.args) > 2 or not kwargs.keys() <= {"axis", "keepdims"}:
+        if not reduces_axes(n):
             return False
         x = <Node>n.args[0]
         code = code_of(x.meta.dtype)
@@ -788,7 +775,7 @@ cdef class Planner:
             return False
         if x.scalar:
             return False
-        axis = n.args[1] if len(n.args) > 1 else kwargs.get("axis")
+        axis = n.args[1] if len(n.args) > 1 else n.kwargs.get("axis") if n.kwargs is not None else None
         ndim = len(x.meta.shape)
         if axis is None:
             axes = set(range(ndim))
@@ -829,25 +816,25 @@ cdef class Planner:
     cdef bint plan_product(self, Node n) except -1:
         """A product of vectors and matrices of one float type, or of stacks of matrices (`matmul` only)."""
         cdef char code = code_of(n.meta.dtype)
-        cdef Spot s
+        cdef bint weak = False
+        cdef int ndim = 0
         cdef tuple batch
         if n.kwargs is not None or len(n.args) != 2 or (code != b"d" and code != b"f") or not n.meta.size:
             return False
         for a in n.args:
-            meta = (<Node>a).meta if type(a) is Node else meta_of(a) if cnp.PyArray_CheckExact(a) else None
-            if meta is None or code_of(meta.dtype) != code or not meta.shape or not meta.size:
+            if type(a) is not Node and not cnp.PyArray_CheckExact(a) or operand_code(a, &weak) != code:
                 return False
-            if type(a) is not Node and not cnp.PyArray_ISALIGNED(<cnp.ndarray>a):
+            meta = (<Node>a).meta if type(a) is Node else meta_of(a)
+            if not meta.shape or not meta.size:
                 return False
-        shapes = [(<Node>a).meta.shape if type(a) is Node else a.shape for a in n.args]
-        if max(len(shapes[0]), len(shapes[1])) > 2:
-            if n.prim is not P_MATMUL:
-                return False
-            batch = n.meta.shape[:max(len(shapes[0]), len(shapes[1])) - 2]
-            for a in n.args:
-                if batch_stride(self.spot_of(a), batch) < 0:
-                    return False
-        return True
+            ndim = max(ndim, <int>len(meta.shape))
+        if ndim <= 2:
+            return True
+        if n.prim is not P_MATMUL:
+            return False
+        batch = n.meta.shape[:ndim - 2]
+        return batch_stride(self.spot_of(n.args[0]), batch) >= 0 \
+            and batch_stride(self.spot_of(n.args[1]), batch) >= 0
 
     cdef bint plan_items(self, Node n) except -1:
         """An array of one axis from scalars."""
@@ -983,7 +970,7 @@ cdef class Planner:
         if n.late and not self.in_body:
             self.late.append(n)
             return 0
-        if n.category == K_ELEMENTWISE or n.category == K_REDUCTION or n.category == K_UPDATE:
+        if joins_group(n):
             if n.shape not in self.pending:
                 self.pending[n.shape] = []
             heappush(self.pending[n.shape], n.number)
@@ -1034,9 +1021,7 @@ cdef class Planner:
                 if n.category != K_ELEMENTWISE or c.category == K_UPDATE and c.args[0] is n:
                     c.barrier = unit + 1
                 if c.waiting == 0:
-                    if c.barrier != unit + 1 and c.shape == shape and c.late == n.late and (
-                            c.category == K_ELEMENTWISE or c.category == K_REDUCTION
-                            or c.category == K_UPDATE):
+                    if c.barrier != unit + 1 and c.shape == shape and c.late == n.late and joins_group(c):
                         heappush(heap, c.number)
                     else:
                         after.append(c)
@@ -1051,7 +1036,7 @@ cdef class Planner:
     cdef bint leaves_group(self, Node n) except -1:
         """Whether the result of a group's node is needed behind the group."""
         cdef int edge = self.first_edge[n.number]
-        if n.kept or n.category != K_ELEMENTWISE:
+        if n.kept:
             return True
         while edge >= 0:
             if self.node_at(self.edge_to[edge]).step != n.step:
@@ -1065,13 +1050,13 @@ cdef class Planner:
         cdef Buffer b
         cdef object a
         cdef dict begin = {}, end = {}
-        cdef list gaps = [], units
+        cdef list gaps = []
         cdef Py_ssize_t top = 0
         cdef int u
         for n in self.nodes:
             if n.category == K_ELEMENTWISE and not n.scalar:
                 n.stored = self.leaves_group(n)
-                if not n.stored and n.spot is not None and n.category == K_ELEMENTWISE:
+                if not n.stored:
                     n.spot = None
         for n in self.nodes:
             if n.meta is not None and n.kind == CALL_NODE and not n.scalar and n.category != K_VIEW \

@@ -53,12 +53,8 @@ cdef class Node:
         kind = ("input", "call", "guard", "check")[self.kind]
         return "<%s %d %s>" % (kind, self.number, self.prim.name if self.prim is not None else "")
 
-    @property
-    def is_guard(self):
-        return self.kind == GUARD_NODE or self.kind == CHECK_NODE
 
-
-cdef Node add_node(Trace t, int kind, Primitive p, tuple args, dict kwargs, Meta meta):
+cdef Node new_node(int kind, Primitive p, tuple args, dict kwargs, Meta meta):
     cdef Node n = Node.__new__(Node)
     n.group_register = -1
     n.kind = kind
@@ -66,9 +62,22 @@ cdef Node add_node(Trace t, int kind, Primitive p, tuple args, dict kwargs, Meta
     n.args = args
     n.kwargs = kwargs if kwargs else None
     n.meta = meta
-    n.number = <int>PyList_GET_SIZE(t.code)
-    t.code.append(n)
     return n
+
+
+cdef inline Node numbered(list nodes, Node n):
+    """The node, as the last one of a list."""
+    n.number = <int>PyList_GET_SIZE(nodes)
+    nodes.append(n)
+    return n
+
+
+cdef Node add_node(Trace t, int kind, Primitive p, tuple args, dict kwargs, Meta meta):
+    return numbered(t.code, new_node(kind, p, args, kwargs, meta))
+
+
+cdef Node zeros_node(Meta meta):
+    return new_node(CALL_NODE, P_ZEROS, (), {"shape": meta.shape, "dtype": meta.dtype}, meta)
 
 
 cdef inline object operand_of(Trace t, object v):
@@ -231,8 +240,7 @@ cdef int recorded_index(Trace t, Adjoint *to, object g, object index, Meta meta)
     cdef object target
     if to.o == NULL:
         target = zeros_like_meta(meta)
-        n = add_node(t, CALL_NODE, P_ZEROS, (), {"shape": meta.shape, "dtype": meta.dtype}, meta)
-        put_adjoint(to, node_box(t, n, target))
+        put_adjoint(to, node_box(t, numbered(t.code, zeros_node(meta)), target))
         target = None
     if recorded_by(<object>to.o) is not t or Py_REFCNT(<object>to.o) != 1 or not OWNED_ARRAY((<Box>to.o).v) \
             or not is_basic(index):
@@ -248,24 +256,8 @@ cdef int recorded_index(Trace t, Adjoint *to, object g, object index, Meta meta)
 
 # --- what leaves the trace ------------------------------------------------------------------------------
 
-cdef bint recorded_truth(Box b) except -1:
-    """The truth of a traced value: a guard."""
-    cdef Trace t = b.trace
-    cdef Node n
-    cdef bint outcome
-    if not t.replay:
-        raise_looked_at()
-    if not t.open:
-        raise_outlived()
-    outcome = b.d != 0.0 if b.kind == SCALAR else bool(box_value(current(b)))
-    n = add_node(t, GUARD_NODE, None, (operand_of(t, b),), None, None)
-    n.outcome = outcome
-    n.line = hooks["current_line"]()
-    return outcome
-
-
-cdef object recorded_int(Box b, Primitive p):
-    """``int(x)`` or an index: a check of the whole number."""
+cdef object looked_at(Box b, int kind, Primitive p, object look):
+    """What a look at a traced value finds: a guard or check, of the line where it happens."""
     cdef Trace t = b.trace
     cdef Node n
     cdef object outcome
@@ -273,12 +265,20 @@ cdef object recorded_int(Box b, Primitive p):
         raise_looked_at()
     if not t.open:
         raise_outlived()
-    value = box_value(current(b))
-    outcome = p.fun(value)
-    n = add_node(t, CHECK_NODE, p, (operand_of(t, b),), None, None)
+    outcome = look(box_value(current(b)))
+    n = add_node(t, kind, p, (operand_of(t, b),), None, None)
     n.outcome = outcome
     n.line = hooks["current_line"]()
     return outcome
+
+
+cdef bint recorded_truth(Box b) except -1:
+    return looked_at(b, GUARD_NODE, None, bool)
+
+
+cdef object recorded_int(Box b, Primitive p):
+    """``int(x)`` or an index."""
+    return looked_at(b, CHECK_NODE, p, p.fun)
 
 
 cdef int note_escape(Trace t, str what) except -1:

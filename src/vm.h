@@ -36,7 +36,6 @@ enum ScalarOp {
     S_CALL2,    /* out = loop k (a, b) */
     S_SINCOS,   /* out = sin(a), b = cos(a), by the C library */
     S_LOAD,     /* out = the double number `a` behind base k */
-    S_STORE,    /* the double number `out` behind base k = a */
     S_GUARD,    /* stops the run with guard number `out` if truth (a) differs from b (0 or 1) */
     S_NONE,
     S_OPS
@@ -131,15 +130,6 @@ typedef struct {
 
 /* --- single steps ---------------------------------------------------------------------------------- */
 
-/* c = alpha * op(a) op(b) + beta * c, column by column as BLAS counts; `single` for float32. */
-typedef struct {
-    char ta, tb;
-    int single;
-    int m, n, k, lda, ldb, ldc;
-    double alpha, beta;
-    Place a, b, c;
-} Product;
-
 enum { MAX_CALL_ARGS = 8 };
 
 /* One call of an inner loop, of a generalised ufunc as well: dims and steps as the loop wants them. */
@@ -164,16 +154,15 @@ typedef struct {
     npy_intp bytes;
 } Clear;
 
-/* Stops the run with guard number `guard` if the bytes at `at` differ from `expected`. */
+/* Stops the run with guard number `guard` if the truth value of one byte at `at` is not `expected`. */
 typedef struct {
     Place at;
-    int bytes;
     int guard;
-    char expected[32];
-} BytesGuard;
+    char expected;
+} TruthGuard;
 
 enum StepKind {
-    STEP_SCALARS, STEP_GROUP, STEP_PRODUCT, STEP_CALL, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
+    STEP_SCALARS, STEP_GROUP, STEP_CALL, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
 };
 
 typedef struct {
@@ -188,14 +177,14 @@ typedef struct {
     ScalarIns *scalars;
     VmCall *calls;      /* of S_CALL1 and S_CALL2 */
     Group *groups;
-    Product *products;
     LoopCall *loops;
     Copy *copies;
     Clear *clears;
-    BytesGuard *guards;
+    TruthGuard *guards;
     int nsteps;
     int threads;                /* at most so many share large groups and copies; 0 is 1 */
     npy_intp scratch_bytes;     /* set by vm_prepare: what the largest group needs */
+    double cost;                /* set by vm_prepare: the sum of those of the steps */
 } Plan;
 
 /* What a run remembers when it stops to let the driver look for signals. All zero before the first. */
@@ -205,13 +194,6 @@ typedef struct {
     double since;       /* when the run began or was last taken up */
     double slice;       /* nanoseconds after which it is to stop */
 } Run;
-
-/* BLAS's general products, Fortran convention. */
-typedef void (*Gemm)(char *ta, char *tb, int *m, int *n, int *k, void *alpha, void *a, int *lda, void *b,
-                     int *ldb, void *beta, void *c, int *ldc);
-
-/* Set by the driver, once, before the first run. */
-static Gemm vm_dgemm, vm_sgemm;
 
 enum VmStop { VM_DONE, VM_GUARD, VM_PYTHON, VM_PAUSE };
 
@@ -406,7 +388,7 @@ static int vm_run_scalars(const ScalarIns *i, const ScalarIns *stop, const VmCal
         VM_ARITHMETIC(VM_JUMP1, VM_JUMP2)
         VM_PAIRS(VM_JUMP_PAIR)
         VM_JUMP(VM_PLAIN, S_SELECT) VM_JUMP(VM_PLAIN, S_CALL1) VM_JUMP(VM_PLAIN, S_CALL2)
-        VM_JUMP(VM_PLAIN, S_LOAD) VM_JUMP(VM_PLAIN, S_STORE) VM_JUMP(VM_PLAIN, S_GUARD)
+        VM_JUMP(VM_PLAIN, S_LOAD) VM_JUMP(VM_PLAIN, S_GUARD)
         VM_JUMP(VM_PLAIN, S_SINCOS) VM_JUMP(VM_PLAIN, S_NONE)
     };
 #endif
@@ -440,10 +422,6 @@ static int vm_run_scalars(const ScalarIns *i, const ScalarIns *stop, const VmCal
     VM_OP(VM_PLAIN, S_LOAD) {
         x[i->out] = ((double *)bases[i->k])[i->a];
         VM_NEXT(S_LOAD);
-    }
-    VM_OP(VM_PLAIN, S_STORE) {
-        ((double *)bases[i->k])[i->out] = x[i->a];
-        VM_NEXT(S_STORE);
     }
     VM_OP(VM_PLAIN, S_GUARD) {
         if ((x[i->a] != 0.0) != (i->b != 0))
@@ -968,33 +946,6 @@ static inline int vm_run_group(const Group *g, char **bases, char *scratch, Run 
 
 /* --- single steps --------------------------------------------------------------------------------- */
 
-/* c = beta * c: what is left of a product over no terms. */
-static void vm_scale(const Product *p, char *c) {
-    npy_intp i, j, at;
-    for (j = 0; j < p->n; j++)
-        for (i = 0; i < p->m; i++) {
-            at = i + j * p->ldc;
-            if (p->single)
-                ((float *)c)[at] = p->beta == 0.0 ? 0.0f : (float)p->beta * ((float *)c)[at];
-            else
-                ((double *)c)[at] = p->beta == 0.0 ? 0.0 : p->beta * ((double *)c)[at];
-        }
-}
-
-static void vm_run_product(const Product *p, char **bases) {
-    Product q = *p;     /* BLAS wants addresses of numbers that could be changed */
-    float alpha = (float)p->alpha, beta = (float)p->beta;
-    char *a = vm_place(bases, p->a), *b = vm_place(bases, p->b), *c = vm_place(bases, p->c);
-    if (p->m == 0 || p->n == 0)
-        return;
-    if (p->k == 0)
-        vm_scale(p, c);
-    else if (p->single)
-        vm_sgemm(&q.ta, &q.tb, &q.m, &q.n, &q.k, &alpha, a, &q.lda, b, &q.ldb, &beta, c, &q.ldc);
-    else
-        vm_dgemm(&q.ta, &q.tb, &q.m, &q.n, &q.k, &q.alpha, a, &q.lda, b, &q.ldb, &q.beta, c, &q.ldc);
-}
-
 static void vm_run_call(const LoopCall *c, char **bases) {
     char *args[MAX_CALL_ARGS];
     int j;
@@ -1008,8 +959,8 @@ static void vm_run_clear(const Clear *c, char **bases) {
         memset(vm_place(bases, c->at), 0, (size_t)c->bytes);
 }
 
-static int vm_guard_holds(const BytesGuard *g, char **bases) {
-    return memcmp(vm_place(bases, g->at), g->expected, (size_t)g->bytes) == 0;
+static int vm_guard_holds(const TruthGuard *g, char **bases) {
+    return *vm_place(bases, g->at) == g->expected;
 }
 
 static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int first, int last, int *where) {
@@ -1027,9 +978,6 @@ static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int f
         case STEP_GROUP:
             if (!vm_run_group(&plan->groups[s->index], bases, scratch, run))
                 goto pause;
-            break;
-        case STEP_PRODUCT:
-            vm_run_product(&plan->products[s->index], bases);
             break;
         case STEP_CALL:
             vm_run_call(&plan->loops[s->index], bases);
@@ -1274,21 +1222,21 @@ static int vm_step_cost(const Plan *plan, const Step *s) {
     else if (s->kind == STEP_GROUP) {
         const Group *g = &plan->groups[s->index];
         cost = g->nins * (8.0 + 0.5 * (double)vm_least(g->n, g->piece));
-    } else if (s->kind == STEP_PRODUCT) {
-        const Product *p = &plan->products[s->index];
-        cost = 100.0 + 0.1 * p->m * p->n * p->k;
     } else if (s->kind == STEP_CALL)
         cost = vm_call_cost(&plan->loops[s->index]);
     else if (s->kind == STEP_COPY)
         cost = vm_copy_cost(&plan->copies[s->index]);
     else if (s->kind == STEP_CLEAR)
         cost = 10.0 + 0.1 * (double)plan->clears[s->index].bytes;
+    else if (s->kind == STEP_PYTHON)
+        cost = 2000.0;
     return cost < 1e9 ? (int)cost : 1000000000;
 }
 
 static void vm_prepare(Plan *plan) {
     int k, threads = plan->threads > 1 ? plan->threads : 1;
     plan->scratch_bytes = 0;
+    plan->cost = 0.0;
     for (k = 0; k < plan->nsteps; k++) {
         Step *s = &plan->steps[k];
         if (s->kind == STEP_SCALARS) {
@@ -1301,6 +1249,7 @@ static void vm_prepare(Plan *plan) {
         } else if (s->kind == STEP_COPY)
             vm_prepare_copy(&plan->copies[s->index], threads);
         s->cost = vm_step_cost(plan, s);
+        plan->cost += s->cost;
     }
 }
 

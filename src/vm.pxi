@@ -7,7 +7,7 @@ cdef extern from "vm.h":
     enum ScalarOp:
         S_MOVE, S_ADD, S_SUB, S_MUL, S_DIV, S_NEG, S_ABS, S_SQRT, S_SQUARE, S_RECIPROCAL, S_POW
         S_LT, S_LE, S_GT, S_GE, S_EQ, S_NE, S_AND, S_OR, S_NOT
-        S_SELECT, S_CALL1, S_CALL2, S_SINCOS, S_LOAD, S_STORE, S_GUARD, S_NONE
+        S_SELECT, S_CALL1, S_CALL2, S_SINCOS, S_LOAD, S_GUARD, S_NONE
     ctypedef struct ScalarIns:
         unsigned short op, k
         unsigned int a, b, out
@@ -50,11 +50,6 @@ cdef extern from "vm.h":
         Strided *strided
         Reduction *reductions
         int nstrided, nreductions
-    ctypedef struct Product:
-        char ta, tb
-        int single, m, n, k, lda, ldb, ldc
-        double alpha, beta
-        Place a, b, c
     enum:
         MAX_CALL_ARGS
     ctypedef struct LoopCall:
@@ -73,12 +68,12 @@ cdef extern from "vm.h":
     ctypedef struct Clear:
         Place at
         cnp.npy_intp bytes
-    ctypedef struct BytesGuard:
+    ctypedef struct TruthGuard:
         Place at
-        int bytes, guard
-        char expected[32]
+        int guard
+        char expected
     enum StepKind:
-        STEP_SCALARS, STEP_GROUP, STEP_PRODUCT, STEP_CALL, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
+        STEP_SCALARS, STEP_GROUP, STEP_CALL, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
     ctypedef struct Step:
         int kind, index, stop
     ctypedef struct VmPlan "Plan":
@@ -86,22 +81,21 @@ cdef extern from "vm.h":
         ScalarIns *scalars
         VmCall *calls
         Group *groups
-        Product *products
         LoopCall *loops
         Copy *copies
         Clear *clears
-        BytesGuard *guards
+        TruthGuard *guards
         int nsteps, threads
         cnp.npy_intp scratch_bytes
+        double cost
     ctypedef struct Run:
         cnp.npy_intp done
         double spent, since, slice
-    ctypedef void (*Gemm)(char *, char *, int *, int *, int *, void *, void *, int *, void *, int *, void *,
-                          void *, int *) noexcept nogil
-    Gemm vm_dgemm, vm_sgemm
     enum VmStop:
         VM_DONE, VM_GUARD, VM_PYTHON, VM_PAUSE
     void vm_prepare(VmPlan *plan) noexcept nogil
+    void vm_copy_line(char *to, cnp.npy_intp to_step, const char *source, cnp.npy_intp step, cnp.npy_intp n,
+                      int width) noexcept nogil
     int vm_run(const VmPlan *plan, char **bases, char *scratch, Run *run, int first, int last,
                int *where) noexcept nogil
     void vm_resume(Run *run) noexcept nogil
@@ -200,8 +194,8 @@ cdef class ReplayProgram:
     It is immutable once planned: each run has a `Frame` of its own, so that any number of threads may run it.
     """
     cdef VmPlan plan
-    cdef int capacity[9]
-    cdef int nscalars, ncalls, ngroups, nproducts, nloops, ncopies, nclears, nguards
+    cdef int capacity[8]
+    cdef int nscalars, ncalls, ngroups, nloops, ncopies, nclears, nguards
     cdef readonly Py_ssize_t size       # number of inputs
     cdef readonly Py_ssize_t arena_bytes
     cdef int nbases
@@ -219,7 +213,6 @@ cdef class ReplayProgram:
     cdef list python            # by Python step: PythonStep
     cdef int nobjects
     cdef list frames            # unused ones
-    cdef readonly double cost   # a rough number of nanoseconds
     cdef public double slice    # nanoseconds of a run after which it looks for signals
     cdef readonly dict summary
     cdef list updates
@@ -241,7 +234,7 @@ cdef class ReplayProgram:
         self.fastmath = fastmath
         self.plan.threads = threads
         plan_recording(self, recording, frozenset(seeds))
-        self.slice = FREE_SLICE if self.cost > LONG_PROGRAM else HELD_SLICE
+        self.slice = FREE_SLICE if self.plan.cost > LONG_PROGRAM else HELD_SLICE
 
     def __dealloc__(self):
         cdef int i, j
@@ -262,7 +255,6 @@ cdef class ReplayProgram:
         PyMem_Free(self.plan.scalars)
         PyMem_Free(self.plan.calls)
         PyMem_Free(self.plan.groups)
-        PyMem_Free(self.plan.products)
         PyMem_Free(self.plan.loops)
         PyMem_Free(self.plan.copies)
         PyMem_Free(self.plan.clears)
@@ -358,23 +350,13 @@ cdef class ReplayProgram:
 
     cdef int add_truth_guard(self, Place at, bint outcome, int guard) except -1:
         """A guard on a truth value of one byte."""
-        self.plan.guards = <BytesGuard *>room_for(self.plan.guards, self.nguards, &self.capacity[7],
-                                                  sizeof(BytesGuard))
-        memset(&self.plan.guards[self.nguards], 0, sizeof(BytesGuard))
+        self.plan.guards = <TruthGuard *>room_for(self.plan.guards, self.nguards, &self.capacity[7],
+                                                  sizeof(TruthGuard))
         self.plan.guards[self.nguards].at = at
-        self.plan.guards[self.nguards].bytes = 1
         self.plan.guards[self.nguards].guard = guard
-        self.plan.guards[self.nguards].expected[0] = outcome
+        self.plan.guards[self.nguards].expected = outcome
         self.nguards += 1
         return self.add_step(STEP_GUARD, self.nguards - 1, 0)
-
-    cdef Product *add_product(self) except NULL:
-        self.plan.products = <Product *>room_for(self.plan.products, self.nproducts, &self.capacity[8],
-                                                 sizeof(Product))
-        memset(&self.plan.products[self.nproducts], 0, sizeof(Product))
-        self.nproducts += 1
-        self.add_step(STEP_PRODUCT, self.nproducts - 1, 0)
-        return &self.plan.products[self.nproducts - 1]
 
     # --- running ------------------------------------------------------------------------------
 
@@ -429,7 +411,6 @@ cdef class ReplayProgram:
         cdef Py_ssize_t i
         cdef int guard
         cdef list out
-        cdef Result r
         try:
             for i in range(n):
                 self.set_input(f, i, leaves[i])
@@ -465,8 +446,7 @@ cdef class ReplayProgram:
         """Points a base at an array that the caller keeps alive; Python steps and views need its owner."""
         f.bases[base] = <char *>cnp.PyArray_DATA(<cnp.ndarray>a)
         if self.owned:
-            Py_INCREF(a)
-            set_item_of(f.owners, base, a)
+            f.owners[base] = a
         return 0
 
     cdef inline int set_input(self, Frame f, Py_ssize_t i, PyObject *leaf) except -1:
@@ -491,7 +471,7 @@ cdef class ReplayProgram:
         f.run.slice = self.slice
         f.run.spent += 500      # for what is done around a run
         while True:
-            if self.cost > LONG_PROGRAM:
+            if self.plan.cost > LONG_PROGRAM:
                 with nogil:
                     stopped = vm_run(&self.plan, f.bases, f.scratch.data, &f.run, start, stop, &where)
             else:
@@ -515,7 +495,7 @@ cdef class ReplayProgram:
 
     cdef int look_around(self, Frame f) except -1:
         """Between two slices of a long run: other threads, and handlers of signals, which may raise."""
-        if self.cost <= LONG_PROGRAM:
+        if self.plan.cost <= LONG_PROGRAM:
             with nogil:
                 pass
         PyErr_CheckSignals()
@@ -757,8 +737,7 @@ cdef class ReplayProgram:
         if self.owned:
             for i in range(1, self.nbases):
                 if i <= self.size or i >= self.nbases - self.noutputs:
-                    Py_INCREF(None)
-                    set_item_of(f.owners, i, None)
+                    f.owners[i] = None
             for i in range(self.nobjects):
                 f.objects[i] = None
         if f.scalars:
@@ -812,10 +791,3 @@ cdef class ReplayProgram:
         for (i, _), value in zip(self.updates, values):
             f.owners[1 + i][...] = value
         return 0
-
-
-cdef inline void set_item_of(list items, Py_ssize_t i, object item) noexcept:
-    """Puts an item, of which the caller gives a reference away, in place of the old one."""
-    cdef PyObject *old = PyList_GET_ITEM(items, i)
-    PyList_SET_ITEM(items, i, item)
-    Py_DECREF(<object>old)
