@@ -43,8 +43,9 @@ def owner(array):
 
 
 def same_bytes(a, b):
-    """Tell whether two arrays of one shape and dtype hold the same bits."""
-    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    """Tell whether two arrays are of one shape and dtype and hold the same bits; of objects they do not."""
+    alike = a.shape == b.shape and a.dtype == b.dtype and not a.dtype.hasobject
+    return alike and a.tobytes() == b.tobytes()
 
 
 @functools.cache

@@ -71,14 +71,20 @@ class _Wrapper:
     """A callable made of a function: it has its name and documentation, pickles when the
     function does, and binds as a method when it stands in a class.
 
-    Made of a compiled function it is compiled itself: compiling and differentiating commute.
+    Made of a compiled function it is compiled itself: compiling and differentiating commute. Operators of one
+    compiled function with the same options give one object, which is replayed wherever it was made.
     """
 
     def __new__(cls, *args, **kwargs):
         for place, arg in enumerate(args):
             if type(arg) is Compiled:
-                return cls(*args[:place], arg.fun, *args[place + 1 :], **kwargs).compiled(arg)
+                return cls._of_compiled(args[:place], arg, args[place + 1 :], kwargs)
         return super().__new__(cls)
+
+    @classmethod
+    def _of_compiled(cls, before, fun, after, kwargs):
+        options = (cls, before, after, tuple(kwargs.items()))
+        return _made_once(fun, options, lambda: cls(*before, fun.fun, *after, **kwargs).compiled(fun))
 
     def __init__(self, made_by, fun, name, doc):
         if not callable(fun):
@@ -333,7 +339,24 @@ def _kept(arguments):
 def _compiled_once(name, like, fun):
     """A function made of a compiled one and compiled like it, once for all calls."""
     fun.__name__ = f"{name} of {name_of(like)}"
-    return like.__dict__.setdefault("_made", {}).setdefault(name, like.made_of(fun))
+    return like.made_once(name, lambda: like.made_of(fun))
+
+
+def _made_once(compiled, options, make):
+    """What an operator makes of a compiled function, once for the same options."""
+    key = _key_of(options)
+    try:
+        hash(key)
+    except TypeError:
+        return make()
+    return compiled.made_once(key, make)
+
+
+def _key_of(option):
+    """An option as a key: 0 and False are two."""
+    if isinstance(option, (tuple, list)):
+        return (type(option), *map(_key_of, option))
+    return type(option), option
 
 
 def _check_argnum(name, argnum):

@@ -37,7 +37,7 @@ import numpy
 from . import numpy as np
 from ._core import Compiled, hooks, is_box
 from .operators import stop_gradient, value_and_grad
-from .replay import _Call, compile
+from .replay import _Call, compile, plain
 from .tree import describe, flatten, gather, locate, unflatten
 
 __all__ = ["LBFGS", "SGD", "Adam", "Interrupted", "OptimizeResult", "RMSProp", "minimize"]
@@ -714,16 +714,12 @@ def _like_loss(loss, fun):
     return compile(fun, **{name: value for name, value in loss.options.items() if name[:6] != "static"})
 
 
-def _plain(loss):
-    return loss.fun if type(loss) is Compiled else loss
-
-
 def _step_of(loss, optimizer, structures):
     """One step as a function of leaves to leaves."""
-    value_and_gradient = value_and_grad(_plain(loss))
+    value_and_gradient = value_and_grad(plain(loss))
 
     # It stands for the loss in messages, and what the loss reads is looked for in the loss's module.
-    @functools.wraps(_plain(loss))
+    @functools.wraps(plain(loss))
     def step(leaves):
         params, state, batch = _split(structures, leaves)
         value, gradient = value_and_gradient(params, *batch)
@@ -745,11 +741,11 @@ def _with_data(loss, data):
     if not data:
         return loss
 
-    plain = _plain(loss)
+    loss_fun = plain(loss)
 
-    @functools.wraps(plain)
+    @functools.wraps(loss_fun)
     def loss_of_data(params):
-        return plain(params, *data)
+        return loss_fun(params, *data)
 
     return _like_loss(loss, loss_of_data)
 
@@ -765,11 +761,11 @@ def _gradient_of(loss, structure):
     """Value and gradient of a loss; a compiled one is compiled as a function of the leaves."""
     if type(loss) is not Compiled:
         return value_and_grad(loss)
-    plain = _plain(loss)
+    loss_fun = plain(loss)
 
-    @functools.wraps(plain)
+    @functools.wraps(loss_fun)
     def loss_of_leaves(leaves):
-        return plain(unflatten(structure, leaves))
+        return loss_fun(unflatten(structure, leaves))
 
     of_leaves = _like_loss(loss, value_and_grad(loss_of_leaves))
 

@@ -120,12 +120,13 @@ def compile(
 
 
 def _compiled(fun, options):
-    compiled = Compiled(_plain(fun), options)
+    compiled = Compiled(plain(fun), options)
     # An operator's function may have a better way than being recorded as a whole: Jacobians have.
     return fun.compiled(compiled) if hasattr(fun, "compiled") else compiled
 
 
-def _plain(fun):
+def plain(fun):
+    """The function that a compiled function was made of; any other as it is."""
     return fun.fun if type(fun) is Compiled else fun
 
 
@@ -169,7 +170,7 @@ class _RowsProgram:
 
     def __init__(self, recording, options):
         self.seed = recording.size - 1
-        self.program = _core.ReplayProgram(recording, (self.seed,), fastmath=options["fastmath"])
+        self.program = _program_of(recording, options, (self.seed,))
         self.flags = 0
 
     def run(self, leaves):
@@ -573,9 +574,9 @@ def _is_explained(value, numbers, sizes, largest):
 # ---------------------------------------------------------------- the policy
 
 
-def _program_of(recording, options):
-    """The program that replays a recording."""
-    return _core.ReplayProgram(recording, fastmath=options["fastmath"], threads=options["num_threads"])
+def _program_of(recording, options, seeds=()):
+    """The program that replays a recording, whose inputs `seeds` may be varied alone."""
+    return _core.ReplayProgram(recording, seeds, options["num_threads"], options["fastmath"])
 
 
 class _Policy:

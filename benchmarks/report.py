@@ -76,50 +76,34 @@ def full_report(figures):
 
 
 def eager_table(works):
-    keys = [key for key in measured_keys(works) if key in BESIDE[OURS]]
-    header = [
-        "work",
-        "NumPy, µs",
-        "must",
-        "aim",
-        "autograd_c",
-        *(CONTENDERS[key].title for key in keys),
-        "reached",
-    ]
-    lines = [
-        [
-            work["title"],
-            microseconds(work),
-            number(target(work, EAGER, "must")),
-            number(target(work, EAGER, "aim")),
-            ratio(work, OURS),
-            *(ratio(work, key) for key in keys),
-            reached(work, OURS),
-        ]
-        for work in works
-    ]
-    return table(header, lines)
+    return works_table(works, EAGER, OURS, {"autograd_c": lambda work: ratio(work, OURS)}, {})
 
 
 def compiled_table(works):
-    keys = [key for key in measured_keys(works) if key in BESIDE[REPLAYED]]
-    titles = [CONTENDERS[key].title for key in keys]
-    header = ["work", "NumPy, µs", "must", "aim", "compiled", "eager", *titles, "reached", "recording"]
-    lines = [
-        [
-            work["title"],
-            microseconds(work),
-            number(target(work, COMPILED, "must")),
-            number(target(work, COMPILED, "aim")),
-            ratio(work, REPLAYED),
-            number(work["ratios"].get(OURS)),
-            *(ratio(work, key) for key in keys),
-            reached(work, REPLAYED),
-            number(work["recording"]),
-        ]
-        for work in works
-    ]
-    return table(header, lines)
+    ours = {
+        "compiled": lambda work: ratio(work, REPLAYED),
+        "eager": lambda work: number(work["ratios"].get(OURS)),
+    }
+    return works_table(works, COMPILED, REPLAYED, ours, {"recording": lambda work: number(work["recording"])})
+
+
+def works_table(works, mode, contender, ours, more):
+    """A line for each work: columns of our own between its targets and its peers, and more behind."""
+    columns = {
+        "work": lambda work: work["title"],
+        "NumPy, µs": microseconds,
+        "must": lambda work: number(target(work, mode, "must")),
+        "aim": lambda work: number(target(work, mode, "aim")),
+        **ours,
+        **{
+            CONTENDERS[key].title: lambda work, key=key: ratio(work, key)
+            for key in measured_keys(works)
+            if key in BESIDE[contender]
+        },
+        "reached": lambda work: reached(work, contender),
+        **more,
+    }
+    return table(columns, [[cell(work) for cell in columns.values()] for work in works])
 
 
 def left_to_python(works):

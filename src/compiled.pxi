@@ -37,9 +37,9 @@ cdef struct Look:
     PyObject *what              # type, value or tuple of keys; the signature's key holds it
     cnp.npy_intp *dims
 
-# Leaves of most calls; more are allocated.
 cdef enum:
-    FEW = 24
+    FEW = 24            # leaves of most calls; more are allocated
+    MADE = 64           # functions made of one compiled function that are kept
 
 # Instead of a result: no program fits; this call is to be run eagerly.
 MISS = type("Miss", (), {"__slots__": (), "__repr__": lambda self: "MISS"})()
@@ -477,14 +477,7 @@ def run_with_flags(program, list leaves):
 
 cdef object replay_signature(Compiled c, Signature s, PyObject **leaves):
     """Runs the program that holds for these leaves; MISS when there is none."""
-    cdef Version version
-    cdef Py_ssize_t i
-    if not s.strided:
-        for version in s.versions:
-            if version.changed() < 0:
-                return replay_version(c, s, version, leaves, leaves)
-        return MISSED
-    return replay_strided(c, s, leaves)
+    return replay_strided(c, s, leaves) if s.strided else replay_valid(c, s, leaves, leaves)
 
 
 cdef object replay_strided(Compiled c, Signature s, PyObject **leaves):
@@ -492,7 +485,6 @@ cdef object replay_strided(Compiled c, Signature s, PyObject **leaves):
     cdef list plain = []
     cdef Py_ssize_t i
     cdef object v
-    cdef Version version
     cdef PyObject **given = <PyObject **>PyMem_Malloc((s.size + 1) * sizeof(PyObject *))
     if given == NULL:
         raise MemoryError()
@@ -504,16 +496,22 @@ cdef object replay_strided(Compiled c, Signature s, PyObject **leaves):
                 v = cnp.PyArray_NewCopy(<cnp.ndarray>v, cnp.NPY_CORDER)
             plain.append(v)
             given[i] = <PyObject *>v
-        for version in s.versions:
-            if version.changed() < 0:
-                return replay_version(c, s, version, given, leaves)
-        return MISSED
+        return replay_valid(c, s, given, leaves)
     finally:
         PyMem_Free(given)
 
 
+cdef object replay_valid(Compiled c, Signature s, PyObject **given, PyObject **leaves):
+    """Runs a program of the version that holds now on `given`; `leaves` are the caller's own objects."""
+    cdef Version version
+    for version in s.versions:
+        if version.changed() < 0:
+            return replay_version(c, s, version, given, leaves)
+    return MISSED
+
+
 cdef object replay_version(Compiled c, Signature s, Version version, PyObject **given, PyObject **leaves):
-    """Tries branch after branch on the values in `given`; `leaves` are the caller's own objects."""
+    """Tries branch after branch."""
     cdef Branch branch
     cdef list tried = None
     cdef object outs
@@ -565,12 +563,14 @@ cdef class Compiled:
     cdef readonly dict options
     cdef readonly object policy         # what it does with a call that has not been seen
     cdef list signatures                # those that can be told without Python, the last used first
+    cdef dict made                      # see `made_once`
     cdef dict __dict__
     cdef object __weakref__
 
     def __cinit__(self):
         self.vectorcall = <vectorcallfunc>compiled_vectorcall
         self.signatures = []
+        self.made = {}
 
     def __init__(self, fun, dict options):
         if not callable(fun):
@@ -593,14 +593,25 @@ cdef class Compiled:
         """Another function, compiled with the same options."""
         return Compiled(fun, self.options)
 
+    def made_once(self, key, make):
+        """What was made of this function under that key before; the first time, what `make()` returns."""
+        cdef object found = self.made.get(key)
+        if found is None:
+            found = self.made.setdefault(key, make())   # another thread's, where that was faster
+            if len(self.made) > MADE:
+                self.made.pop(next(iter(self.made)), None)
+        return found
+
     def enter(self, Signature signature):
         """A signature that calls are compared with from now on."""
         self.signatures = [signature] + self.signatures
 
     def clear(self):
-        """Forgets all programs; the next calls record again."""
+        """Forgets all programs, those of what operators made of it too; the next calls record again."""
         self.signatures = []
         self.policy.clear()
+        for made in list(self.made.values()):
+            made.clear()
 
     @property
     def programs(self):

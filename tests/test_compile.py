@@ -7,12 +7,14 @@ import collections
 import copy
 import dataclasses
 import functools
+import gc
 import itertools
 import pickle
 import random
 import threading
 import types
 import warnings
+import weakref
 
 import numpy as onp
 import pytest
@@ -31,8 +33,9 @@ def programs(request, monkeypatch):
     made = []
     build = replay._program_of
 
-    def program_of(recording, options):
-        made.append(NaiveProgram(recording) if request.param == "naive" else build(recording, options))
+    def program_of(recording, options, seeds=()):
+        naive = request.param == "naive" and not seeds
+        made.append(NaiveProgram(recording) if naive else build(recording, options, seeds))
         return made[-1]
 
     monkeypatch.setattr(replay, "_program_of", program_of)
@@ -864,6 +867,52 @@ def test_compiled_twice():
     f = compile(loss)
     assert compile(f).fun is loss
     assert grad(compile(grad(f))).fun.__wrapped__.__wrapped__ is loss
+
+
+def test_operators_of_one_function_are_one_function(programs):
+    f, g = compile(loss), compile(loss)
+    for operator in (grad, ag.value_and_grad, ag.jacobian, ag.make_vjp, ag.sparse_jacobian):
+        assert operator(f) is operator(f) and operator(f) is not operator(g)
+    assert grad(f) is not ag.value_and_grad(f) and ag.jacobian(f) is not ag.hessian(f)
+    assert grad(f, (0, 1)) is grad(f, (0, 1)) and grad(f, [0]) is not grad(f, 0)
+    with pytest.raises(TypeError, match="argnum must be an int"):
+        grad(f, 0.0)
+    made = len(programs)
+    for _ in range(4):
+        assert close(grad(f)(X), grad(loss)(X))
+    assert len(programs) == made + 1
+
+
+def test_what_operators_made_goes_with_the_function_and_is_cleared_with_it():
+    f, ran = counted(loss)
+    for _ in range(4):
+        grad(f)(X)
+    assert ran() == 2
+    f.clear()
+    grad(f)(X)
+    assert ran() == 3
+    gone = weakref.ref(grad(f))
+    del f
+    gc.collect()
+    assert gone() is None
+
+
+def test_many_operators_of_one_function():
+    """The last ones are kept: each makes a program of its own."""
+    f = compile(curve)
+    made = [ag.make_ggnvp(f, lambda y, k=k: k * np.sum(y)) for k in range(100)]
+    assert close(made[0](X)(V), ag.make_ggnvp(curve, lambda y: 0.0 * np.sum(y))(X)(V))
+    assert len({id(one) for one in made}) == 100
+
+
+def test_threads_make_an_operator_once():
+    f, made = compile(loss), []
+    threads = [threading.Thread(target=lambda: made.append(grad(f))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, made))) == 1
 
 
 def test_a_compiled_function_inside_a_derivative():

@@ -216,11 +216,15 @@ def rebuilt(value, parts):
     return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
-def reverse_cases(row, dtype):
+def calls_of(row, dtype):
+    """The row's sample calls that NumPy takes, each with the leaves of another one."""
     for sample, other in zip(row.samples(dtype), row.samples(dtype, seed=1), strict=True):
-        if not accepted(lambda _, sample=sample: row.fun(*sample[0], **sample[1]), []):
-            continue
-        call, at = Call(row.handler, sample), Call(row.handler, other).leaves
+        if accepted(lambda _, sample=sample: row.fun(*sample[0], **sample[1]), []):
+            yield Call(row.handler, sample), Call(row.handler, other).leaves
+
+
+def reverse_cases(row, dtype):
+    for call, at in calls_of(row, dtype):
         n = len(call.leaves)
         value = make_vjp(call)(call.leaves)[1]
         rng = onp.random.default_rng(0)
@@ -234,10 +238,7 @@ def reverse_cases(row, dtype):
 
 
 def forward_cases(row, dtype):
-    for sample, other in zip(row.samples(dtype), row.samples(dtype, seed=1), strict=True):
-        if not accepted(lambda _, sample=sample: row.fun(*sample[0], **sample[1]), []):
-            continue
-        call, at = Call(row.handler, sample), Call(row.handler, other).leaves
+    for call, at in calls_of(row, dtype):
         n = len(call.leaves)
         if kinds(call.leaves) != kinds(at):
             at = call.leaves

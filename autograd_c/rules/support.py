@@ -14,6 +14,7 @@ import numpy as np
 import autograd_c.numpy as anp
 
 from .._core import Box, Meta, Primitive, any_box, hooks, is_box, rebind, record, recorded, registry, value_of
+from ..environment import same_bytes
 from ..extend import Choice, existing, handler_of, times, times_number, value_of_partial
 from ..tree import Misfit
 
@@ -363,9 +364,7 @@ def _record(fun, inputs):
 def same_constant(a, b):
     """Whether two constants of one type are the same memory, or hold the same bits."""
     if isinstance(a, np.ndarray):
-        return _memory(a) == _memory(b) or (
-            a.dtype == b.dtype and a.shape == b.shape and not a.dtype.hasobject and a.tobytes() == b.tobytes()
-        )
+        return _memory(a) == _memory(b) or same_bytes(a, b)
     if isinstance(a, np.generic):
         return a.dtype == b.dtype and a.tobytes() == b.tobytes()
     if isinstance(a, (tuple, list)):
