@@ -140,6 +140,7 @@ include "fit.pxi"
 include "runs.pxi"
 include "vm.pxi"
 include "plan.pxi"
+include "steps.pxi"
 include "fastmath.pxi"
 include "emit.pxi"
 include "explain.pxi"
@@ -279,6 +280,7 @@ cdef Primitive P_GETITEM = made(operator_getitem, "getitem")
 cdef dict COPY = {ord(c): compile_program([], 1, ("slot", 0), c.encode()) for c in "dfDF"}
 cdef Program COPY_DOUBLE = COPY[ord("d")]
 cdef Primitive P_SUM = made(np.sum), P_MEAN = made(np.mean), P_DOT = made(np.dot)
+cdef Primitive P_RESHAPE = made(np.reshape)
 
 
 cdef LoopRef loop_of(object ufunc, str inputs) except *:

@@ -658,6 +658,8 @@ cdef class GroupBuilder:
         r.loop.fn = <VmLoop>n.loop.fn
         r.loop.data = n.loop.data
         r.inner = n.inner
+        r.stack = reduced_stack(n)
+        r.adds = n.codes == b"d" and not n.seeded and n.initial == 0.0
         r.width = item_size(n.codes[0])
         store_constant(r.initial, n.codes[0], n.initial)
         if n.scalar:

@@ -301,6 +301,12 @@ cdef int split_node(list nodes, Node n) except -1:
         drop_defaults(n)
     if n.prim is P_MEAN:
         return split_mean(nodes, n)
+    if n.prim.ours and n.prim.name in REDUCTIONS:
+        return split_reduction(nodes, n)
+    if n.prim is hooks["count_true"]:
+        return split_count(nodes, n)
+    if n.prim.ours and (n.prim.name == "tril" or n.prim.name == "triu"):
+        return split_triangle(n)
     if n.prim is hooks["scatter"] and is_basic(n.args[1]) and n.meta.shape:
         n.args = (numbered(nodes, zeros_node(n.meta)), n.args[0], n.args[1])
         n.prim = <Primitive>hooks["setitem"]
@@ -334,7 +340,9 @@ cdef int split_mean(list nodes, Node n) except -1:
     x = <Node>n.args[0]
     if x.meta.dtype.char not in "df" or n.meta.dtype != x.meta.dtype or not x.meta.size or not n.meta.size:
         return 0
-    total = numbered(nodes, new_node(CALL_NODE, P_SUM, n.args, n.kwargs, n.meta))
+    total = new_node(CALL_NODE, P_SUM, n.args, n.kwargs, n.meta)
+    split_reduction(nodes, total)
+    numbered(nodes, total)
     n.prim = P_DIV
     n.args = (total, float(x.meta.size // n.meta.size))
     n.kwargs = None
@@ -681,6 +689,9 @@ cdef class Planner:
             n.shape = n.meta.shape
         elif not n.prim.ours:
             return 0
+        elif plan_cast(n):
+            n.category = K_ELEMENTWISE
+            n.shape = n.meta.shape
         elif type(first) is Node and (<Node>first).meta is not None and n.meta.shape and n.meta.size \
                 and (n.prim.view or n.prim.name in VIEWS) and self.no_nodes(n.args[1:]) \
                 and not (<Node>first).scalar and (n.prim is not P_GETITEM or is_basic(n.args[1])) \
@@ -692,7 +703,7 @@ cdef class Planner:
             pass
         elif (n.prim is P_MATMUL or n.prim is P_DOT) and self.plan_product(n):
             n.category = K_PRODUCT
-        elif n.prim.name == "array" and self.plan_items(n):
+        elif n.prim.name == "array" and self.plan_items(n) or plan_spread(n):
             n.category = K_ITEMS
         elif n.prim.name in ("concatenate", "stack") and self.plan_join(n):
             n.category = K_JOIN
@@ -735,7 +746,7 @@ cdef class Planner:
             return False
         # In place where nobody else reads the old value.
         if x.uses == 1 and not x.kept and x.late == n.late and self.spot_of(x).buffer.base == 0 \
-                and x.category != K_VIEW and x.category != K_INPUT:
+                and x.category != K_VIEW and x.category != K_INPUT and x.spot.contiguous:
             n.spot = x.spot
             n.in_place = True
         s = self.spot_of(n)
@@ -801,7 +812,7 @@ cdef class Planner:
             n.inner = x.meta.size // math_prod(kept)
             if n.inner == 1:
                 return False
-        else:
+        elif not plan_middle(n, x.meta.shape, axes):
             return False
         ufunc = REDUCTIONS[n.prim.name]
         n.loop = find_loop(ufunc, bytes([code, code]), &out)

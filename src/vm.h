@@ -83,6 +83,7 @@ typedef struct {
 enum ReduceKind {
     REDUCE_ALL,     /* one result */
     REDUCE_LEADING, /* `inner` results: item i goes to result i % inner */
+    REDUCE_MIDDLE,  /* the same for each `stack` items in turn */
     REDUCE_TRAILING /* n / inner results: item i goes to result i / inner */
 };
 
@@ -90,9 +91,10 @@ enum ReduceKind {
 typedef struct {
     int kind;
     int seeded;         /* 0: starts at `initial`, as NumPy's sums do; 1: at the first item */
+    int adds;           /* the loop adds doubles: short rows are added up right here */
     int reg;
     VmCall loop;
-    npy_intp inner;
+    npy_intp inner, stack;
     Place out;
     int width;
     double initial[2];  /* the first `width` bytes: what an empty reduction gives */
@@ -474,6 +476,7 @@ static void vm_copy_line(char *to, npy_intp to_step, const char *from, npy_intp 
 }
 
 enum { VM_MAX_DIMS = 64 };  /* NumPy's limit */
+enum { VM_SHORT_LINE = 128 };   /* items: lines that are worth being copied many at a time */
 
 /* The item that C order gives number `start`: fills `index`, returns its offset in bytes. */
 static npy_intp vm_locate(const Strided *s, npy_intp start, npy_intp *index) {
@@ -506,6 +509,43 @@ static npy_intp vm_next_line(const Strided *s, npy_intp offset, npy_intp *index)
     return offset;
 }
 
+/* `rows` short lines of `n` doubles each, one behind the other. */
+static void vm_gather_rows(double *to, const char *from, npy_intp row, npy_intp step, npy_intp n,
+                           npy_intp rows) {
+    npy_intp i, j, filled = n, all = n * rows;
+    if (row == 0) {     /* all are the same: what is there already is the source of as much again */
+        vm_copy_items((char *)to, 8, from, step, n, 8);
+        for (; filled < all; filled += j) {
+            j = vm_least(filled, all - filled);
+            memcpy(to + filled, to, (size_t)(8 * j));
+        }
+        return;
+    }
+    for (i = 0; i < rows; i++, to += n, from += row)
+        if (step == 0) {
+            double two[2], item;
+            memcpy(&item, from, 8);
+            two[0] = two[1] = item;
+            for (j = 0; j + 2 <= n; j += 2)
+                memcpy(to + j, two, 16);
+            if (j < n)
+                to[j] = item;
+        } else
+            vm_copy_items((char *)to, 8, from, step, n, 8);
+}
+
+/* Does as many whole rows as are there, if they are short; returns how many. */
+static npy_intp vm_walk_rows(const Strided *s, const char *from, const npy_intp *index, npy_intp m, char *to,
+                             const Register *r) {
+    npy_intp n = s->shape[s->ndim - 1], rows;
+    int d = s->ndim - 2;
+    if (d < 0 || r->width != 8 || n > VM_SHORT_LINE || index[d + 1] != 0 || m < n)
+        return 0;
+    rows = vm_least(m / n, s->shape[d] - index[d]);
+    vm_gather_rows((double *)to, from, s->strides[d], s->strides[d + 1], n, rows);
+    return rows;
+}
+
 static void vm_walk_item(char *memory, char *block, int width, int scatter) {
     memcpy(scatter ? memory : block, scatter ? block : memory, (size_t)width);
 }
@@ -513,7 +553,7 @@ static void vm_walk_item(char *memory, char *block, int width, int scatter) {
 /* Copies items `start` to `start + m` - 1 of strided memory to a register's block, or back with `scatter`. */
 static void vm_walk(const Strided *s, char *memory, npy_intp start, npy_intp m, char *block,
                     const Register *r, int scatter) {
-    npy_intp index[VM_MAX_DIMS], offset, part, step;
+    npy_intp index[VM_MAX_DIMS], offset, part, step, rows;
     int last = s->ndim - 1;
     if (last < 0) {     /* a group of one item */
         vm_walk_item(memory, block, r->width, scatter);
@@ -522,6 +562,18 @@ static void vm_walk(const Strided *s, char *memory, npy_intp start, npy_intp m, 
     offset = vm_locate(s, start, index);
     step = s->strides[last];
     for (;;) {
+        rows = scatter ? 0 : vm_walk_rows(s, memory + offset, index, m, block, r);
+        if (rows > 0) {
+            part = rows * s->shape[last];
+            index[last - 1] += rows - 1;
+            offset += (rows - 1) * s->strides[last - 1];
+            m -= part;
+            if (m <= 0)
+                return;
+            block += part * r->step;
+            offset = vm_next_line(s, offset, index);
+            continue;
+        }
         part = vm_least(s->shape[last] - index[last], m);
         if (scatter)
             vm_copy_line(memory + offset, step, block, r->step, part, r->width);
@@ -605,7 +657,8 @@ typedef struct {
     char *out;                  /* where the next result goes */
     npy_intp row;               /* items a row has */
     npy_intp taken;             /* items of the current row that have been seen */
-    npy_intp seen;              /* of REDUCE_LEADING: items in all */
+    npy_intp of_stack;          /* of REDUCE_MIDDLE: items of the current stack that have been seen */
+    npy_intp seen;              /* of REDUCE_LEADING and REDUCE_MIDDLE: items that began a result */
     npy_uint64 parts;           /* of the current row */
     double total[2];            /* of REDUCE_ALL, where several parts share a group: that of the part */
     double level[VM_LEVELS][2]; /* room for a complex number each */
@@ -684,6 +737,37 @@ static void vm_reduce_short(const Reduction *r, char *out, char *at, npy_intp st
         vm_loop2(r, out, width, at + j * step, row, out, width, rows);
 }
 
+/* Rows of so many doubles are added up here: a call of the loop would take longer than the additions. */
+enum { VM_SHORT_SUM = 64 };
+
+/* A sum of 8 to 128 doubles in NumPy's order. */
+static inline double vm_sum_row(const double *x, npy_intp n) {
+    double r0 = x[0], r1 = x[1], r2 = x[2], r3 = x[3], r4 = x[4], r5 = x[5], r6 = x[6], r7 = x[7], sum;
+    npy_intp i;
+    for (i = 8; i < n - n % 8; i += 8) {
+        r0 += x[i];
+        r1 += x[i + 1];
+        r2 += x[i + 2];
+        r3 += x[i + 3];
+        r4 += x[i + 4];
+        r5 += x[i + 5];
+        r6 += x[i + 6];
+        r7 += x[i + 7];
+    }
+    sum = ((r0 + r1) + (r2 + r3)) + ((r4 + r5) + (r6 + r7));
+    for (; i < n; i++)
+        sum += x[i];
+    return sum;
+}
+
+static void vm_sum_rows(const Reduction *r, char *out, const char *at, npy_intp rows, npy_intp inner) {
+    const double *x = (const double *)at;
+    double *sums = (double *)out;
+    npy_intp i;
+    for (i = 0; i < rows; i++)
+        sums[i] = r->initial[0] + vm_sum_row(x + i * inner, inner);
+}
+
 /* Takes `m` items; rows of `inner` items each give a result, and may begin and end anywhere in the block. */
 static void vm_reduce_rows(const Reduction *r, Tally *t, char *at, npy_intp step, npy_intp m) {
     double total[2] = {0.0, 0.0};
@@ -693,6 +777,12 @@ static void vm_reduce_rows(const Reduction *r, Tally *t, char *at, npy_intp step
         if (t->taken == 0 && inner < 8 && m >= 2 * inner) {
             part = m - m % inner;
             vm_reduce_short(r, t->out, at, step, part / inner, inner);
+            t->out += part / inner * r->width;
+            continue;
+        }
+        if (part == inner && r->adds && step == r->width && 8 <= inner && inner <= VM_SHORT_SUM) {
+            part = m - m % inner;
+            vm_sum_rows(r, t->out, at, part / inner, inner);
             t->out += part / inner * r->width;
             continue;
         }
@@ -711,27 +801,61 @@ static void vm_reduce_rows(const Reduction *r, Tally *t, char *at, npy_intp step
     }
 }
 
-/* Takes `m` items; each row is added to the `inner` results in turn, as NumPy reduces a leading axis. The
-   first may be in the middle of a row. */
+/* Adds rows of a few doubles to as many sums, one after the other; four at a time, for which the sums stay in
+   machine registers. */
+static void vm_add_rows(double *sums, const double *x, npy_intp inner, npy_intp rows) {
+    const double *x1 = x + inner, *x2 = x1 + inner, *x3 = x2 + inner;
+    npy_intp i, j;
+    for (i = 0; i + 4 <= rows; i += 4) {
+        for (j = 0; j < inner; j++)
+            sums[j] = (((sums[j] + x[j]) + x1[j]) + x2[j]) + x3[j];
+        x += 4 * inner;
+        x1 += 4 * inner;
+        x2 += 4 * inner;
+        x3 += 4 * inner;
+    }
+    for (; i < rows; i++, x += inner)
+        for (j = 0; j < inner; j++)
+            sums[j] += x[j];
+}
+
+/* Takes `m` items; each row is added to the `inner` results in turn, as NumPy reduces a leading
+   axis. The first may be in the middle of a row. */
 static void vm_reduce_leading(const Reduction *r, Tally *t, char *at, npy_intp step, npy_intp m) {
     npy_intp part, width = r->width;
     char *out;
     for (; m > 0; m -= part, at += part * step) {
         part = vm_least(t->row - t->taken, m);
         out = t->out + t->taken * width;
-        if (t->seen >= t->row)
-            vm_loop2(r, out, width, at, step, out, width, part);
-        else {
+        if (t->seen < t->row) {
             part = vm_least(part, t->row - t->seen);
             if (r->seeded)
                 vm_copy_line(out, width, at, step, part, r->width);
             else
                 vm_loop2(r, (char *)r->initial, 0, at, step, out, width, part);
             t->seen += part;
-        }
+        } else if (part == t->row && r->adds && step == width && part <= VM_SHORT_SUM) {
+            part = m - m % t->row;
+            vm_add_rows((double *)out, (const double *)at, t->row, part / t->row);
+            continue;
+        } else
+            vm_loop2(r, out, width, at, step, out, width, part);
         t->taken += part;
         if (t->taken == t->row)
             t->taken = 0;
+    }
+}
+
+static void vm_reduce_middle(const Reduction *r, Tally *t, char *at, npy_intp step, npy_intp m) {
+    npy_intp part;
+    for (; m > 0; m -= part, at += part * step) {
+        part = vm_least(r->stack - t->of_stack, m);
+        vm_reduce_leading(r, t, at, step, part);
+        t->of_stack += part;
+        if (t->of_stack == r->stack) {
+            t->out += r->inner * r->width;
+            t->of_stack = t->seen = 0;
+        }
     }
 }
 
@@ -739,6 +863,8 @@ static void vm_reduce(const Group *g, const Reduction *r, Tally *t, char *at, np
     npy_intp step = g->regs[r->reg].step;
     if (r->kind == REDUCE_LEADING)
         vm_reduce_leading(r, t, at, step, m);
+    else if (r->kind == REDUCE_MIDDLE)
+        vm_reduce_middle(r, t, at, step, m);
     else
         vm_reduce_rows(r, t, at, step, m);
 }
@@ -786,7 +912,7 @@ static void vm_begin_reductions(const Group *g, Part *p, int part, char **bases)
     for (k = 0; k < g->nreductions; k++, r++, t++) {
         t->out = vm_place(bases, r->out);
         t->row = r->kind == REDUCE_ALL ? p->stop - p->next : r->inner;
-        t->taken = t->seen = 0;
+        t->taken = t->of_stack = t->seen = 0;
         t->parts = 0;
         if (g->parts == 1)
             continue;
@@ -794,6 +920,8 @@ static void vm_begin_reductions(const Group *g, Part *p, int part, char **bases)
             t->out = (char *)t->total;
         else if (r->kind == REDUCE_TRAILING)
             t->out += p->next / r->inner * r->width;
+        else if (r->kind == REDUCE_MIDDLE)
+            t->out += p->next / r->stack * r->inner * r->width;
         else {
             t->taken = p->next % r->inner;
             if (part > 0)
@@ -870,7 +998,7 @@ static void vm_join_parts(const Group *g, char **bases, char *scratch) {
     Tally joined, *t;
     int k, part;
     for (k = 0; k < g->nreductions; k++, r++) {
-        if (r->kind == REDUCE_TRAILING)
+        if (r->kind == REDUCE_TRAILING || r->kind == REDUCE_MIDDLE)
             continue;
         joined.out = vm_place(bases, r->out);
         joined.parts = 0;
@@ -1112,8 +1240,9 @@ static void vm_share_group(Group *g, int threads) {
         return;
     for (k = 0; k < g->nreductions; k++) {
         const Reduction *r = &g->reductions[k];
-        if (r->kind == REDUCE_TRAILING && r->inner > row)
-            row = r->inner;     /* a multiple of the others: all reduce last axes of one shape */
+        npy_intp whole = r->kind == REDUCE_TRAILING ? r->inner : r->kind == REDUCE_MIDDLE ? r->stack : 0;
+        if (whole > row)
+            row = whole;        /* a multiple of the others: all are the last axes of one shape */
         else if (r->kind == REDUCE_LEADING)
             most = vm_least(most, g->n / (4 * r->inner));   /* the joined sums must be few */
     }

@@ -27,11 +27,11 @@ cdef extern from "vm.h":
         cnp.npy_intp *shape
         cnp.npy_intp *strides
     enum ReduceKind:
-        REDUCE_ALL, REDUCE_LEADING, REDUCE_TRAILING
+        REDUCE_ALL, REDUCE_LEADING, REDUCE_MIDDLE, REDUCE_TRAILING
     ctypedef struct Reduction:
-        int kind, seeded, reg
+        int kind, seeded, adds, reg
         VmCall loop
-        cnp.npy_intp inner
+        cnp.npy_intp inner, stack
         Place out
         int width
         double initial[2]

@@ -75,6 +75,9 @@ REDUCED = {
     "trailing": (lambda x: np.sum(x * x, axis=1), (3001, 70)),
     "trailing, short rows": (lambda x: np.sum(x * x, axis=1), (70_001, 3)),
     "trailing, few rows": (lambda x: np.sum(x * x, axis=1), (3, 70_001)),
+    "trailing, rows of eight and more": (lambda x: np.sum(x * x, axis=1), (9_001, 13)),
+    "middle": (lambda x: np.sum(x * x, axis=1), (21, 101, 91)),
+    "middle, short rows": (lambda x: (np.sum(x * x, axis=1), np.max(x * x, axis=1)), (25, 1001, 10)),
     "both": (lambda x: (np.sum(x * x, axis=0), np.sum(np.sin(x), axis=1)), (401, 503)),
     "three axes": (lambda x: (np.sum(x * x, axis=(1, 2)), np.sum(x * x, axis=2)), (21, 101, 91)),
 }

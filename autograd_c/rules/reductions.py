@@ -15,6 +15,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
+from .._core import hooks
 from ..extend import call, composite, notrace_primitive, rule
 from .cumulative import products_before, valid, without_nan
 
@@ -227,39 +228,43 @@ rule(
 
 
 @notrace_primitive
-def winners(x, ans, axis, initial, where):
-    """What of the cotangent each entry gets: 1 for the one that is the result, equal shares of a tie."""
-    hit = x == ans if where is True else (x == ans) & where
-    count = np.count_nonzero(hit, axis=axis, keepdims=True)
+def count_true(hit, axis, keepdims, dtype):
+    """How many truth values are true, as floats."""
+    return np.count_nonzero(hit, axis=axis, keepdims=keepdims) * dtype.type(1)
+
+
+hooks["count_true"] = count_true
+
+
+def winners(x, ans, axis=None, keepdims=False, initial=None, where=True):
+    """Which entries are the result, and how many are to each of them, in its shape."""
+    hit = x == expanded(ans, x, axis, keepdims)
+    if where is not True:
+        hit = anp.logical_and(hit, where)
+    count = count_true(hit, axis, _keep(keepdims), real_dtype(x.dtype))
     if initial is not None and initial is not np._NoValue:
         count = count + (ans == initial)
-    if np.max(count, initial=0) <= 1:
-        return hit
-    return np.divide(hit, np.maximum(count, 1), dtype=real_dtype(np.asarray(x).dtype))
+    return hit, anp.maximum(count, 1.0)
 
 
-def shared(g, share):
-    """The cotangent times the shares, of which a 0 leaves an infinite cotangent out."""
-    if share.dtype == bool:
-        return anp.where(share, g, 0.0)
-    return anp.where(share != 0, g, 0.0) * share
+# What of the (co)tangent an entry does not get is left out, not multiplied by 0: it may be infinite.
 
 
-def _max_vjp(g, ans, x, axis=None, out=None, keepdims=False, initial=None, where=True):
-    share = winners(x, expanded(ans, x, axis, keepdims), axis, initial, where)
-    return shared(expanded(g, x, axis, keepdims), share)
+def max_vjp(g, ans, x, axis=None, out=None, keepdims=False, initial=None, where=True):
+    hit, count = winners(x, ans, axis, keepdims, initial, where)
+    return anp.where(hit, expanded(g / count, x, axis, keepdims), 0.0)
 
 
-def _max_jvp(t, ans, x, axis=None, out=None, keepdims=False, initial=None, where=True):
-    share = winners(x, expanded(ans, x, axis, keepdims), axis, initial, where)
-    return anp.sum(shared(t, share), axis=axis, keepdims=_keep(keepdims))
+def max_jvp(t, ans, x, axis=None, out=None, keepdims=False, initial=None, where=True):
+    hit, count = winners(x, ans, axis, keepdims, initial, where)
+    return anp.sum(anp.where(hit, t, 0.0), axis=axis, keepdims=_keep(keepdims)) / count
 
 
 for _fun in (np.max, np.amax, np.min, np.amin, np.nanmax, np.nanmin):
     rule(
         _fun,
-        (_max_vjp,),
-        (_max_jvp,),
+        (max_vjp,),
+        (max_jvp,),
         examples=(
             lambda x: call(x(3, 4)),
             lambda x: call(x(3, 4), axis=1),

@@ -9,7 +9,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Meta, is_box, stand_in, value_of
+from .._core import Meta, hooks, is_box, stand_in, value_of
 from ..extend import call, composite, rule
 from .indexing import normalize_axis, scatter
 
@@ -551,6 +551,14 @@ rule(
 def diagflat(v, k=0):
     return anp.diag(anp.ravel(v), k)
 
+
+def _triangle(rows, columns, k, upper):
+    """Which items ``tril`` or ``triu`` keeps."""
+    below = np.tri(rows, columns, k - upper, dtype=bool)
+    return ~below if upper else below
+
+
+hooks["triangle"] = _triangle
 
 rule(
     np.tril,

@@ -13,7 +13,7 @@ import autograd_c.numpy as anp
 
 from .._core import is_box, value_of
 from ..extend import Meta, call, composite, constant, notrace_primitive, refuse, rule
-from .reductions import lanes, real_dtype, shared, unlanes, winners, with_gaps
+from .reductions import lanes, max_jvp, max_vjp, real_dtype, unlanes, with_gaps
 
 # --- orders ---------------------------------------------------------------------------------------
 
@@ -454,20 +454,15 @@ def _edges_vjp(g, _ans, x, bins=10, range=None, weights=None):
     shares = _edge_shares(x, bins, range, weights, _ans)
     if shares is None or not x.size:
         return np.zeros(x.shape, x.dtype)
-    return _least_vjp(anp.sum(g * shares[0]), x, anp.min) + _least_vjp(anp.sum(g * shares[1]), x, anp.max)
-
-
-def _least_vjp(g, x, extreme):
-    return shared(g, winners(x, extreme(x), None, None, True))
+    low, high = (anp.sum(g * share) for share in shares)
+    return max_vjp(low, anp.min(x), x) + max_vjp(high, anp.max(x), x)
 
 
 def _edges_jvp(t, ans, x, bins=10, range=None, weights=None):
     shares = _edge_shares(x, bins, range, weights, ans)
     if shares is None or not x.size:
         return np.zeros(ans.shape, ans.dtype)
-    low, high = (
-        anp.sum(shared(t, winners(x, extreme(x), None, None, True))) for extreme in (anp.min, anp.max)
-    )
+    low, high = max_jvp(t, anp.min(x), x), max_jvp(t, anp.max(x), x)
     return low * shares[0] + high * shares[1]
 
 

@@ -56,11 +56,11 @@ def _prod_jvp(t, ans, x, axis=0, dtype=None, out=None, keepdims=False, initial=N
 
 
 def _max_vjp(g, ans, x, axis=0, dtype=None, out=None, keepdims=False, initial=None, where=True):
-    return reductions._max_vjp(g, ans, x, axis, keepdims=keepdims, initial=initial, where=where)
+    return reductions.max_vjp(g, ans, x, axis, keepdims=keepdims, initial=initial, where=where)
 
 
 def _max_jvp(t, ans, x, axis=0, dtype=None, out=None, keepdims=False, initial=None, where=True):
-    return reductions._max_jvp(t, ans, x, axis, keepdims=keepdims, initial=initial, where=where)
+    return reductions.max_jvp(t, ans, x, axis, keepdims=keepdims, initial=initial, where=where)
 
 
 _method(np.add, "reduce", _sum_vjp, _sum_jvp, _REDUCED)

@@ -1,0 +1,160 @@
+"""Steps of replays that once ran in Python: they give what eager mode gives, and need no Python any more."""
+
+import numpy as onp
+import pytest
+from test_replay import compare, normal
+
+import autograd_c.numpy as np
+from autograd_c import grad, jvp
+from autograd_c.operators import make_jvp, make_vjp
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with onp.errstate(all="ignore"):
+        yield
+
+
+def native(fun, *leaves, tolerance=0.0):
+    """Compares a program with the function, here and there, and finds nothing in it that runs in Python."""
+    replay = compare(fun, *leaves, tolerance=tolerance)
+    assert replay.summary["python"] == []
+
+
+def derivatives(fun):
+    """The value of a function of one array, its vjp and its jvp."""
+
+    def both(xs):
+        x, t, g = xs
+        pullback, value = make_vjp(fun)(x)
+        return [value, pullback(g), make_jvp(fun)(x)(t)]
+
+    return both
+
+
+# ---------------------------------------------------------------- reductions
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128"])
+@pytest.mark.parametrize("inner", [1, 2, 7, 8, 9, 10, 16, 23, 63, 64, 65, 129])
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 400])
+def test_short_rows(inner, rows, dtype):
+    def function(xs):
+        x = xs[0]
+        sums = [np.sum(x * x, axis=a) for a in (0, 1, 2, (0, 1), (1, 2))]
+        return [*sums, np.sum(x, axis=1), np.prod(np.cos(x), axis=1), np.sum(x, axis=1, keepdims=True)]
+
+    x = normal(2, rows, inner).astype(dtype)
+    native(function, x, tolerance=1e-5 if dtype == "float32" else 1e-13)
+
+
+def test_sums_of_short_rows_are_those_of_numpy():
+    x = normal(8, 4, 43)  # no more than a block
+    for n in range(1, 44):
+        y = x[:, :, :n].copy()
+        native(lambda xs: [np.sum(xs[0] * 2, axis=-1), np.sum(xs[0] * 2, axis=1), np.sum(xs[0], axis=1)], y)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "prod"])
+def test_reductions_over_any_axes(name):
+    reduce = getattr(np, name)
+    axes = [1, 2, (1, 2), (0, 2), (1, 3), (0, 3), (0, 2, 4), (1, 2, 4), (0, 1, 3), (-2, 1)]
+
+    def function(xs):
+        x = np.exp(0.1 * xs[0])
+        return [reduce(x, axis=a, keepdims=k) for a in axes for k in (False, True)]
+
+    native(function, normal(2, 3, 4, 1, 5), tolerance=1e-14)
+    native(function, normal(3, 1, 2, 5, 2).astype("f"), tolerance=1e-6)
+
+
+def test_extremes_share_their_cotangent_among_ties():
+    x = onp.array([[1.0, 3.0, 3.0, -1.0], [2.0, 2.0, 2.0, 2.0], [onp.nan, 1.0, 0.0, 5.0]])
+
+    def function(xs):
+        x = xs[0]
+        every = [None, 0, 1, (0, 1)]
+        slopes = [grad(lambda y, a=a, m=m: np.sum(m(y, axis=a) ** 2))(x) for a in every for m in (np.max, np.min)]
+        tangents = [jvp(lambda y, a=a: np.max(y, axis=a), (x,), (np.cos(x),))[1] for a in every]
+        return [*slopes, *tangents, grad(lambda y: np.ptp(y[:2]))(x)]
+
+    native(function, x, tolerance=1e-15)
+    native(function, onp.round(normal(3, 4)).astype("f"), tolerance=1e-6)
+
+
+def test_an_infinite_cotangent_reaches_the_extreme_alone():
+    slope = grad(lambda x: np.sqrt(np.max(x) - 2.0))
+    onp.testing.assert_array_equal(slope(onp.array([1.0, 2.0, 0.0])), [0.0, onp.inf, 0.0])
+
+
+# ---------------------------------------------------------------- broadcasting
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex64", "complex128"])
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 127, 128, 129])
+@pytest.mark.parametrize("rows", [1, 2, 33, 700])
+def test_short_lines_are_stretched(n, rows, dtype):
+    def function(xs):
+        x, middle, last, first, column = xs
+        parts = [middle[:, None] + x, last[..., None] * x, first - x, column * x]
+        return [*parts, middle[:, None, ::-1] * x, x[:, ::-1] * x, np.swapaxes(x, 0, 2) * 2]
+
+    arrays = [normal(3, rows, n), normal(3, n), normal(3, rows), normal(rows, n), normal(3, 1, 1)]
+    native(function, *[a.astype(dtype) for a in arrays])
+
+
+def test_scalars_as_arrays():
+    def function(xs):
+        a, x = xs
+        one = np.reshape(np.sin(a), (1,))
+        spread = np.broadcast_to(np.cos(a), (3, 4))
+        copied = np.array(spread * 1.0)
+        copied[0, 1] = 7.0
+        return [one, one + x, np.expand_dims(a * 2, 0), spread, spread * x, copied, spread.T[::2], one @ one]
+
+    native(function, 0.5, normal(3, 4))
+
+
+def test_a_copy_of_a_stretched_scalar_is_updated():
+    def function(xs):
+        y = np.copy(np.broadcast_to(np.sin(xs[0]), (3,)))
+        y[1] = 2.0
+        y[2] += xs[0]
+        return [y, y[0]]
+
+    compare(function, 0.5)
+
+
+# ---------------------------------------------------------------- triangles
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128"])
+@pytest.mark.parametrize("k", [0, -1, 2, 9, -9])
+def test_triangles(k, dtype):
+    x, t, g = (normal(2, 4, 3, seed=i).astype(dtype) for i in range(3))
+    for fun in (np.tril, np.triu):
+        native(derivatives(lambda x, fun=fun: fun(np.sin(x), k)), x, t, g)
+        native(lambda xs, fun=fun: [fun(xs[0] / 0.0, k), fun(xs[0])], x)
+
+
+# ---------------------------------------------------------------- dtypes
+
+
+def test_casts():
+    def function(xs):
+        x, y, a = xs
+        up, down, wide = np.astype(y, float), np.astype(x * 2, onp.float32), np.astype(x, complex)
+        scalars = [np.astype(np.sum(y), float), np.astype(np.sum(x), onp.float32), np.astype(a, onp.float32)]
+        truth = np.astype(x > 0, float)
+        return [up, down, wide, *scalars, truth, np.astype(x[::2, 1:], onp.float32)]
+
+    native(function, normal(3, 4), normal(3, 4).astype("f"), onp.float64(0.25), tolerance=1e-6)
+
+
+def test_gradients_of_single_precision():
+    def function(xs):
+        x, w = xs
+        loss = grad(lambda w: np.mean(np.tanh(x @ w) ** 2) + 0.1 * np.sum(w * w))
+        return [loss(w), grad(lambda x: np.sum(np.mean(x, axis=0) ** 2) + np.max(x))(x)]
+
+    native(function, normal(5, 3).astype("f"), normal(3).astype("f"), tolerance=1e-6)
