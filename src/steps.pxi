@@ -3,7 +3,7 @@
 # The planner (`plan.pxi`) asks here for nodes that it does not know, and the emitter (`emit.pxi`) for what to do
 # for them.
 
-# --- reductions over any axes ---------------------------------------------------------------------------------
+# --- reductions over any axes ---------------------------------------------------------------------------
 
 cdef list reduced_runs(tuple shape, object axis):
     """The reduced axes in runs of neighbours; axes of length 1 separate nothing."""
@@ -35,8 +35,8 @@ cdef int split_reduction(list nodes, Node n) except -1:
         return 0
     x = <Node>n.args[0]
     axis = n.args[1] if len(n.args) > 1 else n.kwargs.get("axis") if n.kwargs is not None else None
-    if x.meta.dtype != n.meta.dtype or x.meta.dtype.char not in "fdFD" or not x.meta.size or not n.meta.shape \
-            or axis is not None and type(axis) is not int and type(axis) is not tuple:
+    if x.meta.dtype != n.meta.dtype or x.meta.dtype.char not in "fdFD" or not x.meta.size \
+            or not n.meta.shape or axis is not None and type(axis) is not int and type(axis) is not tuple:
         return 0
     runs = reduced_runs(x.meta.shape, axis)
     if not runs:
@@ -78,7 +78,8 @@ cdef int split_count(list nodes, Node n) except -1:
     x = <Node>n.args[0]
     if x.meta.dtype != np_bool or not x.meta.size:
         return 0
-    ones = new_node(CALL_NODE, P_WHERE, (x, n.meta.dtype.type(1), 0.0), None, Meta(x.meta.shape, n.meta.dtype))
+    meta = Meta(x.meta.shape, n.meta.dtype)
+    ones = new_node(CALL_NODE, P_WHERE, (x, meta.dtype.type(1), 0.0), None, meta)
     n.prim = P_SUM
     n.kwargs = {"axis": n.args[1], "keepdims": n.args[2]}
     n.args = (numbered(nodes, ones),)
@@ -86,7 +87,7 @@ cdef int split_count(list nodes, Node n) except -1:
     return split_reduction(nodes, n)
 
 
-# --- triangles ------------------------------------------------------------------------------------------------
+# --- triangles ------------------------------------------------------------------------------------------
 
 cdef int split_triangle(Node n) except -1:
     """``tril`` and ``triu`` choose between an array and zeros, as NumPy does it."""
@@ -106,7 +107,7 @@ cdef int split_triangle(Node n) except -1:
     return 0
 
 
-# --- arrays of one number -------------------------------------------------------------------------------------
+# --- arrays of one number -------------------------------------------------------------------------------
 
 cdef frozenset SPREADS = frozenset(("reshape", "expand_dims", "broadcast_to"))
 
@@ -125,7 +126,7 @@ cdef bint plan_spread(Node n) except -1:
     return True
 
 
-# --- other dtypes ---------------------------------------------------------------------------------------------
+# --- other dtypes ---------------------------------------------------------------------------------------
 
 cdef bint plan_cast(Node n) except -1:
     """``astype`` between the types that the loops know: the positive of the operand, which is cast."""

@@ -74,7 +74,8 @@ def test_extremes_share_their_cotangent_among_ties():
     def function(xs):
         x = xs[0]
         every = [None, 0, 1, (0, 1)]
-        slopes = [grad(lambda y, a=a, m=m: np.sum(m(y, axis=a) ** 2))(x) for a in every for m in (np.max, np.min)]
+        pairs = [(a, m) for a in every for m in (np.max, np.min)]
+        slopes = [grad(lambda y, a=a, m=m: np.sum(m(y, axis=a) ** 2))(x) for a, m in pairs]
         tangents = [jvp(lambda y, a=a: np.max(y, axis=a), (x,), (np.cos(x),))[1] for a in every]
         return [*slopes, *tangents, grad(lambda y: np.ptp(y[:2]))(x)]
 
