@@ -20,7 +20,7 @@ import numpy as np
 from . import numpy as anp
 from ._core import Compiled, grad_hot, hooks, is_box, trace_forward, trace_reverse
 from .extend import defjvp_argnums, defvjp_argnums, notrace_primitive, primitive
-from .replay import Parts, Rows
+from .replay import Accumulated, Parts, Rows
 from .tree import (
     Misfit,
     UntraceableLeaf,
@@ -216,10 +216,24 @@ class _MatrixCompiled(Parts, _Wrapper):
         self._pull = made_of(Rows(cotangent_of(fun, argnum), fun))
         self._push = made_of(Rows(tangent_of(fun, argnum), fun))
         self._push_gradient = made_of(Rows(tangent_of(grad(fun, argnum), argnum), fun))
+        of_gradient = derived._by == "hessian"
+        self._accumulated = made_of(
+            Accumulated(
+                grad(fun, argnum) if of_gradient else fun,
+                argnum,
+                fun,
+                self._by_seeds,
+                "Dense",
+                min if derived._by == "rows" else lambda m, n: n,
+            )
+        )
         self._metas = {}
         self._units = {}
 
     def __call__(self, *args, **kwargs):
+        return self._accumulated(*args, **kwargs)
+
+    def _by_seeds(self, *args, **kwargs):
         out = None if kwargs else self._result_meta(args)
         if out is None:
             return self._whole(*args, **kwargs)
@@ -253,7 +267,7 @@ class _MatrixCompiled(Parts, _Wrapper):
         if None in key:
             return None
         if key not in self._metas:
-            out = np.asarray(self._fun(*args))
+            out = np.asarray(self._fun(*_kept(args)))
             fits = out.dtype == x.dtype and out.size and (self._by != "hessian" or not out.shape)
             self._metas[key] = np.zeros_like(out) if fits else None
         return self._metas[key]
@@ -268,7 +282,8 @@ class _MatrixCompiled(Parts, _Wrapper):
     @property
     def parts(self):
         """The compiled functions that do the work."""
-        return self._whole, self._whole_forward, self._pull, self._push, self._push_gradient
+        seeded = self._whole, self._whole_forward, self._pull, self._push, self._push_gradient
+        return self._accumulated, *seeded
 
     def clear(self):
         """Forget all programs; the next calls record again."""

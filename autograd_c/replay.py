@@ -22,6 +22,7 @@ array, copies of all arrays of the environment are kept, and their bytes compare
 
 import collections
 import inspect
+import itertools
 import sys
 import threading
 import types
@@ -163,6 +164,63 @@ class Rows:
 
     def __call__(self, *args):
         return np.stack([self.fun(*args[:-1], seed) for seed in args[-1]])
+
+
+class Declined(Exception):
+    """A matrix is not accumulated; the message says why. It is computed by seeds."""
+
+
+class Accumulated:
+    """A function whose result is the Jacobian of another one.
+
+    It is not recorded as it is: see `autograd_c.accumulation`.
+
+    Parameters
+    ----------
+    fun : callable
+        Its result is one array or number.
+    argnum : int
+        The argument to differentiate.
+    of : callable
+        The user's function that it is made of.
+    seeded : callable
+        The same matrix by seeds, where this way is declined.
+    form : str
+        What the result is: a class of `autograd_c.matrices`.
+    seeds : callable
+        How many runs of the function the seeds take, by the sizes of result and argument.
+    """
+
+    def __init__(self, fun, argnum, of, seeded, form, seeds=min):
+        self.fun = fun
+        self.argnum = argnum
+        self.of = of
+        self.seeded = seeded
+        self.form = form
+        self.seeds = seeds
+        self.__name__ = name_of(of)
+        self.__module__ = getattr(of, "__module__", None)
+
+    def __call__(self, *args, **kwargs):
+        return self.seeded(*args, **kwargs)
+
+    def recorded(self, call, leaves, owners):
+        """What `accumulation.accumulated` returns, for one call."""
+        from . import accumulation, matrices  # they need all rules, which need this module
+
+        if not isinstance(self.argnum, int) or not -len(call.args) <= self.argnum < len(call.args):
+            raise Declined("the argument is none, or several")
+        x = call.args[self.argnum]
+        if type(x) is not np.ndarray or x.dtype.kind != "f" or not x.size:
+            raise Declined("the argument is no array of floats")
+
+        def value_of(boxes):
+            args, kwargs = call.rebuilt(boxes)
+            x = args[self.argnum]
+            return next(k for k, box in enumerate(boxes) if box is x), self.fun(*args, **kwargs)
+
+        form = getattr(matrices, self.form)
+        return accumulation.accumulated(value_of, leaves, form, self.seeds, owners)
 
 
 class _RowsProgram:
@@ -322,6 +380,8 @@ _PLAIN = (bool, int, str, bytes, type, np.dtype, types.BuiltinFunctionType, type
 class _Recorded:
     """One recorded call: the recording, the structure of the result and how it is finished.
 
+    `source` is the recording that another one was made from: see `Accumulated`.
+
     `finish` is None, or has an entry for each result, ``(kind, what)``:
 
     ==========  ==================================================================================
@@ -331,6 +391,7 @@ class _Recorded:
     "view"      a view of an argument or an earlier result: its entry and the calls that lead to it
     "constant"  an object that does not depend on the arguments
     "copy"      the same for an array that the function makes anew at each call
+    "form"      what a callable makes of the program's result
     ==========  ==================================================================================
     """
 
@@ -347,6 +408,11 @@ class _Recorded:
             # Each leaf is traced by itself: an update of one is not seen in the other.
             leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
 
+        self.source = self.form = None
+        if isinstance(fun, Accumulated):
+            self._accumulate(fun, call, leaves)
+            return
+
         def fun_of_leaves(boxes):
             args, kwargs = call.rebuilt(boxes)
             return self._take_apart(fun(*args, **kwargs))
@@ -361,6 +427,13 @@ class _Recorded:
             self.finish = None  # rows are copied into the result
         else:
             self._plan(leaves)
+
+    def _accumulate(self, fun, call, leaves):
+        made = fun.recorded(call, leaves, self.environment.owners)
+        self.outs, self.recording, self.source, self.form = made
+        _, self.structure = _core.flatten(self.outs[0], lambda value: True)
+        self.finish = [("form", self.form)]
+        self.updates = []
 
     def _take_apart(self, result):
         leaves, self.structure = _core.flatten(result, lambda value: True)
@@ -422,7 +495,10 @@ class _Recorded:
             return outs
         results = []
         for (kind, what), out in zip(self.finish, outs, strict=True):
-            results.append(out if kind == "fresh" else _finished(kind, what, leaves, results))
+            if kind == "form":
+                results.append(what(out))
+            else:
+                results.append(out if kind == "fresh" else _finished(kind, what, leaves, results))
         return results
 
     def result(self, leaves):
@@ -434,7 +510,13 @@ class _Recorded:
             self.structure == other.structure
             and self.recording.same_as(other.recording)
             and self.updates == other.updates
+            and (self.source is None or self.source.same_as(other.source))
         )
+
+    @property
+    def guards(self):
+        """The guards, with the lines where the function looks at values."""
+        return (self.source or self.recording).guards
 
     @property
     def outcomes(self):
@@ -536,13 +618,15 @@ def _sizes(recording, arrays):
 
 def _watched(recorded):
     """The arrays of the environment whose bytes must stay as they are for a recording to be valid."""
-    environment, recording = recorded.environment, recorded.recording
+    environment, recordings = recorded.environment, [recorded.recording]
     if not environment.arrays:
         return []
-    sizes = _sizes(recording, environment.arrays)
+    if recorded.source is not None:
+        recordings.append(recorded.source)
+    sizes = set().union(*(_sizes(recording, environment.arrays) for recording in recordings))
     largest = max(sizes)
     read, computed = set(), False
-    for value in _constants(recording):
+    for value in itertools.chain(*map(_constants, recordings)):
         if isinstance(value, np.ndarray):
             at = id(owner(value))
             if at in environment.owners:
@@ -682,6 +766,8 @@ class _Policy:
             self.give_up(signature, str(reason))
         except _Aliased:
             pass
+        except Declined as reason:
+            self.eagerly(signature, f"computed by seeds ({reason})")
         finally:
             self.recording = None
             self.lock.release()
@@ -693,7 +779,7 @@ class _Policy:
         state = environment.random_state()
         try:
             recorded = _Recorded(self.fun, call, environment)
-        except (_Unreplayable, _Aliased):
+        except (_Unreplayable, _Aliased, Declined):
             raise
         except Exception as error:
             # The function's own error is raised again here, without the trace.
@@ -795,6 +881,8 @@ class _Policy:
         )
         version.add(branch)
         recorded.recording.forget()
+        if recorded.source is not None:
+            recorded.source.forget()
 
     def path(self, version, recorded):
         """Numbers for the ways through the guards: see `_core.Branch`."""
@@ -842,18 +930,22 @@ class _Policy:
     # ------------------------------------------------------------ warnings
 
     def give_up(self, signature, reason):
+        """Call the function as it is from now on, with a warning."""
+        self.eagerly(signature, reason)
+        self.warn(reason)
+
+    def eagerly(self, signature, reason):
         """Call the function as it is from now on."""
         signature.eager = True
         signature.notes.reason = reason
         signature.versions.clear()
-        self.warn(reason)
 
     def too_many(self, signature, recorded):
-        guards = [node for node in recorded.recording.guards if getattr(node, "line", None)]
+        guards = [node for node in recorded.guards if getattr(node, "line", None)]
         failed = signature.notes.failed
         if failed is not None:
             branch, number = failed
-            guards = branch.notes.recording.guards[number:] or guards
+            guards = branch.notes.guards[number:] or guards
         line = guards[0].line if guards else self.name
         return (
             f"the decisions that it takes by traced values, such as that at {line}, have led to "

@@ -42,7 +42,7 @@ from .operators import (
     make_vjp,
     tangent_of,
 )
-from .replay import Parts, Rows
+from .replay import Accumulated, Parts, Rows
 from .rules import (
     calculus,
     creation,
@@ -1079,14 +1079,20 @@ class _SparseCompiled(Parts, _Wrapper):
     def __init__(self, sparse, made_of):
         super().__init__(sparse.__name__, sparse, sparse.__name__, sparse.__doc__)
         sparse.replay_rows(made_of)
+        form = "SymmetricCsr" if sparse._symmetric else "Csr"
+        self._accumulated = made_of(
+            Accumulated(sparse._matrix_of, sparse._argnum, sparse.__wrapped__, sparse, form)
+        )
+        # A pattern that is given, or asked for, is one for all values.
+        self._by_structure = sparse._given is not None or sparse._pattern_only
 
     @property
     def parts(self):
         """The compiled functions that do the work."""
-        return tuple(self.__wrapped__._rows.values())
+        return self._accumulated, *self.__wrapped__._rows.values()
 
     def __call__(self, *args, **kwargs):
-        return self.__wrapped__(*args, **kwargs)
+        return (self.__wrapped__ if self._by_structure else self._accumulated)(*args, **kwargs)
 
 
 class _Structure:

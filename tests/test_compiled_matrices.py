@@ -6,6 +6,7 @@ import pytest
 import autograd_c.numpy as np
 from autograd_c import compile, hessian, jacfwd, jacobian
 from autograd_c.operators import _MatrixCompiled
+from autograd_c.replay import Accumulated, Declined
 from autograd_c.sparse import sparse_hessian, sparse_jacobian
 
 A = onp.linspace(-1.0, 1.0, 15).reshape(5, 3)
@@ -13,10 +14,16 @@ X = onp.array([0.5, -1.25, 2.0])
 CALLS = 4  # two that record, two that replay
 
 
-@pytest.fixture(autouse=True, params=[0, 128], ids=["rows", "whole"])
-def few(request, monkeypatch):
-    """Each test with one program for all seeds, and with all of them recorded as a whole."""
-    monkeypatch.setattr(_MatrixCompiled, "FEW", request.param)
+def declined(*_):
+    raise Declined("seeds are tested")
+
+
+@pytest.fixture(autouse=True, params=["accumulated", "rows", "whole"])
+def way(request, monkeypatch):
+    """Each test by accumulation, by one program for all seeds, and with all of them recorded as a whole."""
+    if request.param != "accumulated":
+        monkeypatch.setattr(Accumulated, "recorded", declined)
+        monkeypatch.setattr(_MatrixCompiled, "FEW", 0 if request.param == "rows" else 128)
     return request.param
 
 
@@ -58,12 +65,15 @@ def test_jacobian(fun, operator):
         assert runs(made) == CALLS - 2
 
 
-def test_direction_is_picked_by_the_shape(few):
+def test_direction_is_picked_by_the_shape(way):
     made = jacobian(compile(tall)), jacobian(compile(wide))
     for f in made:
         for _ in range(CALLS):
             f(X)
-    forward, reverse = ("_whole_forward", "_whole") if few else ("_push", "_pull")
+    if way == "accumulated":
+        assert not any(part.programs for f in made for part in f.parts[1:])
+        return
+    forward, reverse = ("_whole_forward", "_whole") if way == "whole" else ("_push", "_pull")
     assert getattr(made[0], forward).programs and not getattr(made[0], reverse).programs
     assert getattr(made[1], reverse).programs and not getattr(made[1], forward).programs
 
@@ -171,5 +181,4 @@ def test_sparse(n):
         onp.testing.assert_allclose(made[0](x + k).toarray(), jacobian(banded)(x + k), rtol=1e-12, atol=1e-12)
         for f in made[1:]:
             onp.testing.assert_allclose(f(x + k).toarray(), hessian(energy)(x + k), rtol=1e-10, atol=1e-10)
-    rows = [p["runs"] for f in made for c in f.__wrapped__._rows.values() for p in c.programs]
-    assert sum(rows) == 3 * (CALLS - 2)
+    assert [runs(f) for f in made] == [CALLS - 2] * 3

@@ -190,13 +190,13 @@ def test_what_operators_make_of_several_programs(operator, tmp_path):
 
 def test_work_is_counted_for_every_seed():
     def long_curve(x):
-        return np.sin(x) * x[0]
+        return np.sin(x) * np.max(x)
 
     n = 200  # so many seeds are one program, run for each
     made = jacobian(compile(long_curve))
     for _ in range(3):
         made(onp.ones(n))
-    assert n * 2 * n < made.cost()["flops"] < n * 6 * n
+    assert n * 2 * n < made.cost()["flops"] < n * 8 * n
 
 
 # ---------------------------------------------------------------- picture
