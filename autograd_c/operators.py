@@ -20,6 +20,7 @@ import numpy as np
 from . import numpy as anp
 from ._core import Compiled, grad_hot, hooks, is_box, trace_forward, trace_reverse
 from .extend import defjvp_argnums, defvjp_argnums, notrace_primitive, primitive
+from .prepared import Prepared, Unprepared
 from .replay import Accumulated, Parts, Rows
 from .tree import (
     Misfit,
@@ -316,39 +317,38 @@ class _Preparing(Derived):
 
 
 class _PreparingCompiled(Parts, _Wrapper):
-    """The same of a compiled function: the value and the linear function are replayed, each by itself."""
+    """The same of a compiled function: one program, its second part for each call of the linear function."""
 
     def __init__(self, derived, made_of):
         super().__init__(derived.__name__, derived, derived.__name__, derived.__doc__)
-        self._apply = made_of(self._applied)
-        self._value = made_of(self._valued)
+        self._prepared = Prepared(self._prepare, derived)
+        self.parts = (made_of(self._prepared),)
 
-    @property
-    def parts(self):
-        """The compiled functions that do the work."""
-        return self._apply, self._value
-
-    def _applied(self, *args, **kwargs):
-        result = self.__wrapped__(*args[:-1], **kwargs)
-        return (result[0] if isinstance(result, tuple) else result)(args[-1])
-
-    def _valued(self, *args, **kwargs):
-        result = self.__wrapped__(*args, **kwargs)
-        return (result[1],) if isinstance(result, tuple) else None
+    def _prepare(self, *args, **kwargs):
+        made = self.__wrapped__(*args, **kwargs)
+        return (made[1:], made[0], True) if isinstance(made, tuple) else ((), made, False)
 
     def __call__(self, *args, **kwargs):
-        value = self._value(*args, **kwargs)
         args, kwargs = _kept((args, kwargs))
+        result = self.parts[0](*args, **kwargs)
+        if type(result) is Unprepared:
+            value, linear, has_value = self._prepare(*args, **kwargs)
+            if result.key is not None:
+                linear = self._prepared.noting(result.key, linear)
+        else:
+            *leaves, linear = result
+            linear.arguments = args, kwargs
+            value, has_value = linear.value(leaves), linear.program.about
+        return (linear, *_kept(value)) if has_value else linear
 
-        def linear(vector):
-            return self._apply(*args, vector, **kwargs)
 
-        return linear if value is None else (linear, *value)
-
-
-def _kept(arguments):
-    """Arguments as they are now, for later."""
-    return map_leaves(np.copy, arguments, lambda value: isinstance(value, np.ndarray))
+def _kept(values):
+    """Values as they are now, whatever becomes of their arrays."""
+    return map_leaves(
+        lambda value: value.copy() if isinstance(value, np.ndarray) else value,
+        values,
+        lambda value: isinstance(value, np.ndarray),
+    )
 
 
 def _compiled_once(name, like, fun):
@@ -851,11 +851,21 @@ def vjp(fun, *primals):
 
 
 def _vjp_of_compiled(fun, primals):
+    """The pullback of the function of all arguments, made as `make_vjp` makes one."""
+    pullback, value = fun.made_once("vjp", lambda: _vjp_once(fun))(primals)
+    return value, pullback
+
+
+def _vjp_once(fun):
     plain = fun.fun
-    value = _compiled_once("vjp", fun, lambda primals: vjp(plain, *primals)[0])
-    pullback = _compiled_once("pullback", fun, lambda primals, cotangent: vjp(plain, *primals)[1](cotangent))
-    kept = _kept(primals)
-    return value(primals), lambda cotangent: pullback(kept, cotangent)
+
+    def of_tuple(primals):
+        return plain(*primals)
+
+    of_tuple.__name__ = name_of(plain)
+    derived = _Preparing(_make_vjp, "vjp", of_tuple)
+    derived._title = f"vjp of {name_of(plain)}"
+    return derived.compiled(fun)
 
 
 def make_jvp(fun, argnum=0):

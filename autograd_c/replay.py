@@ -43,10 +43,14 @@ from ._core import (
     record_call_of,
 )
 from .environment import Environment, owner, same_bytes
-from .tree import describe, name_of
+from .prepared import Inlined, Prepared, PreparedProgram, Unprepared, call_inside
+from .prepared import is_leaf as _is_leaf
+from .tree import Misfit, describe, name_of
 
 __all__ = ["Compiled", "ReplayWarning", "compile"]
 
+# What the compiled core calls a box of an outer derivative in a recording.
+_TRACED_OUTSIDE = "a traced value of a derivative outside the function"
 # Programs for former states of the environment that are kept.
 _VERSIONS = 4
 # Recordings for changes of the environment before it counts as changing with every call.
@@ -253,6 +257,10 @@ class _Unreplayable(Exception):
     """The function cannot be replayed; the message says why and what to do."""
 
 
+class _OtherVectors(Exception):
+    """A linear function takes other vectors than the last one did: this call is not recorded."""
+
+
 class _Notes:
     """What the policy keeps about a signature."""
 
@@ -360,10 +368,6 @@ class _Call:
             return value
         _, structure = _core.flatten(value, _is_leaf)
         return _core.unflatten(structure, [next(leaves) for _ in range(structure.size)])
-
-
-def _is_leaf(value):
-    return type(value) in (float, complex) or isinstance(value, (np.inexact, np.ndarray))
 
 
 def _holds_box(value):
@@ -522,6 +526,63 @@ class _Recorded:
     def outcomes(self):
         """The outcomes of the guards, as a key."""
         return tuple((type(node.outcome), node.outcome) for node in self.recording.guards)
+
+
+class _RecordedParts(_Recorded):
+    """A recorded call of a `Prepared`: the leaves of its value, then those of the linear function's result.
+
+    Arguments are traced as copies: where the function changes one, it is not recorded.
+
+    Attributes
+    ----------
+    vectors : Vectors
+    about : object
+        What the function told besides.
+    structures : tuple of Structure
+        Of the value, and of what the linear function returns.
+    """
+
+    def __init__(self, fun, call, environment):
+        self.environment = environment
+        self._allowed = {id(value) for value in call.statics} | environment.objects.keys()
+        self.source = self.form = None
+        self.vectors = fun.vectors[call.key]
+        leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in map(_normal, call.leaves)]
+
+        def both(boxes):
+            args, kwargs = call.rebuilt(boxes[: len(leaves)])
+            value, linear, self.about = fun.prepare(*args, **kwargs)
+            outs, of_value = self._take_apart(value), self.structure
+            vector = _core.unflatten(self.vectors.structure, boxes[len(leaves) :])
+            try:
+                image = linear(vector)
+            except (ValueError, Misfit) as error:
+                raise _OtherVectors from error
+            images = self._take_apart(image)
+            self.structures = of_value, self.structure
+            return outs + images
+
+        given = leaves + self.vectors.zeros()
+        with np.errstate(all="ignore"):  # it runs once more, as a program, and that counts
+            self.outs, self.recording = record_call_of(both, given)
+        self.updates = self.recording.updates
+        self._plan(given)
+        seen = (self.finish or [])[: fun.seen(self)]
+        if self.updates or any(kind in ("argument", "view", "same") for kind, _ in seen):
+            raise Inlined("it changes or returns an argument, or one result twice")
+        # The program's results: the leaves of the value, and the linear function.
+        self.structure = _core.flatten([0.0] * (self.structures[0].size + 1), _is_leaf)[1]
+
+    def same_as(self, other):
+        return super().same_as(other) and self.structures == other.structures and self.about == other.about
+
+    def planned(self, version, fun, options):
+        """Make the program; the function's result for some leaves by it."""
+        seeds = range(self.recording.size - len(self.vectors.looks), self.recording.size)
+        program = _program_of(self.recording, options, tuple(seeds))
+        if not program.divides(self.structures[0].size):
+            raise Inlined("its value depends on what comes later")
+        self.program = PreparedProgram(self, version, fun, program)
 
 
 def _finished(kind, what, leaves, results):
@@ -713,7 +774,7 @@ class _Policy:
             call = _Call(self.name, args, kwargs, self.is_static)
             signature = self.signature(call)
         except _Traced:
-            return self.fun(*args, **kwargs)
+            return self.call_inside(args, kwargs)
         if signature is None or signature.eager:
             return self.fun(*args, **kwargs)
         if signature is not tried and signature.versions:
@@ -724,7 +785,23 @@ class _Policy:
                 return result
         if signature.notes.full:  # the recordings that wait for another are not worth it
             return self.fun(*args, **kwargs)
+        if isinstance(self.fun, Prepared) and call.key not in self.fun.vectors:
+            return Unprepared(call.key)
         return self.record(signature, call)
+
+    def call_inside(self, args, kwargs):
+        """A call with boxes."""
+        if self.recording == threading.get_ident() or isinstance(self.fun, (Prepared, Rows, Accumulated)):
+            return self.fun(*args, **kwargs)
+        return call_inside(self.compiled, args, kwargs)
+
+    def has_traced_static(self, args, kwargs):
+        """Whether a box is in an argument that is static as a whole."""
+        if not self.static_numbers and not self.static_names:
+            return False
+        places = [*enumerate(args), *kwargs.items()]
+        statics = tuple([value for place, value in places if self.is_static(place, len(args))])
+        return _core.any_box(statics, None)
 
     def signature(self, call):
         signature = self.signatures.get(call.key)
@@ -764,6 +841,10 @@ class _Policy:
             return self.recorded(signature, call)
         except _Unreplayable as reason:
             self.give_up(signature, str(reason))
+        except Inlined as reason:
+            self.eagerly(signature, str(reason))
+        except _OtherVectors:
+            return Unprepared(call.key)
         except _Aliased:
             pass
         except Declined as reason:
@@ -778,20 +859,38 @@ class _Policy:
         copies = [array.copy() for _, array in environment.arrays]
         state = environment.random_state()
         try:
-            recorded = _Recorded(self.fun, call, environment)
-        except (_Unreplayable, _Aliased, Declined):
+            kind = _RecordedParts if isinstance(self.fun, Prepared) else _Recorded
+            recorded = kind(self.fun, call, environment)
+        except (_Unreplayable, _Aliased, _OtherVectors, Inlined, Declined):
             raise
         except Exception as error:
             # The function's own error is raised again here, without the trace.
+            if isinstance(self.fun, Prepared):
+                self.fun.prepare(*call.args, **call.kwargs)
             result = self.fun(*call.args, **call.kwargs)
             self.give_up(signature, f"it cannot be traced ({type(error).__name__}: {error})")
             return result
-        result = self.fun(*call.args) if isinstance(self.fun, Rows) else recorded.result(call.leaves)
+        result = self.result(recorded, version, call)
         try:
             self.judge(signature, version, recorded, copies, environment.random_state() != state)
         except _Unreplayable as reason:
             self.give_up(signature, str(reason))
         return result
+
+    def result(self, recorded, version, call):
+        """The result of the call that was recorded."""
+        if isinstance(self.fun, Rows):
+            return self.fun(*call.args)
+        if not isinstance(self.fun, Prepared):
+            return recorded.result(call.leaves)
+        if recorded.recording.escapes:
+            if recorded.recording.escapes[0][0] == _TRACED_OUTSIDE:
+                raise Inlined("its closure holds a traced value of another derivative")
+            return Unprepared()
+        recorded.planned(version, self.fun, self.options)
+        leaves = [_contiguous(_normal(leaf)) for leaf in call.leaves]
+        result = recorded.program.run(leaves)
+        return Unprepared() if result is EAGERLY or self.reports(recorded.program.flags) else result
 
     def judge(self, signature, version, recorded, copies, has_drawn):
         """Decide what becomes of a recording."""
@@ -863,9 +962,12 @@ class _Policy:
     def add(self, version, recorded):
         if isinstance(self.fun, Rows):
             program = _RowsProgram(recorded.recording, self.options)
+        elif isinstance(self.fun, Prepared):
+            program = recorded.program
         else:
             program = _program_of(recorded.recording, self.options)
-        finish = None if recorded.finish is None else recorded.finished
+        as_it_is = recorded.finish is None or isinstance(self.fun, Prepared)
+        finish = None if as_it_is else recorded.finished
         branch = Branch(
             program, self.path(version, recorded), recorded.structure, finish, bool(recorded.updates)
         )

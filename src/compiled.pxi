@@ -689,6 +689,8 @@ cdef object call_policy(Compiled c, PyObject *const *args, Py_ssize_t n, PyObjec
     if kwnames != NULL:
         for i in range(PyTuple_GET_SIZE(<object>kwnames)):
             kwargs[<object>PyTuple_GET_ITEM(<object>kwnames, i)] = <object>args[n + i]
+    if s is None and any_box(given, kwargs):
+        return c.policy.call_inside(given, kwargs)
     return c.policy.call(given, kwargs, s)
 
 

@@ -61,11 +61,9 @@ cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except 
                 (<Node>a).uses += 1
             elif cnp.PyArray_CheckExact(a):
                 const_spot(program, e.bases, <cnp.ndarray>a)
+    if seeds:
+        mark_late(e.nodes, seeds)
     for n in e.nodes:
-        # Zeros are added to in place: each run of the body needs new ones.
-        n.late = n.kind == INPUT_NODE and n.number in seeds or bool(seeds) and n.prim is P_ZEROS
-        for a in n.args:
-            n.late = n.late or type(a) is Node and (<Node>a).late
         e.classify(n)
         if n.category == K_INPUT and not n.scalar:
             input_spot(n)
@@ -82,6 +80,23 @@ cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except 
     if e.body_unit >= len(e.units):
         program.body = program.plan.nsteps
     finish(e)
+    return 0
+
+
+cdef int mark_late(list nodes, frozenset seeds) except -1:
+    """Marks what depends on a seed, and zeros that only such values are added to, in place: each run of the
+    body needs new ones."""
+    cdef Node n
+    cdef dict late_uses = {}
+    for n in nodes:
+        n.late = n.kind == INPUT_NODE and n.number in seeds
+        for a in n.args:
+            n.late = n.late or type(a) is Node and (<Node>a).late
+        for a in n.args:
+            if n.late and type(a) is Node and (<Node>a).prim is P_ZEROS:
+                late_uses[a] = late_uses.get(a, 0) + 1
+    for n, uses in late_uses.items():
+        n.late = not n.kept and n.uses == uses
     return 0
 
 

@@ -181,6 +181,7 @@ cdef enum ResultKind:
 cdef class Result:
     """Where a result of the function is when the steps are done."""
     cdef int kind
+    cdef bint late              # depends on seeds
     cdef int index              # output, input, object or earlier result; register address of a scalar
     cdef Node node              # what it is the value of, unless a constant
     cdef object value
@@ -202,6 +203,7 @@ cdef class ReplayProgram:
     cdef bint fastmath          # formulas may change the last bits
     cdef bint split             # while building: the next scalar instruction begins a step
     cdef int body               # the first step that depends on a seed
+    cdef bint late_guards       # some guards depend on a seed
     cdef list metas             # by input: shape and dtype
     cdef Py_ssize_t *inputs     # by input: the register address of a scalar, or -1
     cdef list constants         # arrays, by base from `size` + 1 on
@@ -234,6 +236,7 @@ cdef class ReplayProgram:
         self.fastmath = fastmath
         self.plan.threads = threads
         plan_recording(self, recording, frozenset(seeds))
+        self.find_late(recording)
         self.slice = FREE_SLICE if self.plan.cost > LONG_PROGRAM else HELD_SLICE
 
     def __dealloc__(self):
@@ -261,6 +264,16 @@ cdef class ReplayProgram:
         PyMem_Free(self.plan.guards)
 
     # --- building ---------------------------------------------------------------------------
+
+    cdef int find_late(self, Recording recording) except -1:
+        """Marks results and guards that depend on a seed."""
+        cdef Result r
+        cdef Node n
+        for r in self.results:
+            r.late = r.node is not None and r.node.late
+        for n in recording.guards:
+            self.late_guards = self.late_guards or n.late
+        return 0
 
     cdef int add_step(self, int kind, int index, int stop) except -1:
         self.plan.steps = <Step *>room_for(self.plan.steps, self.plan.nsteps, &self.capacity[0], sizeof(Step))
@@ -436,11 +449,16 @@ cdef class ReplayProgram:
             r = <Result>PyList_GET_ITEM(self.results, i)
             a = None
             if r.kind == RESULT_OUTPUT:
-                a = r.spot.fresh()
-                self.set_base(f, r.index, a)
+                a = self.fresh_output(f, r)
             Py_INCREF(a)
             PyList_SET_ITEM(out, i, a)
         return out
+
+    cdef inline object fresh_output(self, Frame f, Result r):
+        """A fresh array, which the program fills."""
+        cdef object a = r.spot.fresh()
+        self.set_base(f, r.index, a)
+        return a
 
     cdef inline int set_base(self, Frame f, Py_ssize_t base, object a) except -1:
         """Points a base at an array that the caller keeps alive; Python steps and views need its owner."""
@@ -502,6 +520,89 @@ cdef class ReplayProgram:
         vm_resume(&f.run)
         return 0
 
+    # --- in two parts -----------------------------------------------------------------------
+
+    def divides(self, Py_ssize_t count):
+        """Whether that many results, the first ones, and the way through the guards depend on no seed."""
+        cdef Py_ssize_t i
+        for i in range(count):
+            if (<Result>self.results[i]).late:
+                return False
+        return not self.late_guards and not self.updates
+
+    def start(self, list leaves, Py_ssize_t count, list flags):
+        """Runs what does not depend on the seeds.
+
+        Parameters
+        ----------
+        leaves : list
+            The inputs but for the seeds, which are the last inputs. Nobody may change them after.
+        count : int
+            The number of results, the first ones, that are to be had at once; see `divides`.
+        flags : list
+            Receives the floating-point flags that were raised, as NumPy numbers them.
+
+        Returns
+        -------
+        Started or int
+            Or the number of the guard that failed.
+        """
+        cdef Frame f = self.take_frame()
+        cdef Started s = Started.__new__(Started)
+        cdef Py_ssize_t i
+        cdef int guard
+        cdef Result r
+        s.program = self
+        s.leaves = leaves
+        s.count = count
+        s.out = [None] * PyList_GET_SIZE(self.results)
+        try:
+            for i in range(PyList_GET_SIZE(leaves)):
+                self.set_input(f, i, PyList_GET_ITEM(leaves, i))
+            for i in range(PyList_GET_SIZE(self.results)):
+                r = <Result>self.results[i]
+                if r.kind == RESULT_OUTPUT and not r.late:
+                    s.out[i] = self.fresh_output(f, r)
+            fp_clear()
+            guard = self.run_steps(f, 0, self.body)
+            flags.append(fp_to_npy(fp_flags() | f.raised))
+            if guard >= 0:
+                return guard
+            for i in range(count):
+                r = <Result>self.results[i]
+                if r.kind != RESULT_OUTPUT:
+                    s.out[i] = self.collected(f, r, s.out)
+            s.frame = f
+            return s
+        finally:
+            if s.frame is None:
+                self.give_back(f)
+
+    cdef int finish(self, Frame f, list seeds, Py_ssize_t count, list out) except -1:
+        """Runs what depends on the seeds, and fills in the results from `count` on."""
+        cdef Py_ssize_t i, first = self.size - PyList_GET_SIZE(seeds), scalars = len(f.scalars)
+        cdef Result r
+        f.raised = 0
+        for i in range(PyList_GET_SIZE(seeds)):
+            self.set_input(f, first + i, PyList_GET_ITEM(seeds, i))
+        for i in range(count, PyList_GET_SIZE(self.results)):
+            r = <Result>self.results[i]
+            if r.kind == RESULT_OUTPUT:
+                out[i] = self.fresh_output(f, r) if r.late else out[i].copy()
+        try:
+            fp_clear()
+            if self.run_steps(f, self.body, self.plan.nsteps) >= 0:
+                raise SystemError("a guard behind the start of a replay")
+            if fp_flags() | f.raised:
+                give_errors("gradient", fp_flags() | f.raised)
+            for i in range(count, PyList_GET_SIZE(self.results)):
+                r = <Result>self.results[i]
+                if r.kind != RESULT_OUTPUT:
+                    out[i] = self.collected(f, r, out)
+        finally:
+            del f.scalars[scalars:]
+        return 0
+
     # --- many runs at once ------------------------------------------------------------------
 
     def run_seeds(self, list leaves, dict seeds, list flags=None):
@@ -514,7 +615,7 @@ cdef class ReplayProgram:
         seeds : dict
             By input number: a C-contiguous array of the input's dtype with one more axis, the first.
         flags : list, optional
-            Receives the floating-point flags that were raised.
+            Receives the floating-point flags that were raised, as NumPy numbers them.
 
         Returns
         -------
@@ -563,7 +664,7 @@ cdef class ReplayProgram:
                     if k == 0 or (<Result>self.results[i]).kind != RESULT_OUTPUT:
                         stacked[i][k] = rows[i]
             if flags is not None:
-                flags.append(fp_flags() | f.raised)
+                flags.append(fp_to_npy(fp_flags() | f.raised))
             return stacked if stacked is not None else []
         finally:
             self.give_back(f)
@@ -749,29 +850,29 @@ cdef class ReplayProgram:
         """Fills in the results that the program did not write to an array of their own."""
         cdef Py_ssize_t i
         cdef Result r
-        cdef object value
         for i in range(PyList_GET_SIZE(self.results)):
             r = <Result>PyList_GET_ITEM(self.results, i)
-            if r.kind == RESULT_OUTPUT:
-                continue
-            if r.kind == RESULT_SCALAR:
-                value = scalar_object((<double *>f.arena.data)[r.index], r.node, r.node.weak)
-            elif r.kind == RESULT_INPUT:
-                value = self.input_itself(f, r)
-            elif r.kind == RESULT_SAME:
-                value = out[r.index]
-            elif r.kind == RESULT_OBJECT:
-                value = f.objects[r.index]
-            elif r.kind == RESULT_CONSTANT:
-                value = r.value.copy() if cnp.PyArray_Check(r.value) else r.value
-            else:
-                value = r.spot.array(f).copy()
-                if not r.spot.shape and not r.node.array0:
-                    value = value[()]
-            out[i] = value
+            if r.kind != RESULT_OUTPUT:
+                out[i] = self.collected(f, r, out)
         if self.updates:
             self.write_updates(f)
         return 0
+
+    cdef object collected(self, Frame f, Result r, list out):
+        """A result that the program did not write to an array of its own."""
+        cdef object value
+        if r.kind == RESULT_SCALAR:
+            return scalar_object((<double *>f.arena.data)[r.index], r.node, r.node.weak)
+        if r.kind == RESULT_INPUT:
+            return self.input_itself(f, r)
+        if r.kind == RESULT_SAME:
+            return out[r.index]
+        if r.kind == RESULT_OBJECT:
+            return f.objects[r.index]
+        if r.kind == RESULT_CONSTANT:
+            return r.value.copy() if cnp.PyArray_Check(r.value) else r.value
+        value = r.spot.array(f).copy()
+        return value if r.spot.shape or r.node.array0 else value[()]
 
     cdef object input_itself(self, Frame f, Result r):
         """An argument as a result: the same array, or a scalar of its type."""
@@ -791,3 +892,66 @@ cdef class ReplayProgram:
         for (i, _), value in zip(self.updates, values):
             f.owners[1 + i][...] = value
         return 0
+
+
+@cython.final
+@cython.no_gc       # so that `__dealloc__` still has what it refers to
+cdef class Started:
+    """A run of a program up to what depends on the seeds, which can be finished any number of times.
+
+    Attributes
+    ----------
+    results : list
+        Those that do not depend on the seeds.
+    """
+    cdef ReplayProgram program
+    cdef Frame frame            # None while a thread is at work in it
+    cdef list leaves, out
+    cdef Py_ssize_t count
+
+    def __dealloc__(self):
+        if self.frame is not None:
+            self.program.give_back(self.frame)
+
+    @property
+    def results(self):
+        return self.out[:self.count]
+
+    def finish(self, list seeds):
+        """The other results, for seeds of the shapes and dtypes that were recorded."""
+        cdef Frame f = self.frame
+        cdef list out = list(self.out)
+        cdef object again
+        if f is None:
+            again = self.program.start(self.leaves, self.count, [])
+            if type(again) is not Started:
+                raise RuntimeError("an array that a compiled function reads was changed in place between two "
+                                   "uses of its derivative")
+            return (<Started>again).finish(seeds)
+        self.frame = None
+        try:
+            self.program.finish(f, seeds, self.count, out)
+        finally:
+            self.frame = f
+        return out[self.count:]
+
+    def pull(self, list adjoints):
+        """The same for adjoints, NULL being None; None where they are not plain values as recorded."""
+        cdef Py_ssize_t i, first = self.program.size - PyList_GET_SIZE(adjoints)
+        cdef list seeds = []
+        cdef Meta meta
+        cdef object a
+        for i in range(PyList_GET_SIZE(adjoints)):
+            meta = <Meta>self.program.metas[first + i]
+            a = adjoints[i]
+            if a is None:
+                a = hooks["zeros"](meta)
+            elif cnp.PyArray_CheckExact(a):
+                if not meta.shape or shape_tuple(<cnp.ndarray>a) != meta.shape or a.dtype is not meta.dtype:
+                    return None
+                if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>a):
+                    a = cnp.PyArray_NewCopy(<cnp.ndarray>a, cnp.NPY_CORDER)
+            elif type(a) is not np_float64 or meta is not META_FLOAT64:
+                return None
+            seeds.append(a)
+        return self.finish(seeds)

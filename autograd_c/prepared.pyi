@@ -1,0 +1,66 @@
+# How compiled functions are replayed as parts of others; what users meet of it is what the operators return.
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = [
+    "Inlined",
+    "Linear",
+    "Prepared",
+    "PreparedProgram",
+    "Unprepared",
+    "Vectors",
+    "call_inside",
+    "is_leaf",
+]
+
+class Inlined(Exception): ...
+
+class Unprepared:
+    key: tuple[Any, ...] | None
+    def __init__(self, key: tuple[Any, ...] | None = None) -> None: ...
+
+class Prepared:
+    prepare: Callable[..., tuple[Any, Callable[[Any], Any], Any]]
+    of: Callable[..., Any]
+    vectors: dict[tuple[Any, ...], Vectors]
+    def __init__(
+        self, prepare: Callable[..., tuple[Any, Callable[[Any], Any], Any]], of: Callable[..., Any]
+    ) -> None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Unprepared: ...
+    def note(self, key: tuple[Any, ...], vector: Any) -> None: ...
+    def noting(self, key: tuple[Any, ...], linear: Callable[[Any], Any]) -> Callable[[Any], Any]: ...
+    def seen(self, recorded: Any) -> int: ...
+
+class Vectors:
+    structure: Any
+    looks: list[Any]
+    are_known: bool
+    def __init__(self, vector: Any) -> None: ...
+    def zeros(self) -> list[Any]: ...
+    def leaves_of(self, vector: Any) -> list[Any] | None: ...
+
+class PreparedProgram:
+    program: Any
+    fun: Prepared
+    version: Any
+    vectors: Vectors
+    about: Any
+    structures: tuple[Any, Any]
+    count: int
+    flags: int
+    def __init__(self, recorded: Any, version: Any, fun: Prepared, program: Any) -> None: ...
+    def run(self, leaves: list[Any]) -> Any: ...
+    def finished(self, outs: list[Any], start: int) -> list[Any]: ...
+
+class Linear:
+    program: PreparedProgram
+    arguments: tuple[Any, Any] | None
+    def __init__(self, program: PreparedProgram, started: Any) -> None: ...
+    def __call__(self, vector: Any) -> Any: ...
+    def value(self, leaves: list[Any]) -> Any: ...
+    def images(self, leaves: list[Any]) -> list[Any]: ...
+    def pull(self, cotangents: list[Any]) -> Any: ...
+
+def call_inside(compiled: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+def is_leaf(value: Any) -> bool: ...
