@@ -19,6 +19,7 @@ Not every recording is done in this way: `Declined` says why. Then it is done by
 the program for each (`operators._MatrixCompiled`).
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -27,8 +28,9 @@ from . import numpy as anp
 from ._core import Meta, record_call_of, registry
 from .environment import owner
 from .extend import Choice
+from .operators import make_vjp
 from .replay import Declined
-from .rules import creation, cumulative, indexing, joining, products, shape
+from .rules import creation, cumulative, indexing, joining, linalg, products, shape, special
 
 __all__ = ["Items", "Part", "accumulated", "full_value", "layers_of"]
 
@@ -96,6 +98,11 @@ def accumulated(fun, leaves, form, seeds, owners):
     return [np.array(outs[0])], expanded, recording, made[0]
 
 
+def _cost(shape):
+    """About the nanoseconds that a call takes in a replay: an instruction for a scalar, else a loop."""
+    return 20 + math.prod(shape) if shape else 1
+
+
 def _is_node(value):
     return hasattr(value, "outcome")
 
@@ -119,9 +126,9 @@ class _Plan:
         self._find_live()
         if self.result.number not in self.active:
             raise Declined("the result does not depend on the argument")
-        # What the seeds would take, in items; a call is worth some.
-        work = sum(20 + self.nodes[number].meta.size for number in self.active if number in self.live)
-        self.budget = 2 * work * seeds(self.result.meta.size, x.size)
+        # A product and a sum for each value, as a sweep takes them.
+        sweep = 2 * sum(_cost(self.nodes[number].meta.shape) for number in self.active & self.live)
+        self.budget = sweep * seeds(self.result.meta.size, x.size)
 
     def _find_active(self):
         self.active = {self.place}
@@ -341,7 +348,12 @@ class _Walk:
             raise Declined(f"more than {MOST_PARTS} parts")
         return found
 
+    def pay(self, shape):
+        """For a call with a result of that shape."""
+        self.spend(_cost(shape))
+
     def spend(self, work):
+        """Counts work of the program, and a little of what is done while recording."""
         self.work += work
         if self.work > self.plan.budget:
             raise Declined("the seeds take less")
@@ -364,7 +376,7 @@ class _Walk:
                 key = id(part.columns)
             other = found.get(key)
             if other is not None:
-                self.spend(np.size(part.columns))
+                self.pay(np.shape(part.columns))
             found[key] = part if other is None else _sum_of(other, part)
         return [part for part in found.values() if type(part.value) is not float or part.value != 0.0]
 
@@ -384,7 +396,7 @@ class _Walk:
             product = partial.times(value) if isinstance(partial, Choice) else anp.multiply(value, partial)
             if isinstance(product, np.ndarray) and product.size and (product == product.flat[0]).all():
                 product = float(product.flat[0])
-            self.spend(math.prod(np.shape(product)))
+            self.pay(np.shape(product))
             self.products[key] = product, value, partial  # alive, so that no other has their ids
         return self.products[key][0]
 
@@ -438,7 +450,7 @@ class _Walk:
             for item, column, part in line:
                 columns.flat[item] = column
                 values[item] = part.signed()
-            self.spend(len(values))
+            self.pay(shape)
             value = anp.reshape(creation.from_items(self.dtype, *values), shape)
             found.append(Part(self.intern(columns), value))
         return found
@@ -716,7 +728,7 @@ def _added(walk, found, part, shape, index, to):
             if type(more) is not float:
                 more = full_value(more, np.shape(part.columns), walk.dtype)
             total = _updated(walk, other.value, columns, more, inner, bool(same))
-        walk.spend(new.size)
+        walk.pay(new.shape)
         there = np.where(columns < 0, there, columns)
         found[k] = Part(walk.intern(there), total, other.sign)
         return
@@ -786,10 +798,11 @@ def _side_by_side(walk, node, parts, axis, stacked):
 
 def _starts(shapes, axis, join):
     """The numbers that the items of arrays have where these are joined."""
-    ends = np.cumsum([math.prod(shape) for shape in shapes])
-    numbers = np.split(np.arange(ends[-1]), ends[:-1])
-    joined = join([part.reshape(shape) for part, shape in zip(numbers, shapes, strict=True)], axis)
-    return np.split(np.argsort(joined, axis=None), ends[:-1])
+    ends = [0, *itertools.accumulate(math.prod(shape) for shape in shapes)]
+    spans = list(itertools.pairwise(ends))
+    parts = [np.arange(a, b).reshape(shape) for (a, b), shape in zip(spans, shapes, strict=True)]
+    place = np.argsort(join(parts, axis), axis=None)
+    return [place[a:b] for a, b in spans]
 
 
 def _belonging(rows, starts):
@@ -815,7 +828,7 @@ def _beside(walk, chosen, shapes, axis, stacked):
     kinds = {part.value if type(part.value) is float else None for part in chosen if part is not None}
     if len(kinds) == 1 and None not in kinds:
         return Part(walk.intern(columns), kinds.pop())
-    walk.spend(columns.size)
+    walk.pay(columns.shape)
     values = [full_value(0.0 if part is None else part.signed(), s, walk.dtype) for part, s in some]
     return Part(walk.intern(columns), (anp.stack if stacked else anp.concatenate)(values, axis=axis))
 
@@ -831,13 +844,19 @@ def _option(node, name, position, default):
     return node.args[position] if position < len(node.args) else (node.kwargs or {}).get(name, default)
 
 
+def _axes(node, position, default):
+    """The axes that a reduction reduces, and whether they stay."""
+    shape, axis = node.args[0].meta.shape, _option(node, "axis", position, default)
+    axes = range(len(shape)) if axis is None else [k % len(shape) for k in np.atleast_1d(axis)]
+    return axes, len(shape) == len(node.meta.shape)
+
+
 def _summed(walk, node):
     if len(node.args) > 2 or not (node.kwargs or {}).keys() <= {"axis", "keepdims"}:
         raise Declined(f"{node.prim.name} with options")
     shape = node.args[0].meta.shape
-    axis, keepdims = _option(node, "axis", 1, None), bool(_option(node, "keepdims", 5, False) is True)
-    axes = range(len(shape)) if axis is None else [k % len(shape) for k in np.atleast_1d(axis)]
-    count = int(np.prod([shape[k] for k in axes]))
+    axes, keepdims = _axes(node, 1, None)
+    count = math.prod(shape[k] for k in axes)
     found = [_reduced(walk, part, shape, axes, keepdims) for part in walk.parts(node.args[0])]
     if node.prim is registry[np.mean]:
         found = [Part(p.columns, p.value / float(count), p.sign) for p in found]
@@ -875,11 +894,33 @@ def _total(walk, value, shape, axes):
     """Derivatives summed over axes, which stay as axes of length 1."""
     if type(value) is float:
         return value * float(math.prod(shape[k] for k in axes))
-    walk.spend(math.prod(shape))
+    walk.pay(shape)
     return anp.sum(full_value(value, shape, walk.dtype), axis=tuple(axes), keepdims=True)
 
 
 _row(_summed, False, *_registered("sum", "mean"))
+
+
+def _by_partials(position, default):
+    """A rule for reductions: an item of the argument belongs to one of the result, and has one partial."""
+
+    def rule(walk, node):
+        x, *rest = node.args
+        if any(_is_node(arg) for arg in rest):
+            raise Declined(f"{node.prim.name} with options that are computed")
+        pull, _ = make_vjp(lambda x: node.prim(x, *rest, **(node.kwargs or {})))(walk.value(x))
+        partials = pull(np.ones(node.meta.shape, walk.dtype)[()])
+        walk.pay(x.meta.shape)
+        axes, keepdims = _axes(node, position, default)
+        parts = [Part(p.columns, walk.times(p.value, partials), p.sign) for p in walk.parts(x)]
+        return [_reduced(walk, part, x.meta.shape, axes, keepdims) for part in parts]
+
+    return rule
+
+
+_REDUCTIONS = "prod var std max amax min amin nansum nanmean nanprod nanvar nanstd nanmax nanmin"
+_row(_by_partials(1, None), True, *_registered(*_REDUCTIONS.split()), linalg._norm2, special._lse)
+_row(_by_partials(2, None), True, linalg._normp)
 
 
 def _product(walk, node):

@@ -9,6 +9,7 @@ return. Called with that, it returns what the function returns.
 """
 
 import copy
+import functools
 import math
 
 import numpy as np
@@ -51,6 +52,7 @@ class _Piece:
             value = anp.transpose(value, order)
         return anp.reshape(value, shape) if np.shape(value) != shape else value
 
+    @functools.cached_property
     def lines(self):
         """Slices of the result, and those of the flat values that go there; None if there are many."""
         flat = self.places.ravel()
@@ -80,7 +82,7 @@ def _assembled(walk, pieces, shape):
         value = piece.whole(shape, dtype)
         if value is not None:
             out = _plus(out, value, piece.part.sign)
-        elif piece.lines() is not None:
+        elif piece.lines is not None:
             lines.append(piece)
         else:
             others.append(piece)
@@ -119,7 +121,7 @@ def _with_lines(walk, out, piece, touched):
     value = piece.part.signed()
     if type(value) is not float:
         value = anp.reshape(full_value(value, piece.places.shape, walk.dtype), (-1,))
-    for to, kept in piece.lines():
+    for to, kept in piece.lines:
         some = value
         if type(value) is not float and kept != slice(0, piece.places.size, 1):
             some = value[kept]

@@ -10,6 +10,7 @@ pullback, and `trace_forward`, which gives the value and its tangent.
 ``title`` names the operator and the function in error messages.
 """
 
+import functools
 import inspect
 import operator
 import types
@@ -196,7 +197,44 @@ class _Matrix(Derived):
 
 
 class _MatrixCompiled(Parts, _Wrapper):
-    """The same of a compiled function, as one replay.
+    """The same of a compiled function: accumulated, or by seeds where that is declined."""
+
+    def __init__(self, derived, made_of):
+        super().__init__(derived.__name__, derived, derived.__name__, derived.__doc__)
+        self._made_of = made_of
+        fun, argnum, by = derived.__wrapped__, derived._argnum, derived._by
+        self._accumulated = made_of(
+            Accumulated(
+                grad(fun, argnum) if by == "hessian" else fun,
+                argnum,
+                fun,
+                lambda *args, **kwargs: self.by_seeds(*args, **kwargs),
+                "Dense",
+                min if by == "rows" else lambda m, n: n,
+            )
+        )
+
+    def __call__(self, *args, **kwargs):
+        return self._accumulated(*args, **kwargs)
+
+    @functools.cached_property
+    def by_seeds(self):
+        """The other way, made when it is needed."""
+        return _BySeeds(self.__wrapped__, self._made_of)
+
+    @property
+    def parts(self):
+        """The compiled functions that do the work."""
+        return self._accumulated, *(self.by_seeds.parts if "by_seeds" in self.__dict__ else ())
+
+    def clear(self):
+        """Forget all programs; the next calls record again."""
+        super().clear()
+        self.__dict__.pop("by_seeds", None)
+
+
+class _BySeeds:
+    """A matrix of derivatives as one replay of products with the units of a space.
 
     A few rows or columns are recorded as a whole, so that what they share is computed once and the zeros of
     their seeds are known. Many are one program, run for each seed. That takes a real array and a real result;
@@ -207,34 +245,20 @@ class _MatrixCompiled(Parts, _Wrapper):
     FEW = 128
 
     def __init__(self, derived, made_of):
-        super().__init__(derived.__name__, derived, derived.__name__, derived.__doc__)
         fun, argnum = derived.__wrapped__, derived._argnum
         self._by = derived._by
         self._argnum = argnum
+        self._fun = fun
         self._whole = made_of(derived)
         self._whole_forward = made_of(_Matrix(_jacfwd, "jacfwd", fun, argnum, "columns"))
-        self._fun = fun
         self._pull = made_of(Rows(cotangent_of(fun, argnum), fun))
         self._push = made_of(Rows(tangent_of(fun, argnum), fun))
         self._push_gradient = made_of(Rows(tangent_of(grad(fun, argnum), argnum), fun))
-        of_gradient = derived._by == "hessian"
-        self._accumulated = made_of(
-            Accumulated(
-                grad(fun, argnum) if of_gradient else fun,
-                argnum,
-                fun,
-                self._by_seeds,
-                "Dense",
-                min if derived._by == "rows" else lambda m, n: n,
-            )
-        )
+        self.parts = self._whole, self._whole_forward, self._pull, self._push, self._push_gradient
         self._metas = {}
         self._units = {}
 
     def __call__(self, *args, **kwargs):
-        return self._accumulated(*args, **kwargs)
-
-    def _by_seeds(self, *args, **kwargs):
         out = None if kwargs else self._result_meta(args)
         if out is None:
             return self._whole(*args, **kwargs)
@@ -279,17 +303,6 @@ class _MatrixCompiled(Parts, _Wrapper):
         if key not in self._units:
             self._units[key] = np.eye(like.size, dtype=like.dtype).reshape((like.size, *like.shape))
         return self._units[key]
-
-    @property
-    def parts(self):
-        """The compiled functions that do the work."""
-        seeded = self._whole, self._whole_forward, self._pull, self._push, self._push_gradient
-        return self._accumulated, *seeded
-
-    def clear(self):
-        """Forget all programs; the next calls record again."""
-        super().clear()
-        self._metas.clear()
 
 
 def _static_key(value):

@@ -198,7 +198,7 @@ class Accumulated:
     def __init__(self, fun, argnum, of, seeded, form, seeds=min):
         self.fun = fun
         self.argnum = argnum
-        self.of = of
+        self.of = self.__wrapped__ = of
         self.seeded = seeded
         self.form = form
         self.seeds = seeds
@@ -215,7 +215,7 @@ class Accumulated:
         if not isinstance(self.argnum, int) or not -len(call.args) <= self.argnum < len(call.args):
             raise Declined("the argument is none, or several")
         x = call.args[self.argnum]
-        if type(x) is not np.ndarray or x.dtype.kind != "f" or not x.size:
+        if type(x) is not np.ndarray or x.dtype.kind != "f" or not x.size or not x.ndim:
             raise Declined("the argument is no array of floats")
 
         def value_of(boxes):
@@ -686,25 +686,35 @@ def _watched(recorded):
         recordings.append(recorded.source)
     sizes = set().union(*(_sizes(recording, environment.arrays) for recording in recordings))
     largest = max(sizes)
-    read, computed = set(), False
+    read, computed, filled = set(), False, False
     for value in itertools.chain(*map(_constants, recordings)):
         if isinstance(value, np.ndarray):
             at = id(owner(value))
             if at in environment.owners:
                 read.add(at)
             else:
+                filled = filled or _is_filled(value)
                 computed = computed or not _is_uniform(value, environment.numbers, sizes, largest)
         elif isinstance(value, (int, float, complex, np.number)):
             computed = computed or not _is_explained(value, environment.numbers, sizes, largest)
-    return [(label, array) for label, array in environment.arrays if computed or id(owner(array)) not in read]
+    # Arrays with one value throughout come from rules, or from such an array of the environment.
+    return [
+        (label, array)
+        for label, array in environment.arrays
+        if computed or id(owner(array)) not in read or filled and _is_filled(array)
+    ]
+
+
+def _is_filled(array):
+    """Whether an array has one value throughout."""
+    return array.size > 0 and bool((array == array.flat[0]).all())
 
 
 def _is_uniform(array, *explanation):
-    """Whether an array has one value everywhere, as rules make them, and that is explained."""
+    """Whether an array has one value throughout, as rules make them, and that is explained."""
     if array.size == 0:
         return True
-    first = array.flat[0]
-    return bool((array == first).all()) and _is_explained(first.item(), *explanation)
+    return _is_filled(array) and _is_explained(array.flat[0].item(), *explanation)
 
 
 def _is_explained(value, numbers, sizes, largest):

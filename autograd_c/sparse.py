@@ -1074,14 +1074,14 @@ class _Plan(NamedTuple):
 
 
 class _SparseCompiled(Parts, _Wrapper):
-    """The same of a compiled function: one replay for all groups."""
+    """The same of a compiled function: accumulated, or one replay for all groups."""
 
     def __init__(self, sparse, made_of):
         super().__init__(sparse.__name__, sparse, sparse.__name__, sparse.__doc__)
-        sparse.replay_rows(made_of)
+        self._made_of = made_of
         form = "SymmetricCsr" if sparse._symmetric else "Csr"
         self._accumulated = made_of(
-            Accumulated(sparse._matrix_of, sparse._argnum, sparse.__wrapped__, sparse, form)
+            Accumulated(sparse._matrix_of, sparse._argnum, sparse.__wrapped__, self._by_groups, form)
         )
         # A pattern that is given, or asked for, is one for all values.
         self._by_structure = sparse._given is not None or sparse._pattern_only
@@ -1089,10 +1089,16 @@ class _SparseCompiled(Parts, _Wrapper):
     @property
     def parts(self):
         """The compiled functions that do the work."""
-        return self._accumulated, *self.__wrapped__._rows.values()
+        return self._accumulated, *(self.__wrapped__._rows or {}).values()
 
     def __call__(self, *args, **kwargs):
-        return (self.__wrapped__ if self._by_structure else self._accumulated)(*args, **kwargs)
+        return (self._by_groups if self._by_structure else self._accumulated)(*args, **kwargs)
+
+    def _by_groups(self, *args, **kwargs):
+        """By seeds for groups of columns or rows."""
+        if self.__wrapped__._rows is None:
+            self.__wrapped__.replay_rows(self._made_of)
+        return self.__wrapped__(*args, **kwargs)
 
 
 class _Structure:

@@ -39,7 +39,7 @@ def is_accumulated(f, *points, operator=jacobian, plain=None):
 # ---------------------------------------------------------------- against eager mode
 
 # Numbers of test_sparse's examples that have a primitive without a rule, and are done by seeds.
-DECLINED = {7, 8, 9, 13, 14, 22, 24, 26, 27, 29}
+DECLINED = {7, 8, 9, 14, 22, 24, 26, 27, 29}
 DECLINED_HESSIANS = {5, 6, 11, 12, 13}
 
 
@@ -74,7 +74,7 @@ def test_sample_calls_of_all_rules():
             continue  # no derivative by that argument
         if isinstance(expected, onp.ndarray):
             accumulated += check(jacobian, jacobian, f, [(args[k],)] * 2) is None
-    assert accumulated > 600
+    assert accumulated > 750
 
 
 @pytest.mark.parametrize("seed", range(0, 1000, 25))
@@ -128,7 +128,7 @@ V = onp.random.default_rng(6).normal(size=(2, 4))
         (lambda x: np.pad(x * x[0], ((1, 0), (2, 3)), constant_values=5.0), draw(3, 2)),
         (lambda x: np.pad(x**2, 2, mode="reflect"), draw(5)),
         (lambda x: np.outer(x[:2], np.sum(x) * x), draw(3, 2)),
-        (lambda x: np.inner(x, x[::-1]) * np.vecdot(x, x), draw(4)),
+        (lambda x: np.inner(x, x[::-1]) * np.vecdot(x, x) * x, draw(4)),
         (grad(lambda x: np.sum(x[[0, 2, 0, 1, 0]] ** 3 * x[[1, 1, 2, 2, 0]])), draw(3)),
         (grad(lambda x: np.sum(x[:, [0, 0, 1]] ** 3)), draw(2, 3)),
     ],
@@ -182,6 +182,57 @@ def test_shapes_have_programs_of_their_own():
         x = draw(n)
         onp.testing.assert_allclose(made(x), jacobian(lambda x: x[1:] * x[:-1])(x))
     assert len(made.programs) == 3
+
+
+LINE = draw(6)
+
+
+@pytest.mark.parametrize(
+    "f, args, options",
+    [
+        (lambda x: x * x[::-1], (LINE[::2],), {}),
+        (lambda x: x * x[::-1], (LINE.astype(">f8"),), {}),
+        (lambda x: x * x[::-1], (LINE.astype("e"),), {}),
+        (lambda x: x * x[::-1], (onp.asfortranarray(LINE.reshape(2, 3)),), {}),
+        (lambda x, k: x**k, (LINE, 3), {}),
+        (lambda x, k: x**k, (LINE, 3), {"static_argnames": "k"}),
+        (lambda x, d: x * d["a"][0] + d["b"], (LINE, {"a": [LINE[::-1].copy(), 2.0], "b": 1.5}), {}),
+        (lambda x: x / x[::-1], (LINE,), {"fastmath": True}),
+        (lambda x: np.sin(x) * x[::-1], (onp.linspace(0.1, 1.0, 500),), {"num_threads": 2}),
+        (lambda x: jacobian(lambda y: y * x)(x).sum(0), (LINE,), {}),
+        (lambda x: x, (LINE,), {}),
+        (lambda x: 0.0 * x, (LINE,), {}),
+        (lambda x: np.linalg.norm(x[1:] - x[:-1]) * x, (LINE,), {}),
+        (lambda x: np.log(np.sum(np.exp(x))) - np.max(x * x) * x, (LINE,), {}),
+    ],
+)
+def test_arguments_and_options(f, args, options):
+    made = jacobian(compile(f, **options))
+    for _ in range(CALLS):
+        found, expected = made(*args), jacobian(f)(*args)
+        assert type(found) is type(expected) and found.dtype == expected.dtype
+        onp.testing.assert_allclose(found, expected, rtol=1e-3 if found.dtype == "e" else 1e-12)
+    assert made._accumulated.programs[0]["reason"] is None
+
+
+@pytest.mark.parametrize("x", [2.0, onp.array(2.0), [1.0, 2.0], (onp.ones(2), 1.0)])
+def test_other_arguments_are_left_to_seeds(x):
+    def f(x):
+        first = x if isinstance(x, float) or getattr(x, "shape", None) == () else x[0]
+        return first * first * onp.ones(2)
+
+    made = jacobian(compile(f))
+    for _ in range(CALLS):
+        found, expected = made(x), jacobian(f)(x)
+        assert type(found) is type(expected)
+        for a, b in zip(found, expected, strict=True):
+            onp.testing.assert_array_equal(a, b)
+
+
+def test_other_arguments_of_hessians():
+    made = hessian(compile(lambda x: x * x))
+    for _ in range(CALLS):
+        assert type(made(onp.array(2.0))) is type(hessian(lambda x: x * x)(onp.array(2.0)))
 
 
 # ---------------------------------------------------------------- what the pattern depends on
@@ -380,6 +431,21 @@ def test_pairs_are_computed_once():
         made(draw(50))
     assert made.cost()["flops"] < 60 * 2500
     assert "Python" not in made.explain()
+
+
+def test_seeds_are_taken_for_few_results_of_many_scalars():
+    """The last of a chain of scalars depends on all inputs: one sweep is linear, accumulation is not."""
+
+    def chain(x):
+        y = x[0]
+        for i in range(1, len(x)):
+            y = np.sin(y) * x[i]
+        return np.array([y, y * x[2]])
+
+    made = jacobian(compile(chain))
+    for _ in range(CALLS):
+        made(draw(40))
+    assert "(the seeds take less)" in made._accumulated.programs[0]["reason"]
 
 
 def test_seeds_are_taken_where_they_are_cheaper():

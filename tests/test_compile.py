@@ -1199,3 +1199,14 @@ def test_clear():
     for _ in range(4):
         f(X)
     assert ran() == 4
+
+
+def test_what_a_rule_computes_from_an_array_of_ones_is_seen():
+    """The cotangent over `scale` is all ones, as if a rule had made it; then `scale` is updated in place."""
+    scale, x = onp.ones(3), onp.array([1.0, 2.0, 3.0])
+    f = compile(grad(lambda x: np.sum(x / scale)))
+    for _ in range(4):
+        assert (f(x) == 1.0).all()
+    scale[:] = 2.0
+    for _ in range(4):
+        assert (f(x) == 0.5).all()

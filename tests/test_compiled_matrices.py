@@ -5,7 +5,7 @@ import pytest
 
 import autograd_c.numpy as np
 from autograd_c import compile, hessian, jacfwd, jacobian
-from autograd_c.operators import _MatrixCompiled
+from autograd_c.operators import _BySeeds
 from autograd_c.replay import Accumulated, Declined
 from autograd_c.sparse import sparse_hessian, sparse_jacobian
 
@@ -23,7 +23,7 @@ def way(request, monkeypatch):
     """Each test by accumulation, by one program for all seeds, and with all of them recorded as a whole."""
     if request.param != "accumulated":
         monkeypatch.setattr(Accumulated, "recorded", declined)
-        monkeypatch.setattr(_MatrixCompiled, "FEW", 0 if request.param == "rows" else 128)
+        monkeypatch.setattr(_BySeeds, "FEW", 0 if request.param == "rows" else 128)
     return request.param
 
 
@@ -71,9 +71,10 @@ def test_direction_is_picked_by_the_shape(way):
         for _ in range(CALLS):
             f(X)
     if way == "accumulated":
-        assert not any(part.programs for f in made for part in f.parts[1:])
+        assert all(f.parts == (f._accumulated,) for f in made)
         return
     forward, reverse = ("_whole_forward", "_whole") if way == "whole" else ("_push", "_pull")
+    made = [f.by_seeds for f in made]
     assert getattr(made[0], forward).programs and not getattr(made[0], reverse).programs
     assert getattr(made[1], reverse).programs and not getattr(made[1], forward).programs
 
@@ -139,7 +140,7 @@ def test_the_rest_is_recorded_as_a_whole(fun, x):
         if isinstance(expected, dict):
             got, expected = got["a"]["a"], expected["a"]["a"]
         onp.testing.assert_array_equal(got, expected)
-    assert not made._pull.programs and not made._push.programs
+    assert not made.by_seeds._pull.programs and not made.by_seeds._push.programs
 
 
 def test_single_precision_stays():
