@@ -41,7 +41,12 @@ class Unit(NamedTuple):
 
 def units_of(recording):
     """The units of a planned recording in the order of execution."""
-    units = _core.units_of(recording)
+    return _units_and_results(recording)[0]
+
+
+def _units_and_results(recording):
+    """The units, and the nodes and constants that the program returns."""
+    units, results, updates = _core.units_of(recording)
     home, needed = {}, set()
     for place, (_, nodes, *_) in enumerate(units):
         home.update((node.number, place) for node in nodes)
@@ -55,13 +60,14 @@ def units_of(recording):
                         outside[source.number] = source
         needed |= outside.keys()
         reads.append(outside)
-    for result in [*recording.results, *(node for _, node in recording.updates)]:
+    for result in [*results, *updates]:
         if _is_node(result):
             needed.update(source.number for source in _sources(result, home))
-    return [
+    units = [
         Unit(kind, nodes, shape, late, outside, [node for node in nodes if node.number in needed])
         for (kind, nodes, shape, late), outside in zip(units, reads, strict=True)
     ]
+    return units, results
 
 
 def _is_node(value):
@@ -180,7 +186,7 @@ def describe_program(program, recording):
     ]
     said = ", ".join(_counted(number, word) for number, word in parts if number)
     lines = [
-        f"program: {len(recording.nodes):,} recorded, {nodes:,} computed: {said or 'nothing'}",
+        f"program: {len(recording):,} recorded, {nodes:,} computed: {said or 'nothing'}",
         f"memory between inputs and results: {program.arena_bytes:,} bytes",
     ]
     lines += [f"guard: {guard.outcome!r:.40}" + _at(guard) for guard in recording.guards]
@@ -350,10 +356,10 @@ def _edge(source, to, label):
 def _graph(recording):
     """Boxes and the edges between them."""
     boxes, edges, maker = [], [], {}
-    for node in recording.nodes[: recording.size]:
+    for node in recording.inputs:
         boxes.append(_Box("input", [f"input %{node.number}", f"{node.meta.dtype}{_shape(node)}"], 0))
         maker[node.number] = boxes[-1]
-    units = units_of(recording)
+    units, results = _units_and_results(recording)
     for place, unit in _some(units):
         if unit is None:
             boxes.append(_Box("more", [f"{place:,} more steps"], max(box.column for box in boxes) + 1))
@@ -368,7 +374,7 @@ def _graph(recording):
         maker.update((node.number, box) for node in unit.nodes)
     last = max((box.column for box in boxes), default=0) + 1
     home = {node.number for unit in units for node in unit.nodes}
-    for place, result in enumerate(recording.results):
+    for place, result in enumerate(results):
         boxes.append(_Box("result", [f"result {place}", _value(result)], last))
         if _is_node(result):
             (source,) = _sources(result, home)

@@ -600,7 +600,7 @@ class _Steps:
         """Whether results of a step have the types of the inputs that they become, and none is changed."""
         if branch not in self._can_loop:
             recording = branch.notes.recording
-            pairs = zip(recording.nodes[:size], recording.results[1:], strict=False)
+            pairs = zip(recording.inputs, recording.results[1:], strict=False)
             fits = all(_look(before) == _look(after) for before, after in pairs)
             self._can_loop[branch] = fits and not recording.updates
         return self._can_loop[branch]

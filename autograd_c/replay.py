@@ -469,9 +469,7 @@ class _Recorded:
 
     def _plan(self, leaves):
         recording, outs = self.recording, self.outs
-        nodes = {
-            node.number: ("argument", place) for place, node in enumerate(recording.nodes[: recording.size])
-        }
+        nodes = {place: ("argument", place) for place in range(recording.size)}
         nodes |= {node.number: ("argument", place) for place, node in recording.updates}
         owners = {id(owner(leaf)) for leaf in leaves if isinstance(leaf, np.ndarray)}
         self.finish = []
@@ -651,12 +649,7 @@ def _is_shared(leaves, environment):
 
 def _constants(recording):
     """The constants among operands and keywords, taken out of their containers."""
-    pending = []
-    for node in recording.nodes:
-        pending.extend(node.args)
-        if node.kwargs:
-            pending.extend(node.kwargs.values())
-    pending.extend(recording.results)
+    pending = recording.constants
     while pending:
         value = pending.pop()
         if isinstance(value, (list, tuple)):
@@ -670,8 +663,7 @@ def _constants(recording):
 def _sizes(recording, arrays):
     """Numbers that shapes give rise to."""
     sizes = set(range(5))
-    shapes = [node.meta.shape for node in recording.nodes if node.meta is not None]
-    for shape in shapes + [array.shape for _, array in arrays]:
+    for shape in recording.shapes | {array.shape for _, array in arrays}:
         sizes.update(shape)
         sizes.add(int(np.prod(shape)))
     return sizes

@@ -121,6 +121,8 @@ cdef class Box
 cdef class Primitive
 cdef class Spot
 cdef class PythonStep
+cdef class Code
+cdef class Node
 
 include "loops.pxi"
 include "machine.pxi"
@@ -139,6 +141,7 @@ include "indexing.pxi"
 include "fit.pxi"
 include "runs.pxi"
 include "vm.pxi"
+include "simplify.pxi"
 include "plan.pxi"
 include "steps.pxi"
 include "fastmath.pxi"

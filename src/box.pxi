@@ -597,7 +597,8 @@ cdef object weak_as(object out, object x, object y):
         return out
     b = <Box>v
     b.weak = True
-    (<Node>b.trace.code[b.slot]).weak = True
+    if b.slot < b.trace.code.n:
+        b.trace.code.records[b.slot].weak = True
     return out
 
 

@@ -22,87 +22,106 @@ cdef int plan_recording(ReplayProgram program, Recording r, frozenset seeds) exc
 
 
 cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except -1:
-    cdef Planner e = Planner.__new__(Planner)
+    cdef Planner e = planned_units(program, r, seeds)
     cdef Node n
-    cdef object a
-    cdef int k = 0
-    if r.escapes:
-        raise ValueError("a function from which values escape cannot be replayed: %s, at %s" % r.escapes[0])
-    if r.planned:
-        raise ValueError("this recording has a program already")
-    r.planned = True
-    e.program = program
-    e.recording = r
-    program.size = r.size
-    e.bases = {}
-    e.guard_numbers = {}
-    e.free_registers = []
-    e.constant_registers = {}
-    for n in r.nodes:
-        if n.kind >= GUARD_NODE:
-            e.guard_numbers[id(n)] = k
-            k += 1
-    program.inputs = <Py_ssize_t *>PyMem_Malloc((r.size + 1) * sizeof(Py_ssize_t))
-    if program.inputs == NULL:
-        raise MemoryError("inputs of a program")
-    for k in range(<int>r.size):
-        program.inputs[k] = -1
-    k = 0
-    program.metas = [(<Node>n).meta for n in r.nodes[:r.size]]
-    e.returned = r.results
-    e.nodes = simplified(r, program.fastmath)
-    for a in r.results:
-        keep_node(a)
-    for _, a in r.updates:
-        keep_node(a)
-    for n in e.nodes:
-        for a in n.args:
-            if type(a) is Node:
-                (<Node>a).uses += 1
-            elif cnp.PyArray_CheckExact(a):
-                const_spot(program, e.bases, <cnp.ndarray>a)
-    if seeds:
-        mark_late(e.nodes, seeds)
-    for n in e.nodes:
-        e.classify(n)
-        if n.category == K_INPUT and not n.scalar:
-            input_spot(n)
-    e.schedule()
-    e.lay_out()
-    emit_inputs(e)
-    for k in range(len(e.units)):
+    cdef int k
+    for k in range(e.n):
+        if e.w[k].category == K_INPUT and e.w[k].scalar:
+            e.w[k].address = <unsigned int>new_register(e)
+            program.inputs[k] = e.w[k].address
+    for k in range(e.nunits):
         e.in_body = k >= e.body_unit
         if k == e.body_unit:
             program.body = program.plan.nsteps
             # The step before is closed: the body begins with one of its own.
             program.split = True
-        emit_unit(e, <list>e.units[k])
-    if e.body_unit >= len(e.units):
+        emit_unit(e, k)
+    if e.body_unit >= e.nunits:
         program.body = program.plan.nsteps
     finish(e)
+    # Python steps and results keep their nodes, but not the whole program.
+    for n in e.code.views.values():
+        n.w = NULL
+        n.code = None
     return 0
 
 
-cdef int mark_late(list nodes, frozenset seeds) except -1:
+cdef Planner planned_units(ReplayProgram program, Recording r, frozenset seeds):
+    """A plan up to the layout: what is done in which order, and where the values are."""
+    cdef Planner e = Planner.__new__(Planner)
+    cdef Record *record
+    cdef int i, k, o
+    if r.escapes:
+        raise ValueError("a function from which values escape cannot be replayed: %s, at %s" % r.escapes[0])
+    if r.size > r.code.n:
+        raise ValueError("this recording was let go")
+    e.program = program
+    e.recording = r
+    e.bases = {}
+    e.constant_registers = {}
+    e.p_index_add = hooks["index_add"]
+    program.size = r.size
+    program.inputs = <Py_ssize_t *>PyMem_Malloc((r.size + 1) * sizeof(Py_ssize_t))
+    if program.inputs == NULL:
+        raise MemoryError("inputs of a program")
+    program.metas = []
+    for k in range(<int>r.size):
+        program.inputs[k] = -1
+        program.metas.append(<Meta>r.code.records[k].meta)
+    e.draft = drafted(r, program.fastmath)
+    e.code = e.draft.code
+    e.w = e.draft.w
+    e.n = <int>e.code.n
+    for o in e.draft.results:
+        keep_node(e, o)
+    for _, o in e.draft.updates:
+        keep_node(e, o)
+    for k in range(e.n):
+        record = &e.code.records[k]
+        for i in range(record.count):
+            o = e.code.operands[record.first + i]
+            if o >= 0:
+                e.w[o].uses += 1
+            elif cnp.PyArray_CheckExact(e.code.constant_at(o)):
+                const_spot(program, e.bases, <cnp.ndarray>e.code.constant_at(o))
+    if seeds:
+        mark_late(e, seeds)
+    for k in range(e.n):
+        e.classify(k)
+    e.schedule()
+    e.lay_out()
+    r.planned = True
+    r.fastmath = program.fastmath
+    r.seeds = seeds
+    return e
+
+
+cdef int mark_late(Planner e, frozenset seeds) except -1:
     """Marks what depends on a seed, and zeros that only such values are added to, in place: each run of the
     body needs new ones."""
-    cdef Node n
+    cdef Record *r
+    cdef Work *w
     cdef dict late_uses = {}
-    for n in nodes:
-        n.late = n.kind == INPUT_NODE and n.number in seeds
-        for a in n.args:
-            n.late = n.late or type(a) is Node and (<Node>a).late
-        for a in n.args:
-            if n.late and type(a) is Node and (<Node>a).prim is P_ZEROS:
-                late_uses[a] = late_uses.get(a, 0) + 1
-    for n, uses in late_uses.items():
-        n.late = not n.kept and n.uses == uses
+    cdef int i, k, o
+    for k in range(e.n):
+        r = &e.code.records[k]
+        w = &e.w[k]
+        w.late = r.kind == INPUT_NODE and k in seeds
+        for i in range(r.count):
+            o = e.code.operands[r.first + i]
+            w.late = w.late or o >= 0 and e.w[o].late
+        for i in range(r.count):
+            o = e.code.operands[r.first + i]
+            if w.late and o >= 0 and e.code.records[o].prim == <PyObject *>P_ZEROS:
+                late_uses[o] = late_uses.get(o, 0) + 1
+    for o, uses in late_uses.items():
+        e.w[o].late = not e.w[o].kept and e.w[o].uses == uses
     return 0
 
 
-cdef inline void keep_node(object a) noexcept:
-    if type(a) is Node:
-        (<Node>a).kept = True
+cdef inline void keep_node(Planner e, int operand) noexcept:
+    if operand >= 0:
+        e.w[operand].kept = True
 
 
 cdef int input_spot(Node n) except -1:
@@ -111,34 +130,26 @@ cdef int input_spot(Node n) except -1:
     return 0
 
 
-cdef int emit_inputs(Planner e) except -1:
-    cdef Node n
-    for n in e.nodes:
-        if n.category == K_INPUT and n.scalar:
-            n.address = new_register(e)
-            e.program.inputs[n.number] = n.address
-    return 0
-
-
 cdef int finish(Planner e) except -1:
     """Where the results are, and how large everything is."""
     cdef ReplayProgram p = e.program
     cdef Result r
-    cdef object a
+    cdef Node n
     cdef Py_ssize_t i
+    cdef int operand
     for i in range(len(p.results)):
         r = <Result>p.results[i]
-        a = e.recording.results[i]
         if r.kind == RESULT_SCALAR:
-            r.index = <int>(<Node>a).address
+            r.index = <int>r.node.w.address
         elif r.kind == RESULT_OBJECT:
-            r.index = (<Node>a).object_number
-        elif r.kind == RESULT_COPY and (<Node>a).spot is None:
+            r.index = r.node.object_number
+        elif r.kind == RESULT_COPY and r.node.spot is None:
             raise SystemError("a result of a replay has no place")
-    for i, a in e.recording.updates:
-        if type(a) is not Node or (<Node>a).spot is None and not (<Node>a).scalar:
+    for i, operand in e.draft.updates:
+        n = e.node(operand) if operand >= 0 else None
+        if n is None or n.spot is None and not n.w.scalar:
             raise ValueError("an argument was changed in place to a value that a replay does not compute")
-        p.updates.append((i, a))
+        p.updates.append((i, None, n.w.address) if n.w.scalar else (i, n.spot, 0))
     p.nbases = <int>(1 + p.size + len(p.constants)) + p.noutputs
     for r in p.results:
         p.collects = p.collects or r.kind != RESULT_OUTPUT
@@ -148,46 +159,64 @@ cdef int finish(Planner e) except -1:
     p.arena_bytes = (<Py_ssize_t>e.scalar_base + e.nregisters) * 8
     if p.arena_bytes // 8 > UINT_MAX:
         raise OverflowError("a replay of more than 32 GiB")
-    p.primitives = set([(<Node>n).prim for n in e.nodes])
+    p.primitives = primitives_of(e.code)
     vm_prepare(&p.plan)
     p.summary = {
-        "inputs": p.size, "nodes": len(e.nodes), "recorded": len(e.recording.nodes), "scalars": p.nscalars,
+        "inputs": p.size, "nodes": e.n, "recorded": e.recording.code.n, "scalars": p.nscalars,
         "groups": p.ngroups, "grouped": sum([p.plan.groups[k].nins for k in range(p.ngroups)]),
         "calls": p.nloops, "copies": p.ncopies, "clears": p.nclears,
         "python": [(<PythonStep>s).node.prim.name if (<PythonStep>s).node.prim is not None else "bool"
                    for s in p.python],
-        "arena": p.arena_bytes, "guards": len(e.guard_numbers), "steps": p.plan.nsteps,
+        "arena": p.arena_bytes, "guards": len(e.recording.guards), "steps": p.plan.nsteps,
     }
     return 0
+
+
+cdef set primitives_of(Code code):
+    """The primitives of a program: their loops must live as long as it does."""
+    cdef set found = set()
+    cdef PyObject *recent[16]
+    cdef PyObject *p
+    cdef Py_ssize_t i, place
+    memset(recent, 0, sizeof(recent))
+    for i in range(code.n):
+        p = code.records[i].prim
+        place = (<size_t>p >> 5) & 15
+        if p != NULL and recent[place] != p:
+            recent[place] = p
+            found.add(<Primitive>p)
+    return found
 
 
 # --- registers ------------------------------------------------------------------------------------------
 
 cdef Py_ssize_t new_register(Planner e) except -1:
-    if e.free_registers:
-        return e.free_registers.pop()
+    if e.nfree:
+        e.nfree -= 1
+        return e.free_registers[e.nfree]
     e.nregisters += 1
     return <Py_ssize_t>e.scalar_base + e.nregisters - 1
 
 
-cdef int release(Planner e, object a) except -1:
-    """One use of an operand is over; the register of a scalar is free after the last."""
-    cdef Node n
-    if type(a) is not Node:
-        return 0
-    n = <Node>a
-    n.uses -= 1
-    # The body may run again: what it reads of the steps before stays.
-    if e.in_body and not n.late:
-        return 0
-    if n.uses == 0 and n.scalar and not n.kept and not n.in_place and n.kind == CALL_NODE:
-        e.free_registers.append(n.address)
-    return 0
-
-
-cdef int release_operands(Planner e, Node n) except -1:
-    for a in n.args:
-        release(e, a)
+cdef int release_operands(Planner e, int number) except -1:
+    """One use of each operand is over; the register of a scalar is free after the last."""
+    cdef Record *r = &e.code.records[number]
+    cdef Work *w
+    cdef int k, o
+    for k in range(r.count):
+        o = e.code.operands[r.first + k]
+        if o < 0:
+            continue
+        w = &e.w[o]
+        w.uses -= 1
+        # The body may run again: what it reads of the steps before stays.
+        if w.uses or not w.scalar or w.kept or w.in_place or e.in_body and not w.late \
+                or e.code.records[o].kind != CALL_NODE:
+            continue
+        e.free_registers = <unsigned int *>table_for(e.free_registers, e.nfree + 1, &e.nfree_capacity,
+                                                     sizeof(unsigned int))
+        e.free_registers[e.nfree] = w.address
+        e.nfree += 1
     return 0
 
 
@@ -209,16 +238,15 @@ cdef Py_ssize_t constant_register(Planner e, char code, object value) except -1:
     return e.constant_registers[key]
 
 
-cdef Py_ssize_t scalar_address(Planner e, object a) except -1:
+cdef inline Py_ssize_t scalar_address(Planner e, int operand) except -1:
     """The register of a scalar operand."""
-    cdef double value = 0.0
-    if type(a) is Node:
-        return (<Node>a).address
-    if type(a) is bool or type(a) is np_bool:
-        value = 1.0 if a else 0.0
-    else:
-        uniform(a, &value)
-    return constant_register(e, b"d", value)
+    cdef Constant *c
+    if operand >= 0:
+        return e.w[operand].address
+    c = e.constant(operand)
+    if c.register < 0:
+        c.register = constant_register(e, b"d", c.value)
+    return c.register
 
 
 cdef Place register_place(Py_ssize_t address) noexcept:
@@ -230,31 +258,39 @@ cdef Place register_place(Py_ssize_t address) noexcept:
 
 # --- units ------------------------------------------------------------------------------------------------
 
-cdef int emit_unit(Planner e, list unit) except -1:
+cdef int emit_unit(Planner e, int unit) except -1:
+    cdef int i, number, category
     cdef Node n
-    if not unit:
-        return 0
-    if joins_group(<Node>unit[0]):
+    if joins_group(&e.w[e.order[e.unit_start[unit]]]):
         return emit_group(e, unit)
-    for n in unit:
-        if n.category == K_SCALAR:
-            emit_scalar(e, n)
-        elif n.category == K_PICK:
-            emit_pick(e, n)
-        elif n.category == K_ADD_ITEM:
-            emit_add_item(e, n)
-        elif n.category == K_ITEMS:
-            emit_items(e, n)
-        elif n.category == K_GUARD:
-            emit_guard(e, n)
-        elif n.category == K_ZEROS:
-            e.program.add_clear(n.spot.at(), n.spot.buffer.nbytes)
-        elif n.category == K_PRODUCT:
-            emit_product(e, n)
-        elif n.category == K_JOIN:
-            emit_join(e, n)
+    for i in range(e.unit_start[unit], e.unit_start[unit + 1]):
+        number = e.order[i]
+        category = e.w[number].category
+        if category == K_SCALAR:
+            emit_scalar(e, number)
+        elif category == K_PICK:
+            emit_pick(e, number)
+        elif category == K_ADD_ITEM:
+            emit_add_item(e, number)
+        elif category == K_GUARD:
+            emit_guard(e, number)
         else:
-            emit_python(e, n)
+            emit_single(e, e.full(number))
+    return 0
+
+
+cdef int emit_single(Planner e, Node n) except -1:
+    """A step of its own that works on arrays."""
+    if n.w.category == K_ITEMS:
+        emit_items(e, n)
+    elif n.w.category == K_ZEROS:
+        e.program.add_clear(n.spot.at(), n.spot.buffer.nbytes)
+    elif n.w.category == K_PRODUCT:
+        emit_product(e, n)
+    elif n.w.category == K_JOIN:
+        emit_join(e, n)
+    else:
+        emit_python(e, n)
     return 0
 
 
@@ -290,106 +326,109 @@ cdef bint sines_are_libms() except -1:
     return LIBM_SINES
 
 
-cdef Node other_of_pair(Planner e, Node n):
-    """The cosine of the same scalar for a sine, or the other way round; None if nobody asks for it."""
-    cdef Node x, other
-    cdef object fun = np_cos if n.prim.fun is np_sin else np_sin
-    cdef int edge
-    if type(n.args[0]) is not Node or not sines_are_libms():
-        return None
-    x = <Node>n.args[0]
-    edge = e.first_edge[x.number]
+cdef int other_of_pair(Planner e, int number) except -2:
+    """The cosine of the same scalar for a sine, or the other way round; -1 if nobody asks for it."""
+    cdef PyObject *p = e.code.records[number].prim
+    cdef object fun = np_cos if (<Primitive>p).fun is np_sin else np_sin
+    cdef int x = e.operand(number, 0), edge, other
+    if x < 0 or not sines_are_libms():
+        return -1
+    edge = e.first_edge[x]
     while edge >= 0:
-        other = e.node_at(e.edge_to[edge])
-        if other.category == K_SCALAR and other.prim.fun is fun and other.late == n.late:
+        other = e.edge_to[edge]
+        if e.w[other].category == K_SCALAR and (<Primitive>e.code.records[other].prim).fun is fun \
+                and e.w[other].late == e.w[number].late:
             return other
         edge = e.edge_next[edge]
-    return None
+    return -1
 
 
-cdef int emit_pair(Planner e, Node n, Node other, Py_ssize_t a) except -1:
+cdef int emit_pair(Planner e, int number, int other, Py_ssize_t a) except -1:
     """Sine and cosine by one instruction, in the place of the first of them."""
-    cdef Node sine = n if n.prim.fun is np_sin else other, cosine = other if sine is n else n
-    sine.address = new_register(e)
-    cosine.address = new_register(e)
-    other.paired = True
-    e.program.add_scalar(S_SINCOS, 0, <unsigned int>a, <unsigned int>cosine.address,
-                         <unsigned int>sine.address)
-    return release_operands(e, n)
+    cdef int sine = number, cosine = other
+    if (<Primitive>e.code.records[number].prim).fun is not np_sin:
+        sine = other
+        cosine = number
+    e.w[sine].address = <unsigned int>new_register(e)
+    e.w[cosine].address = <unsigned int>new_register(e)
+    e.w[other].paired = True
+    e.program.add_scalar(S_SINCOS, 0, <unsigned int>a, e.w[cosine].address, e.w[sine].address)
+    return release_operands(e, number)
 
 
-cdef int emit_scalar(Planner e, Node n) except -1:
-    cdef Py_ssize_t a = scalar_address(e, n.args[0]), b = 0, c
-    cdef int k = 0, op = n.op
-    cdef Node other
-    if n.paired:
-        return release_operands(e, n)
-    if op == S_CALL1 and (n.prim.fun is np_sin or n.prim.fun is np_cos):
-        other = other_of_pair(e, n)
-        if other is not None:
-            return emit_pair(e, n, other, a)
+cdef int emit_scalar(Planner e, int number) except -1:
+    cdef Record *r = &e.code.records[number]
+    cdef Work *w = &e.w[number]
+    cdef const int *operands = &e.code.operands[r.first]
+    cdef Py_ssize_t a = scalar_address(e, operands[0]), b = 0, c
+    cdef int op = w.op, other
+    if w.paired:
+        return release_operands(e, number)
+    if op == S_CALL1 and ((<Primitive>r.prim).fun is np_sin or (<Primitive>r.prim).fun is np_cos):
+        other = other_of_pair(e, number)
+        if other >= 0:
+            return emit_pair(e, number, other, a)
     if op == S_SELECT:
-        b = scalar_address(e, n.args[1])
-        c = scalar_address(e, n.args[2])
-        release_operands(e, n)
-        n.address = new_register(e)
-        e.program.add_scalar(op, 0, <unsigned int>a, <unsigned int>b, <unsigned int>n.address)
+        b = scalar_address(e, operands[1])
+        c = scalar_address(e, operands[2])
+        release_operands(e, number)
+        w.address = <unsigned int>new_register(e)
+        e.program.add_scalar(op, 0, <unsigned int>a, <unsigned int>b, w.address)
         e.program.add_scalar(S_NONE, 0, <unsigned int>c, 0, 0)
         return 0
-    if len(n.args) == 2:
-        b = scalar_address(e, n.args[1])
+    if r.count == 2:
+        b = scalar_address(e, operands[1])
     elif op == S_POW:
         b = constant_register(e, b"d", 2.0)
-    if op == S_CALL1 or op == S_CALL2:
-        k = e.program.loop_number(n.loop)
-    release_operands(e, n)
-    n.address = new_register(e)
-    e.program.add_scalar(op, k, <unsigned int>a, <unsigned int>b, <unsigned int>n.address)
+    release_operands(e, number)
+    w.address = <unsigned int>new_register(e)
+    e.program.add_scalar(op, w.k if op == S_CALL1 or op == S_CALL2 else 0, <unsigned int>a, <unsigned int>b,
+                         w.address)
     return 0
 
 
-cdef int emit_pick(Planner e, Node n) except -1:
+cdef int emit_pick(Planner e, int number) except -1:
     """An item of an array in the arena is an operand where it lies; any other is loaded."""
-    cdef Buffer b = n.spot.buffer
+    cdef Work *w = &e.w[number]
+    cdef Buffer b = e.node(w.home).spot.buffer
     if b.base == 0:
-        n.address = (b.offset + n.item) // 8
-        n.in_place = True
+        w.address = <unsigned int>((b.offset + w.item) // 8)
+        w.in_place = True
         return 0
-    n.spot = None
-    n.address = new_register(e)
+    w.address = <unsigned int>new_register(e)
     if b.base > 65535:
         raise OverflowError("a program with more than 65535 inputs and constants")
-    e.program.add_scalar(S_LOAD, b.base, <unsigned int>(n.item // 8), 0, <unsigned int>n.address)
+    e.program.add_scalar(S_LOAD, b.base, <unsigned int>(w.item // 8), 0, w.address)
     return 0
 
 
-cdef int emit_add_item(Planner e, Node n) except -1:
-    cdef unsigned int at = <unsigned int>((n.spot.buffer.offset + n.item) // 8)
-    e.program.add_scalar(S_ADD, 0, at, <unsigned int>scalar_address(e, n.args[1]), at)
-    release_operands(e, n)
-    return 0
+cdef int emit_add_item(Planner e, int number) except -1:
+    cdef Work *w = &e.w[number]
+    cdef unsigned int at = <unsigned int>((e.node(w.home).spot.buffer.offset + w.item) // 8)
+    e.program.add_scalar(S_ADD, 0, at, <unsigned int>scalar_address(e, e.operand(number, 1)), at)
+    return release_operands(e, number)
 
 
 cdef int emit_items(Planner e, Node n) except -1:
     cdef Py_ssize_t i, first = n.spot.buffer.offset // 8
-    for i in range(len(n.args) - 1):
-        e.program.add_scalar(S_MOVE, 0, <unsigned int>scalar_address(e, n.args[i + 1]), 0,
+    for i in range(len(n.operands) - 1):
+        e.program.add_scalar(S_MOVE, 0, <unsigned int>scalar_address(e, e.operand(n.number, <int>i + 1)), 0,
                              <unsigned int>(first + i))
-    release_operands(e, n)
-    return 0
+    return release_operands(e, n.number)
 
 
-cdef int emit_guard(Planner e, Node n) except -1:
-    cdef Node x = <Node>n.args[0]
-    cdef int number = e.guard_numbers[id(n)]
-    if x.scalar:
-        e.program.add_scalar(S_GUARD, 0, <unsigned int>x.address, 1 if n.outcome else 0, <unsigned int>number)
-    elif x.spot is not None and x.spot.code == b"?" and x.spot.size == 1:
-        e.program.add_truth_guard(x.spot.at(), n.outcome, number)
+cdef int emit_guard(Planner e, int number) except -1:
+    cdef int x = e.operand(number, 0)
+    cdef Work *w = &e.w[number]
+    cdef Spot s = e.place(x)
+    cdef bint outcome = (<tuple>e.code.extras[e.code.records[number].extra])[1]
+    if e.w[x].scalar:
+        e.program.add_scalar(S_GUARD, 0, e.w[x].address, 1 if outcome else 0, <unsigned int>w.k)
+    elif s is not None and s.code == b"?" and s.size == 1:
+        e.program.add_truth_guard(s.at(), outcome, w.k)
     else:
-        return emit_python(e, n)
-    release_operands(e, n)
-    return 0
+        return emit_python(e, e.full(number))
+    return release_operands(e, number)
 
 
 cdef int emit_copy(Planner e, Spot source, Spot to) except -1:
@@ -408,7 +447,7 @@ cdef int emit_copy(Planner e, Spot source, Spot to) except -1:
 
 cdef int emit_join(Planner e, Node n) except -1:
     """The parts side by side along an axis that they have (concatenate) or that is new (stack)."""
-    cdef int axis = n.args[0], ndim = <int>len(n.meta.shape)
+    cdef int axis = n.operands[0], ndim = <int>len(n.meta.shape)
     cdef Py_ssize_t offset = n.spot.offset, step
     cdef Spot part
     cdef bint stacked = n.prim.name == "stack"
@@ -416,19 +455,19 @@ cdef int emit_join(Planner e, Node n) except -1:
     if axis < 0:
         axis += ndim
     step = n.spot.strides[axis]
-    for a in n.args[1:]:
+    for a in n.operands[1:]:
         part = e.spot_of(a)
         strides = n.spot.strides[:axis] + n.spot.strides[axis + 1:] if stacked else n.spot.strides
         if part.size:
             emit_copy(e, part, new_spot(n.spot.buffer, offset, part.shape, strides, n.spot.dtype))
         offset += step * (1 if stacked else <Py_ssize_t>part.shape[axis])
-    release_operands(e, n)
+    release_operands(e, n.number)
     return 0
 
 
 cdef int emit_product(Planner e, Node n) except -1:
     """By NumPy's own loop of `matmul`, which hands it to BLAS."""
-    cdef Spot a = e.spot_of(n.args[0]), b = e.spot_of(n.args[1])
+    cdef Spot a = e.spot_of(n.operands[0]), b = e.spot_of(n.operands[1])
     cdef LoopCall *c = e.program.add_call()
     cdef LoopRef loop = MATMUL_DOUBLE if a.code == b"d" else MATMUL_FLOAT
     cdef cnp.npy_intp width = a.width
@@ -441,13 +480,13 @@ cdef int emit_product(Planner e, Node n) except -1:
     c.nargs = 3
     c.args[0] = a.at()
     c.args[1] = b.at()
-    if n.scalar:
-        release_operands(e, n)
-        n.address = new_register(e)
-        c.args[2] = register_place(n.address)
+    if n.w.scalar:
+        release_operands(e, n.number)
+        n.w.address = <unsigned int>new_register(e)
+        c.args[2] = register_place(n.w.address)
     else:
         c.args[2] = n.spot.at()
-        release_operands(e, n)
+        release_operands(e, n.number)
     c.dims[0] = math_prod(batch)
     c.dims[1] = m
     c.dims[2] = k
@@ -469,27 +508,27 @@ cdef int emit_python(Planner e, Node n) except -1:
     cdef PythonStep s = PythonStep.__new__(PythonStep)
     cdef Node x
     s.node = n
-    s.guard = e.guard_numbers.get(id(n), -1)
+    s.guard = n.w.k if n.kind >= GUARD_NODE else -1
     s.object_number = s.address = -1
     s.operands = []
     s.addresses = []
-    for a in n.args:
+    for a in n.operands:
         s.addresses.append(-1)
         if type(a) is not Node:
             s.operands.append(a)
             continue
         x = <Node>a
-        if x.scalar:
-            s.addresses[len(s.addresses) - 1] = x.address
+        if x.w.scalar:
+            s.addresses[len(s.addresses) - 1] = x.w.address
             s.operands.append(x)
         else:
             s.operands.append(x if x.meta is None else x.spot)
-    release_operands(e, n)
+    release_operands(e, n.number)
     if n.kind == CALL_NODE and n.meta is None:
         s.object_number = n.object_number = e.program.nobjects
         e.program.nobjects += 1
-    elif n.kind == CALL_NODE and n.scalar:
-        s.address = n.address = new_register(e)
+    elif n.kind == CALL_NODE and n.w.scalar:
+        s.address = n.w.address = <unsigned int>new_register(e)
     elif n.kind == CALL_NODE:
         s.out = n.spot
     e.program.python.append(s)
@@ -605,12 +644,12 @@ cdef class GroupBuilder:
             self.registers[key] = r
             return r
         have = operand_code(a, &weak)
-        if type(a) is Node and (<Node>a).scalar:
+        if type(a) is Node and (<Node>a).w.scalar:
             have = b"d"
             if (<Node>a).group_register >= 0:
                 r = (<Node>a).group_register
             else:
-                r = self.register(R_SCALAR, 8, register_place((<Node>a).address))
+                r = self.register(R_SCALAR, 8, register_place((<Node>a).w.address))
         elif type(a) is Node and (<Node>a).group_register >= 0:
             r = (<Node>a).group_register
         else:
@@ -630,12 +669,12 @@ cdef class GroupBuilder:
         cdef list operands = []
         cdef Py_ssize_t i
         cdef int out
-        for i in range(len(n.args)):
-            operands.append(self.operand(n.args[i], n.codes[i]))
-        if n.scalar:
-            n.address = new_register(self.e)
-            out = self.register(R_STREAM, 8, register_place(n.address))
-        elif n.stored:
+        for i in range(len(n.operands)):
+            operands.append(self.operand(n.operands[i], n.codes[i]))
+        if n.w.scalar:
+            n.w.address = <unsigned int>new_register(self.e)
+            out = self.register(R_STREAM, 8, register_place(n.w.address))
+        elif n.w.stored:
             out = self.register(R_STREAM, n.spot.width, n.spot.at())
         else:
             out = self.scratch(n.meta.dtype.itemsize)
@@ -644,7 +683,7 @@ cdef class GroupBuilder:
         return 0
 
     cdef int update(self, Node n) except -1:
-        cdef int target, value = self.operand(n.args[1], n.codes[0])
+        cdef int target, value = self.operand(n.operands[1], n.codes[0])
         cdef bint adds = n.prim.name == "index_add", streams = self.streams(n.part)
         if streams:
             target = self.register(R_STREAM, n.part.width, n.part.at())
@@ -661,14 +700,14 @@ cdef class GroupBuilder:
         cdef Group *g = self.g
         cdef Reduction *r
         cdef GroupIns *i
-        cdef int source = self.operand(n.args[0], n.codes[0])
+        cdef int source = self.operand(n.operands[0], n.codes[0])
         g.reductions = <Reduction *>room_for(g.reductions, g.nreductions, &self.capacity[3],
                                              sizeof(Reduction))
         r = &g.reductions[g.nreductions]
         memset(r, 0, sizeof(Reduction))
         g.nreductions += 1
-        r.kind = n.op
-        r.seeded = n.seeded
+        r.kind = n.w.op
+        r.seeded = n.w.seeded
         r.reg = source
         r.loop.fn = <VmLoop>n.loop.fn
         r.loop.data = n.loop.data
@@ -677,9 +716,9 @@ cdef class GroupBuilder:
         r.adds = n.codes == b"d" and not n.seeded and n.initial == 0.0
         r.width = item_size(n.codes[0])
         store_constant(r.initial, n.codes[0], n.initial)
-        if n.scalar:
-            n.address = new_register(self.e)
-            r.out = register_place(n.address)
+        if n.w.scalar:
+            n.w.address = <unsigned int>new_register(self.e)
+            r.out = register_place(n.w.address)
         else:
             r.out = n.spot.at()
         i = self.instruction(G_REDUCE)
@@ -746,25 +785,29 @@ cdef int register_written(Group *g, GroupIns *i) noexcept:
     return -1
 
 
-cdef int emit_group(Planner e, list nodes) except -1:
+cdef int emit_group(Planner e, int unit) except -1:
     cdef GroupBuilder b = GroupBuilder.__new__(GroupBuilder)
     cdef Node n
+    cdef list nodes = []
+    cdef int i
+    for i in range(e.unit_start[unit], e.unit_start[unit + 1]):
+        nodes.append(e.full(e.order[i]))
     for n in nodes:
-        if n.category == K_UPDATE and not n.in_place:
-            emit_copy(e, e.spot_of(n.args[0]), n.spot)
+        if n.w.category == K_UPDATE and not n.w.in_place:
+            emit_copy(e, e.spot_of(n.operands[0]), n.spot)
     b.e = e
     b.shape = (<Node>nodes[0]).shape
     b.registers = {}
     b.g = e.program.add_group(math_prod(b.shape))
     for n in nodes:
-        if n.category == K_ELEMENTWISE:
+        if n.w.category == K_ELEMENTWISE:
             b.elementwise(n)
-        elif n.category == K_UPDATE:
+        elif n.w.category == K_UPDATE:
             b.update(n)
         else:
             b.reduction(n)
     for n in nodes:
         n.group_register = -1
-        release_operands(e, n)
+        release_operands(e, n.number)
     b.give_blocks()
     return 0

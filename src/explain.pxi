@@ -1,4 +1,4 @@
-# What a planned recording does: read back from its nodes when somebody asks. Planning keeps nothing for it.
+# What a planned recording does. Planning keeps nothing for it: when somebody asks, it is planned again.
 
 cdef dict UNIT_KINDS = {
     K_SCALAR: "scalars", K_PICK: "scalars", K_ADD_ITEM: "scalars", K_ITEMS: "scalars", K_GUARD: "scalars",
@@ -12,38 +12,35 @@ def units_of(Recording recording):
 
     Returns
     -------
-    list of (kind, nodes, shape, late)
+    units : list of (kind, nodes, shape, late)
         `kind` is "scalars", "group", "product", "copies", "clear" or "python"; inputs and views, which need
         nothing, are no units. `shape` is that over which a group runs. `late` says that the unit depends on
         seeds: see `ReplayProgram`.
+    results : list
+        What the program returns: nodes and constants.
+    updates : list
+        What it changes arguments to in place, likewise.
     """
-    cdef list pending, live = [], units = []
-    cdef set seen = set()
+    cdef ReplayProgram program
+    cdef Planner e
+    cdef list units = [], results = [], updates = [], nodes
     cdef Node n
-    cdef object a
-    cdef int step = -1
+    cdef int i, k, o
     if not recording.planned:
         raise ValueError("this recording has no program yet")
-    pending = [n for n in recording.nodes if n.same is None and n.wanted]
-    while pending:
-        n = <Node>pending.pop()
-        if n.number in seen:
-            continue
-        seen.add(n.number)
-        live.append(n)
-        for a in n.args:
-            if type(a) is Node:
-                pending.append(a)
-    live.sort(key=place_in_program)
-    for n in live:
-        if n.category == K_INPUT or n.category == K_VIEW:
-            continue
-        if n.step != step:
-            step = n.step
-            units.append((UNIT_KINDS[n.category], [], n.shape, bool(n.late)))
-        (<list>units[len(units) - 1][1]).append(n)
-    return units
-
-
-def place_in_program(Node n):
-    return n.step, n.number
+    program = ReplayProgram.__new__(ReplayProgram)
+    program.fastmath = recording.fastmath
+    e = planned_units(program, recording, recording.seeds)
+    for k in range(e.nunits):
+        nodes = [e.full(i) for i in sorted([e.order[i] for i in range(e.unit_start[k], e.unit_start[k + 1])])]
+        n = <Node>nodes[0]
+        units.append((UNIT_KINDS[n.w.category], nodes, n.shape, bool(n.w.late)))
+    for o in e.draft.results:
+        results.append(e.node(o) if o >= 0 else e.code.constant_at(o))
+    for _, o in e.draft.updates:
+        updates.append(e.node(o) if o >= 0 else e.code.constant_at(o))
+    for n in list(e.code.views.values()):
+        e.full(n.number)
+    for n in e.code.views.values():
+        n.w = NULL
+    return units, results, updates

@@ -8,123 +8,104 @@
 # Sums are not reordered. Where 1 / s overflows (s is subnormal) or is not exact, so is the product.
 
 
-cdef int count_uses(Recording r) except -1:
-    """How often each value is needed, for now in `waiting`."""
-    cdef Node n
-    for n in r.nodes:
-        n.waiting = 0
-        for a in n.args:
-            if type(a) is Node:
-                (<Node>a).waiting += 1
-    for a in r.results:
-        if type(a) is Node:
-            (<Node>a).waiting += 1
-    return 0
-
-
-cdef int relax(list nodes, dict seen, Node n) except -1:
-    """Gives a node a cheaper formula; what that needs besides goes before it."""
-    cdef Primitive p = n.prim
-    cdef Py_ssize_t count = PyTuple_GET_SIZE(n.args)
-    if n.kwargs is not None or count == 0 or count > 2:
+cdef int relax(Draft d) except -1:
+    """Gives the call that a draft looks at a cheaper formula; what that needs besides goes before it."""
+    cdef Primitive p = <Primitive>d.now.prim
+    if d.now.extra >= 0 or d.now.count == 0 or d.now.count > 2:
         return 0
     if p is P_MUL:
-        if is_reciprocal(n.args[1]) and has_digits(n):
-            multiply_by_reciprocal(n, n.args[0], <Node>n.args[1])
-        if n.prim is P_MUL and is_reciprocal(n.args[0]) and has_digits(n):
-            multiply_by_reciprocal(n, n.args[1], <Node>n.args[0])
+        if is_reciprocal(d, d.args[1]) and has_digits(d):
+            multiply_by_reciprocal(d, d.args[0], d.args[1])
+        if d.now.prim == <PyObject *>P_MUL and is_reciprocal(d, d.args[0]) and has_digits(d):
+            multiply_by_reciprocal(d, d.args[1], d.args[0])
     elif p is P_DIV:
-        if type(n.args[0]) is Node and has_digits(n):
-            divide_by_product(nodes, seen, n)
+        if d.args[0] >= 0 and has_digits(d):
+            divide_by_product(d)
     elif p is P_POW or p.name == "scalar_power" or p.name == "scalar_square":
-        if has_digits(n) and alike_nodes(n, n.args[0]):
-            multiply_for_power(nodes, seen, n)
+        if has_digits(d) and d.alike(&d.now, d.args[0]):
+            multiply_for_power(d)
     return 0
 
 
-cdef inline bint has_digits(Node n) except -1:
-    return n.meta is META_FLOAT64 or n.meta.dtype.char in "fd"
+cdef inline Meta now_meta(Draft d):
+    return <Meta>d.now.meta
 
 
-cdef inline bint is_reciprocal(object a) noexcept:
+cdef inline bint has_digits(Draft d) except -1:
+    return now_meta(d) is META_FLOAT64 or now_meta(d).dtype.char in "fd"
+
+
+cdef inline bint is_reciprocal(Draft d, int a) noexcept:
     """Whether an operand may be a reciprocal that nothing else needs."""
-    return type(a) is Node and (<Node>a).waiting == 1 \
-        and ((<Node>a).prim is P_DIV or (<Node>a).prim is P_RECIPROCAL)
+    return a >= 0 and d.w[a].waiting == 1 \
+        and (d.record(a).prim == <PyObject *>P_DIV or d.record(a).prim == <PyObject *>P_RECIPROCAL)
 
 
-cdef int divide_by_product(list nodes, dict seen, Node n) except -1:
-    cdef double value = 0.0
-    cdef object y = n.args[1]
-    if type(y) is Node:
-        divide_by_smaller(nodes, seen, n)
-    elif not cnp.PyArray_Check(y) and uniform(y, &value) and same_dtype(n, n.args[0]) \
-            and invertible(n, value):
-        n.prim = P_MUL
-        n.args = (n.args[0], 1.0 / value if type(y) is int else type(y)(1.0) / y)
+cdef int divide_by_product(Draft d) except -1:
+    cdef int operand = d.args[1]
+    cdef double value
+    cdef object y
+    if operand >= 0:
+        return divide_by_smaller(d, operand)
+    y = d.code.constant_at(operand)
+    value = d.constants[-1 - operand].value
+    if d.constants[-1 - operand].uniform and not cnp.PyArray_Check(y) and same_dtype(d, d.args[0]) \
+            and invertible(d, value):
+        d.set_call(P_MUL, d.args[0], d.constant(1.0 / value if type(y) is int else type(y)(1.0) / y))
     return 0
 
 
-cdef int multiply_for_power(list nodes, dict seen, Node n) except -1:
+cdef int multiply_for_power(Draft d) except -1:
     cdef double power = 2.0
-    cdef object x = n.args[0], square
-    if len(n.args) == 2 and not uniform(n.args[1], &power):
-        return 0
+    cdef int x = d.args[0], square
+    if d.now.count == 2:
+        if d.args[1] >= 0 or not d.constants[-1 - d.args[1]].uniform:
+            return 0
+        power = d.constants[-1 - d.args[1]].value
     if power == 2.0:
-        n.prim = P_SQUARE
-        n.args = (x,)
+        d.set_call(P_SQUARE, x, NO_OPERAND)
     elif power == 3.0 or power == 4.0:
-        square = shared_node(nodes, seen, P_SQUARE, (x,), <Node>x)
-        n.prim = P_MUL if power == 3.0 else P_SQUARE
-        n.args = (x, square) if power == 3.0 else (square,)
+        square = d.call_like(P_SQUARE, x, x, NO_OPERAND)
+        if power == 3.0:
+            d.set_call(P_MUL, x, square)
+        else:
+            d.set_call(P_SQUARE, square, NO_OPERAND)
     return 0
 
 
-cdef bint invertible(Node n, double value) except -1:
-    """Whether a constant and its reciprocal are normal numbers of the node's dtype."""
-    return 1e-300 < fabs(value) < 1e300 and (n.meta is META_FLOAT64 or n.meta.dtype.itemsize == 8
+cdef bint invertible(Draft d, double value) except -1:
+    """Whether a constant and its reciprocal are normal numbers of the call's dtype."""
+    return 1e-300 < fabs(value) < 1e300 and (now_meta(d) is META_FLOAT64 or now_meta(d).dtype.itemsize == 8
                                              or 1e-37 < fabs(value) < 1e37)
 
 
-cdef bint same_dtype(Node n, object a) except -1:
-    """Whether an operand has the dtype of a node, whatever its shape."""
-    return type(a) is Node and (<Node>a).meta is not None and (<Node>a).meta.dtype == n.meta.dtype
+cdef bint same_dtype(Draft d, int a) except -1:
+    """Whether an operand has the dtype of the call, whatever its shape."""
+    return a >= 0 and d.record(a).meta != NULL and (<Meta>d.record(a).meta).dtype == now_meta(d).dtype
 
 
-cdef int divide_by_smaller(list nodes, dict seen, Node n) except -1:
+cdef int divide_by_smaller(Draft d, int s) except -1:
     """x / s as x * (1 / s) where that saves divisions."""
-    cdef Node s = <Node>n.args[1]
-    if not same_dtype(n, n.args[0]) or s.meta is None or s.meta.dtype.char not in "fd":
+    cdef Meta meta
+    if not same_dtype(d, d.args[0]) or d.record(s).meta == NULL:
         return 0
+    meta = <Meta>d.record(s).meta
     # A reciprocal of lower precision would lose more than the last bits.
-    if s.meta.dtype.itemsize < n.meta.dtype.itemsize or s.meta.size * 2 > n.meta.size:
+    if meta.dtype.char not in "fd" or meta.dtype.itemsize < now_meta(d).dtype.itemsize \
+            or meta.size * 2 > now_meta(d).size:
         return 0
-    n.args = (n.args[0], shared_node(nodes, seen, P_DIV, (1.0, s), s))
-    n.prim = P_MUL
+    d.set_call(P_MUL, d.args[0], d.call_like(P_DIV, s, d.constant(1.0), s))
     return 0
 
 
-cdef int multiply_by_reciprocal(Node n, object x, Node inverse) except -1:
+cdef int multiply_by_reciprocal(Draft d, int x, int inverse) except -1:
     """x * (1 / y) as x / y."""
-    cdef double one = 0.0
-    cdef object y = inverse.args[len(inverse.args) - 1]
-    if inverse.kwargs is not None or inverse.meta is None or inverse.meta.size != n.meta.size:
+    cdef Record *r = d.record(inverse)
+    cdef int y = d.code.operands[r.first + r.count - 1]
+    if r.extra >= 0 or r.meta == NULL or (<Meta>r.meta).size != now_meta(d).size:
         return 0
-    if inverse.prim is P_DIV and not (uniform(inverse.args[0], &one) and one == 1.0):
+    if r.prim == <PyObject *>P_DIV and not d.is_one(d.code.operands[r.first]):
         return 0
-    if alike_nodes(inverse, y) and (type(x) is not Node or same_dtype(n, x)):
-        n.prim = P_DIV
-        n.args = (x, y)
+    if d.alike(r, y) and (x < 0 or same_dtype(d, x)):
+        d.set_call(P_DIV, x, y)
     return 0
-
-
-cdef Node shared_node(list nodes, dict seen, Primitive p, tuple args, Node like):
-    """A call whose result looks like another node; the one that there is already if it was made before."""
-    cdef Node n = new_node(CALL_NODE, p, args, None, like.meta)
-    n.weak = like.weak
-    n.array0 = like.array0
-    n.waiting = 2       # not to be taken apart again
-    key = node_key(n)
-    if key in seen:
-        return seen[key]
-    seen[key] = n
-    return numbered(nodes, n)

@@ -1,7 +1,6 @@
 # The planner: from a recording to a program of the replay machine.
 #
-#   simplify     one pass over the nodes: what is another value under a second name is replaced by it, equal
-#                calls become one, what no result needs is dropped; all of it keeps every bit
+#   simplify     one pass over the recording that leaves what the program needs: see `simplify.pxi`
 #   classify     how each node is done: scalar, group (elementwise or a reduction), view, product, ..., Python
 #   schedule     units in an order that respects the operands: scalars and single steps as soon as possible,
 #                elementwise nodes as late as possible, so that as many as can be share a group
@@ -137,217 +136,8 @@ cdef Spot spot_of_view(Spot base, cnp.ndarray view, cnp.ndarray sample):
     return new_spot(base.buffer, base.offset + offset, shape_tuple(view), strides_tuple(view), view.dtype)
 
 
-# --- simplify -----------------------------------------------------------------------------------------------
-
-cdef inline object resolved(object a):
-    while type(a) is Node and (<Node>a).same is not None:
-        a = (<Node>a).same
-    return a
-
-
-cdef bint uniform(object a, double *value) except -1:
-    """Whether a constant is one real number, or an array of one number throughout that nobody can change."""
-    if type(a) is float or type(a) is np_float64 or type(a) is int and -2**53 < a < 2**53:
-        value[0] = a
-        return True
-    if type(a) is np_float32:
-        value[0] = a
-        return True
-    if cnp.PyArray_CheckExact(a) and cnp.PyArray_SIZE(<cnp.ndarray>a) > 0 and not a.flags.writeable \
-            and a.dtype.kind == "f" and not any(a.strides) and not changeable(a):
-        value[0] = a.flat[0]
-        return True
-    return False
-
-
-cdef bint changeable(object view) except -1:
-    """Whether somebody else has the memory that a read-only view looks at."""
-    cdef object base = view.base
-    while base is not None:
-        # Ours is one reference, the view's another.
-        if not cnp.PyArray_Check(base) or base.flags.writeable and Py_REFCNT(base) > 2:
-            return True
-        base = base.base
-    return False
-
-
-cdef bint alike_nodes(Node n, object a) except -1:
-    """Whether an operand has the shape and dtype of a node."""
-    if type(a) is not Node or (<Node>a).meta is None:
-        return False
-    return (<Node>a).meta.shape == n.meta.shape and (<Node>a).meta.dtype == n.meta.dtype \
-        and (<Node>a).weak == n.weak and (<Node>a).array0 == n.array0
-
-
-cdef object another_name(Node n):
-    """The operand whose value the node has, bit for bit; None if it computes something."""
-    cdef double value = 0.0
-    cdef Primitive p = n.prim
-    cdef object first = n.args[0] if n.args else None
-    if not p.ours:
-        return None
-    if p is P_MUL and len(n.args) == 2:
-        if uniform(first, &value) and value == 1.0 and alike_nodes(n, n.args[1]):
-            return n.args[1]
-        if uniform(n.args[1], &value) and value == 1.0 and alike_nodes(n, first):
-            return first
-    elif p is P_DIV and uniform(n.args[1], &value) and value == 1.0 and alike_nodes(n, first):
-        return first
-    elif p is P_NEG and type(first) is Node and (<Node>first).prim is P_NEG and alike_nodes(n, first):
-        return (<Node>first).args[0] if alike_nodes(n, (<Node>first).args[0]) else None
-    elif p.name in SAME_VALUE and alike_nodes(n, first):
-        return first
-    elif p.name == "conjugate" and n.meta.dtype.kind != "c" and alike_nodes(n, first):
-        return first
-    elif p.name == "constant_like" and len(n.args) == 2 and cnp.PyArray_CheckExact(n.args[1]):
-        return n.args[1]
-    return None
-
-
-# Functions that return the value of their first argument where shape and dtype stay the same.
-cdef frozenset SAME_VALUE = frozenset(("positive", "reshape", "broadcast_to", "astype", "copy", "squeeze"))
-
-
-cdef object operand_key(object a):
-    cdef double d
-    cdef long long bits
-    if type(a) is Node:
-        return (<Node>a).number
-    if type(a) is float or type(a) is np_float64:
-        d = a
-        memcpy(&bits, &d, 8)
-        return (type(a), bits)
-    if type(a) is int or type(a) is str or a is None or type(a) is bool:
-        return (type(a), a)
-    if type(a) is slice:
-        return (slice, operand_key(a.start), operand_key(a.stop), operand_key(a.step))
-    if type(a) is tuple:
-        return tuple([operand_key(v) for v in a])
-    return (type(a), id(a))
-
-
-cdef object node_key(Node n):
-    cdef list key = [id(n.prim), n.weak, n.array0]
-    for a in n.args:
-        key.append(operand_key(a))
-    if n.kwargs is not None:
-        for name in sorted(n.kwargs):
-            key.append(name)
-            key.append(operand_key(n.kwargs[name]))
-    return tuple(key)
-
-
-cdef list simplified(Recording r, bint fastmath):
-    """The nodes that the program needs, each value once, in order and numbered again."""
-    cdef list nodes = [], live = []
-    cdef dict seen = {}, guarded = {}
-    cdef Node n
-    cdef object a, same
-    cdef bint changed
-    if fastmath:
-        count_uses(r)
-    for n in r.nodes:
-        changed = False
-        for a in n.args:
-            if type(a) is Node and (<Node>a).same is not None:
-                changed = True
-                break
-        if changed:
-            n.args = tuple([resolved(a) for a in n.args])
-        if n.kind == GUARD_NODE:
-            if type(n.args[0]) is not Node or (<Node>n.args[0]).number in guarded:
-                continue
-            guarded[(<Node>n.args[0]).number] = n
-        elif n.kind == CALL_NODE:
-            if fastmath and n.meta is not None:
-                relax(nodes, seen, n)
-            same = another_name(n) if n.meta is not None else None
-            if same is None and n.prim is not P_ZEROS:
-                key = node_key(n)
-                same = seen.get(key)
-                if same is None:
-                    seen[key] = n
-            if same is not None:
-                n.same = same
-                continue
-            if n.meta is not None:
-                split_node(nodes, n)
-        numbered(nodes, n)
-    r.results = [resolved(a) for a in r.results]
-    r.updates = [(i, resolved(a)) for i, a in r.updates]
-    for a in r.results:
-        want(a)
-    for _, a in r.updates:
-        want(a)
-    for n in reversed(nodes):
-        if n.wanted or n.kind != CALL_NODE:
-            n.wanted = True
-            for a in n.args:
-                want(a)
-    for n in nodes:
-        if n.wanted:
-            numbered(live, n)
-    return live
-
-
-cdef inline void want(object a) noexcept:
-    if type(a) is Node:
-        (<Node>a).wanted = True
-
-
-cdef int split_node(list nodes, Node n) except -1:
-    """Calls that are made of others which the machine has."""
-    if n.kwargs is not None and (n.prim is P_MEAN or n.prim.name in REDUCTIONS):
-        drop_defaults(n)
-    if n.prim is P_MEAN:
-        return split_mean(nodes, n)
-    if n.prim.ours and n.prim.name in REDUCTIONS:
-        return split_reduction(nodes, n)
-    if n.prim is hooks["count_true"]:
-        return split_count(nodes, n)
-    if n.prim.ours and (n.prim.name == "tril" or n.prim.name == "triu"):
-        return split_triangle(n)
-    if n.prim is hooks["scatter"] and is_basic(n.args[1]) and n.meta.shape:
-        n.args = (numbered(nodes, zeros_node(n.meta)), n.args[0], n.args[1])
-        n.prim = <Primitive>hooks["setitem"]
-    return 0
-
-
-cdef int drop_defaults(Node n) except -1:
-    """Keywords of a reduction that change nothing."""
-    cdef dict kwargs = {}
-    for name, value in n.kwargs.items():
-        if name == "where" and value is True or value is None and name in ("out", "dtype") \
-                or name == "keepdims" and (value is False or value is np_novalue) \
-                or name == "initial" and value is np_novalue:
-            continue
-        kwargs[name] = value
-    n.kwargs = kwargs if kwargs else None
-    return 0
-
-
-cdef bint reduces_axes(Node n) except -1:
-    """Whether a reduction is one of a node over axes, and nothing else is asked for."""
-    return type(n.args[0]) is Node and len(n.args) <= 2 \
-        and (n.kwargs is None or n.kwargs.keys() <= {"axis", "keepdims"})
-
-
-cdef int split_mean(list nodes, Node n) except -1:
-    """A mean as NumPy computes it: a sum, divided by the number of items."""
-    cdef Node x, total
-    if not reduces_axes(n):
-        return 0
-    x = <Node>n.args[0]
-    if x.meta.dtype.char not in "df" or n.meta.dtype != x.meta.dtype or not x.meta.size or not n.meta.size:
-        return 0
-    total = new_node(CALL_NODE, P_SUM, n.args, n.kwargs, n.meta)
-    split_reduction(nodes, total)
-    numbered(nodes, total)
-    n.prim = P_DIV
-    n.args = (total, float(x.meta.size // n.meta.size))
-    n.kwargs = None
-    return 0
-
+# Work on scalars, of which there may be millions, is planned by numbers alone; nodes as objects are made for
+# what works on arrays.
 
 # --- classify -----------------------------------------------------------------------------------------------
 
@@ -374,12 +164,10 @@ cdef dict SCALAR_CODES = {
     "not_equal": S_NE, "logical_and": S_AND, "logical_or": S_OR, "logical_not": S_NOT,
     "where": S_SELECT, "scalar_power": S_POW, "scalar_square": S_POW, "positive": S_MOVE,
 }
-cdef dict REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum, "amax": np.maximum,
-                        "amin": np.minimum, "prod": np.multiply}
 
 
-cdef inline bint joins_group(Node n) noexcept:
-    return n.category == K_ELEMENTWISE or n.category == K_REDUCTION or n.category == K_UPDATE
+cdef inline bint joins_group(const Work *w) noexcept:
+    return w.category == K_ELEMENTWISE or w.category == K_REDUCTION or w.category == K_UPDATE
 
 
 cdef char operand_code(object a, bint *weak) except? 1:
@@ -424,7 +212,7 @@ cdef Loop cast_loop(char have, char need) noexcept:
 cdef bint plan_elementwise(Node n) except -1:
     """Finds the inner loop of an elementwise call: `n.loop` for operands of type codes `n.codes`."""
     cdef Primitive p = n.prim
-    cdef Py_ssize_t i, count = len(n.args)
+    cdef Py_ssize_t i, count = len(n.operands)
     cdef bint weak = False
     cdef char out = 0, code, need, result = code_of(n.meta.dtype)
     cdef list have = [], loose = []
@@ -434,7 +222,7 @@ cdef bint plan_elementwise(Node n) except -1:
     if not p.is_ufunc and p is not P_WHERE:
         return False
     for i in range(count):
-        code = operand_code(n.args[i], &weak)
+        code = operand_code(n.operands[i], &weak)
         if code == 0:
             return False
         have.append(code)
@@ -457,70 +245,31 @@ cdef bint plan_elementwise(Node n) except -1:
         if n.loop.fn == NULL or out != result:
             continue
         for i in range(count):
-            if not can_cast(have[i], codes[i]) and not (loose[i] and type(n.args[i]) is not Node):
+            if not can_cast(have[i], codes[i]) and not (loose[i] and type(n.operands[i]) is not Node):
                 return False
         n.codes = codes
         return True
     return False
 
 
-cdef inline bint is_scalar_operand(object a) except -1:
-    cdef double value
-    if type(a) is Node:
-        return (<Node>a).scalar
-    if type(a) is float:
-        return True
-    if type(a) is bool or type(a) is np_bool:
-        return True
-    return not cnp.PyArray_Check(a) and uniform(a, &value)
+cdef int find_facts(Primitive p) except -1:
+    """What the planner wants to know of a primitive.
 
-
-cdef int find_scalar(Primitive p) except -1:
-    """What the scalar interpreter does for a primitive: an operation of its own, or the float64 loop."""
+    For scalars: an operation of their interpreter, or the float64 loop.
+    """
     cdef char out = 0
     p.scalar_code = SCALAR_CODES.get(p.name, -1) if p.ours else -1
     if p.scalar_code < 0 and p.is_ufunc and 0 < p.nin <= 2:
         p.scalar_loop = p.find_loop(b"d" * p.nin, &out)
         if p.scalar_loop.fn != NULL and out == b"d":
             p.scalar_code = S_CALL1 if p.nin == 1 else S_CALL2
-    p.scalar_known = True
-    return 0
-
-
-cdef bint plan_scalar(Node n) except -1:
-    """Whether the scalar interpreter does it: a float64 or a truth value from such."""
-    cdef Primitive p = n.prim
-    cdef int op
-    cdef Py_ssize_t count = PyTuple_GET_SIZE(n.args)
-    if n.kwargs is not None or PyTuple_GET_SIZE(n.meta.shape) or count == 0 or count > 3:
-        return False
+    # The interpreter does these with the operands of a ufunc, or of a function of our own.
     if not p.is_ufunc and p is not P_WHERE and not (p.ours and p.name in SCALAR_CODES):
-        return False
-    for a in n.args:
-        if not is_scalar_operand(a):
-            return False
-    if not p.scalar_known:
-        find_scalar(p)
-    op = p.scalar_code
-    if op < 0 or (n.meta is not META_FLOAT64 and n.meta.dtype != DTYPE_FLOAT64
-                  and not (n.meta.dtype == np_bool and S_LT <= op <= S_NOT)):
-        return False
-    if op == S_CALL1 or op == S_CALL2:
-        if count != p.nin:
-            return False
-        n.loop = p.scalar_loop
-    elif op == S_SELECT and (count != 3 or not is_truth(n.args[0])):
-        return False
-    elif S_AND <= op <= S_NOT and not all([is_truth(a) for a in n.args]):
-        return False
-    n.op = op
-    return True
-
-
-cdef bint is_truth(object a) except -1:
-    if type(a) is Node:
-        return (<Node>a).meta.dtype == np_bool
-    return type(a) is bool or type(a) is np_bool
+        p.scalar_code = -1
+    p.naming = NAMING.get(p.name, NAMES_NOTHING)
+    p.reduces = p.name in REDUCTIONS
+    p.facts_known = True
+    return 0
 
 
 cdef Spot const_spot(ReplayProgram program, dict bases, cnp.ndarray a):
@@ -539,7 +288,7 @@ cdef Spot const_spot(ReplayProgram program, dict bases, cnp.ndarray a):
 cdef bint plan_view(Node n, Spot base) except -1:
     """Takes the view that NumPy would take, of a sample; False where NumPy makes a copy."""
     cdef cnp.ndarray sample = base.sample()
-    view = n.prim.fun(sample, *n.args[1:], **(n.kwargs or {}))
+    view = n.prim.fun(sample, *n.operands[1:], **(n.kwargs or {}))
     if not cnp.PyArray_CheckExact(view):
         return False
     n.spot = spot_of_view(base, view, sample)
@@ -547,6 +296,11 @@ cdef bint plan_view(Node n, Spot base) except -1:
 
 
 cdef frozenset VIEWS = frozenset(("broadcast_to", "getitem", "real"))
+
+
+cdef bint reduces_axes(Node n) except -1:
+    """Whether a reduction is one of a node over axes, and nothing else is asked for."""
+    return type(n.operands[0]) is Node and len(n.operands) <= 2 and only_axes(n.kwargs)
 
 
 @cython.final
@@ -567,7 +321,7 @@ cdef class PythonStep:
         cdef bint weak
         if type(o) is Spot:
             a = (<Spot>o).array(f)
-            return a if (<Spot>o).shape or (<Node>self.node.args[i]).array0 else a[()]
+            return a if (<Spot>o).shape or (<Node>self.node.operands[i]).array0 else a[()]
         if type(o) is not Node:
             return o
         if address >= 0:
@@ -627,32 +381,89 @@ cdef enum:
 cdef class Planner:
     cdef ReplayProgram program
     cdef Recording recording
-    cdef list nodes
+    cdef Draft draft
+    cdef Code code              # the draft's
+    cdef Work *w                # the draft's, by node
+    cdef int n                  # number of nodes
     cdef dict bases             # of array constants, by id
-    cdef list units             # lists of nodes
+    cdef int *order             # nodes in the order of execution, but for inputs and views
+    cdef int *unit_start        # by unit: its first place in that order
+    cdef int norder, nunits
+    cdef bint unit_closed       # the next node begins a unit
     cdef int *first_edge        # by node: its first edge to a consumer, or -1
     cdef int *edge_to           # by edge: the consumer's number
     cdef int *edge_next         # by edge: the next one of the same node, or -1
     cdef int *heap              # numbers of nodes that can be done, the smallest first
     cdef int nready, nedges
     cdef dict pending           # group shape -> heap of numbers
-    cdef list returned          # the results as recorded, before equal values became one
-    cdef list late              # nodes that depend on seeds, while there are others
-    cdef Py_ssize_t body_unit   # the first unit that depends on seeds
+    cdef int *late              # nodes that depend on seeds, while there are others
+    cdef int nlate
+    cdef int body_unit          # the first unit that depends on seeds
     cdef bint in_body
-    cdef dict guard_numbers     # by id of a node
     cdef unsigned int scalar_base
-    cdef list free_registers
+    cdef unsigned int *free_registers
+    cdef Py_ssize_t nfree, nfree_capacity
     cdef unsigned int nregisters
     cdef dict constant_registers
+    cdef Primitive p_index_add
 
     def __dealloc__(self):
+        PyMem_Free(self.order)
+        PyMem_Free(self.unit_start)
         PyMem_Free(self.first_edge)
         PyMem_Free(self.edge_to)
         PyMem_Free(self.edge_next)
         PyMem_Free(self.heap)
+        PyMem_Free(self.late)
+        PyMem_Free(self.free_registers)
 
-    # --- classify ---------------------------------------------------------------------------
+    # --- nodes ------------------------------------------------------------------------------
+
+    cdef Node node(self, int number):
+        """A node as an object."""
+        cdef Node n = self.code.node(number)
+        if n.w == NULL:
+            n.w = &self.w[number]
+            if n.w.home >= 0:
+                n.spot = self.node(n.w.home).spot
+        return n
+
+    cdef Node full(self, int number):
+        """A node as an object that knows its operands."""
+        cdef Node n = self.node(number)
+        cdef Record *r
+        cdef list operands
+        cdef int k, o
+        if n.operands is None:
+            r = &self.code.records[number]
+            operands = []
+            for k in range(r.count):
+                o = self.code.operands[r.first + k]
+                operands.append(self.node(o) if o >= 0 else self.code.constant_at(o))
+            n.operands = tuple(operands)
+        return n
+
+    cdef inline int operand(self, int number, int k) noexcept:
+        return self.code.operands[self.code.records[number].first + k]
+
+    cdef inline Constant *constant(self, int operand) noexcept:
+        return &self.draft.constants[-1 - operand]
+
+    cdef inline bint is_scalar(self, int operand) noexcept:
+        """Whether the scalar interpreter takes an operand."""
+        return self.w[operand].scalar if operand >= 0 else self.constant(operand).scalar
+
+    cdef inline bint is_truth(self, int operand) noexcept:
+        return self.w[operand].truth if operand >= 0 else self.constant(operand).truth
+
+    cdef bint is_scalar_value(self, object a) except -1:
+        """The same for an operand as an object."""
+        cdef double value
+        if type(a) is Node:
+            return (<Node>a).w.scalar
+        if type(a) is bool or type(a) is np_bool:
+            return True
+        return not cnp.PyArray_Check(a) and uniform(a, &value)
 
     cdef Spot spot_of(self, object a):
         """Where an array operand lies; a place of its own, if it has none yet."""
@@ -664,67 +475,133 @@ cdef class Planner:
             n.spot = packed_spot(n.meta.shape, n.meta.dtype)
         return n.spot
 
-    cdef int classify(self, Node n) except -1:
-        cdef object first = n.args[0] if n.args else None
-        n.category = K_PYTHON
-        if n.kind == INPUT_NODE:
-            n.category = K_INPUT
-            n.scalar = not n.meta.shape and n.meta.dtype == DTYPE_FLOAT64
+    # --- classify ---------------------------------------------------------------------------
+
+    cdef int classify(self, int number) except -1:
+        cdef Record *r = &self.code.records[number]
+        cdef Work *w = &self.w[number]
+        cdef Meta meta
+        w.category = K_PYTHON
+        if r.kind == GUARD_NODE:
+            w.category = K_GUARD
+        if r.meta == NULL:
             return 0
-        if n.kind == GUARD_NODE:
-            n.category = K_GUARD
-            return 0
-        if n.kind != CALL_NODE or n.meta is None:
-            return 0
-        n.scalar = n.meta is META_FLOAT64 or not n.meta.shape and n.meta.dtype == DTYPE_FLOAT64
-        if plan_scalar(n):
-            n.category = K_SCALAR
-            n.scalar = True
-        elif n.prim is P_ZEROS and n.meta.shape:
-            n.category = K_ZEROS
-        elif n.prim is P_GETITEM and type(first) is Node and self.plan_pick(n, <Node>first):
-            n.category = K_PICK
+        meta = <Meta>r.meta
+        w.scalar = meta is META_FLOAT64 or not meta.shape and meta.dtype == DTYPE_FLOAT64
+        w.truth = not w.scalar and meta.dtype == np_bool
+        if r.kind == INPUT_NODE:
+            w.category = K_INPUT
+            if not w.scalar:
+                input_spot(self.node(number))
+        elif r.kind == CALL_NODE:
+            if self.plan_scalar(r, w):
+                w.category = K_SCALAR
+                w.scalar = True
+            elif r.prim == <PyObject *>P_GETITEM and w.scalar and self.plan_pick(r, w):
+                w.category = K_PICK
+            elif r.prim == <PyObject *>self.p_index_add and self.plan_add_item(r, w):
+                w.category = K_ADD_ITEM
+            else:
+                self.classify_array(self.full(number))
+        return 0
+
+    cdef int classify_array(self, Node n) except -1:
+        cdef object first = n.operands[0] if n.operands else None
+        if n.prim is P_ZEROS and n.meta.shape:
+            n.w.category = K_ZEROS
         elif plan_elementwise(n):
-            n.category = K_ELEMENTWISE
+            n.w.category = K_ELEMENTWISE
             n.shape = n.meta.shape
         elif not n.prim.ours:
             return 0
         elif plan_cast(n):
-            n.category = K_ELEMENTWISE
+            n.w.category = K_ELEMENTWISE
             n.shape = n.meta.shape
         elif type(first) is Node and (<Node>first).meta is not None and n.meta.shape and n.meta.size \
-                and (n.prim.view or n.prim.name in VIEWS) and self.no_nodes(n.args[1:]) \
-                and not (<Node>first).scalar and (n.prim is not P_GETITEM or is_basic(n.args[1])) \
+                and (n.prim.view or n.prim.name in VIEWS) and self.no_nodes(n.operands[1:]) \
+                and not (<Node>first).w.scalar and (n.prim is not P_GETITEM or is_basic(n.operands[1])) \
                 and plan_view(n, self.spot_of(first)):
-            n.category = K_VIEW
+            n.w.category = K_VIEW
         elif n.prim.name in REDUCTIONS and self.plan_reduction(n):
-            n.category = K_REDUCTION
+            n.w.category = K_REDUCTION
         elif self.plan_update(n):
-            pass
+            n.w.category = K_UPDATE
         elif (n.prim is P_MATMUL or n.prim is P_DOT) and self.plan_product(n):
-            n.category = K_PRODUCT
+            n.w.category = K_PRODUCT
         elif n.prim.name == "array" and self.plan_items(n) or plan_spread(n):
-            n.category = K_ITEMS
+            n.w.category = K_ITEMS
         elif n.prim.name in ("concatenate", "stack") and self.plan_join(n):
-            n.category = K_JOIN
+            n.w.category = K_JOIN
         return 0
+
+    cdef bint plan_scalar(self, Record *r, Work *w) except -1:
+        """Whether the scalar interpreter does it: a float64 or a truth value from such."""
+        cdef Primitive p = <Primitive>r.prim
+        cdef int k, op = p.scalar_code
+        cdef const int *operands = &self.code.operands[r.first]
+        if op < 0 or r.count == 0 or r.count > 3 or r.extra >= 0:
+            return False
+        if not w.scalar and not (w.truth and S_LT <= op <= S_NOT and not (<Meta>r.meta).shape):
+            return False
+        for k in range(r.count):
+            if not self.is_scalar(operands[k]):
+                return False
+        if op == S_CALL1 or op == S_CALL2:
+            if r.count != p.nin:
+                return False
+            w.k = self.program.loop_number(p.scalar_loop)
+        elif op == S_SELECT and (r.count != 3 or not self.is_truth(operands[0])):
+            return False
+        elif S_AND <= op <= S_NOT:
+            for k in range(r.count):
+                if not self.is_truth(operands[k]):
+                    return False
+        w.op = op
+        return True
+
+    cdef bint plan_pick(self, Record *r, Work *w) except -1:
+        """One item of a float64 array by a fixed index."""
+        cdef int x = self.code.operands[r.first], index = self.code.operands[r.first + 1]
+        cdef Meta meta
+        if x < 0 or index >= 0 or self.code.records[x].meta == NULL:
+            return False
+        meta = <Meta>self.code.records[x].meta
+        if meta.dtype != DTYPE_FLOAT64 or not meta.shape:
+            return False
+        if not item_offset(self.spot_of(self.node(x)), self.code.constant_at(index), &w.item):
+            return False
+        w.home = self.w[x].home if self.w[x].home >= 0 else x
+        return True
+
+    cdef bint plan_add_item(self, Record *r, Work *w) except -1:
+        """``x[index] += scalar`` for one item of a float64 array that nobody else reads."""
+        cdef const int *operands = &self.code.operands[r.first]
+        cdef int x = operands[0]
+        cdef Spot s
+        if x < 0 or operands[2] >= 0 or r.extra >= 0 or not self.is_scalar(operands[1]) \
+                or (<Meta>r.meta).dtype != DTYPE_FLOAT64 or not same_meta(r.meta, self.code.records[x].meta) \
+                or not self.may_overwrite(x, w):
+            return False
+        s = self.spot_of(self.node(x))
+        if not item_offset(s, self.code.constant_at(operands[2]), &w.item):
+            return False
+        s.buffer.pinned = True
+        w.in_place = True
+        w.home = self.w[x].home if self.w[x].home >= 0 else x
+        return True
+
+    cdef bint may_overwrite(self, int x, const Work *w) except -1:
+        """Whether a step may put its result in the place of an array: nobody else reads the old value."""
+        cdef const Work *old = &self.w[x]
+        return old.uses == 1 and not old.kept and old.late == w.late and not old.scalar \
+            and old.category != K_VIEW and old.category != K_INPUT \
+            and self.spot_of(self.node(x)).buffer.base == 0 and self.node(x).spot.contiguous
 
     cdef bint no_nodes(self, args) except -1:
         for a in args:
             if type(a) is Node:
                 return False
         return True
-
-    cdef bint plan_pick(self, Node n, Node x) except -1:
-        """One item of a float64 array by a fixed index."""
-        cdef Spot s
-        if not n.scalar or x.meta is None or x.meta.dtype != DTYPE_FLOAT64 or not x.meta.shape:
-            return False
-        s = self.spot_of(x)
-        item = s.sample()[n.args[1] if type(n.args[1]) is tuple else (n.args[1],)]
-        if type(item) is not np_float64:
-            return False
-        return plan_item(n, s, n.args[1])
 
     cdef bint plan_update(self, Node n) except -1:
         """``x[index] = value`` and ``x[index] += g`` by basic indexing."""
@@ -733,31 +610,23 @@ cdef class Planner:
         cdef cnp.ndarray sample
         cdef char out = 0, code
         cdef bint weak = False, adds = n.prim.name == "index_add"
-        if not adds and n.prim.name != "setitem" or len(n.args) != 3 or n.kwargs is not None:
+        if not adds and n.prim.name != "setitem" or len(n.operands) != 3 or n.kwargs is not None:
             return False
-        value, index = n.args[1], n.args[2]
-        if type(n.args[0]) is not Node or not is_basic(index):
+        value, index = n.operands[1], n.operands[2]
+        if type(n.operands[0]) is not Node or not is_basic(index):
             return False
-        x = <Node>n.args[0]
+        x = <Node>n.operands[0]
         if x.meta.shape != n.meta.shape or x.meta.dtype != n.meta.dtype or not n.meta.shape:
             return False
         code = code_of(n.meta.dtype)
         if code == 0 or code == b"?":
             return False
-        # In place where nobody else reads the old value.
-        if x.uses == 1 and not x.kept and x.late == n.late and self.spot_of(x).buffer.base == 0 \
-                and x.category != K_VIEW and x.category != K_INPUT and x.spot.contiguous:
+        if self.may_overwrite(x.number, n.w):
             n.spot = x.spot
-            n.in_place = True
+            n.w.in_place = True
         s = self.spot_of(n)
         sample = s.sample()
         part = sample[index]
-        if adds and type(part) is np_float64 and n.meta.dtype == DTYPE_FLOAT64 and is_scalar_operand(value):
-            if not n.in_place or not plan_item(n, s, index):
-                return False
-            n.category = K_ADD_ITEM
-            s.buffer.pinned = True
-            return True
         if not cnp.PyArray_CheckExact(part):
             part = sample[(*index, ...) if type(index) is tuple else (index, ...)]
         n.part = spot_of_view(s, part, sample)
@@ -771,7 +640,6 @@ cdef class Planner:
             return False
         n.codes = bytes([code])
         n.shape = n.part.shape
-        n.category = K_UPDATE
         return True
 
     cdef bint plan_reduction(self, Node n) except -1:
@@ -780,13 +648,13 @@ cdef class Planner:
         cdef char code, out = 0
         if not reduces_axes(n):
             return False
-        x = <Node>n.args[0]
+        x = <Node>n.operands[0]
         code = code_of(x.meta.dtype)
         if code == 0 or code == b"?" or n.meta.dtype != x.meta.dtype or not x.meta.shape or not x.meta.size:
             return False
-        if x.scalar:
+        if x.w.scalar:
             return False
-        axis = n.args[1] if len(n.args) > 1 else n.kwargs.get("axis") if n.kwargs is not None else None
+        axis = n.operands[1] if len(n.operands) > 1 else n.kwargs.get("axis") if n.kwargs is not None else None
         ndim = len(x.meta.shape)
         if axis is None:
             axes = set(range(ndim))
@@ -800,15 +668,15 @@ cdef class Planner:
         reduced = [i in axes for i in long_axes]
         kept = [x.meta.shape[i] for i in long_axes if i not in axes]
         if all(reduced):
-            n.op = REDUCE_ALL
+            n.w.op = REDUCE_ALL
             n.inner = 1
         elif reduced == sorted(reduced, reverse=True):
-            n.op = REDUCE_LEADING
+            n.w.op = REDUCE_LEADING
             n.inner = math_prod(kept)
             if n.inner == x.meta.size:
                 return False
         elif reduced == sorted(reduced):
-            n.op = REDUCE_TRAILING
+            n.w.op = REDUCE_TRAILING
             n.inner = x.meta.size // math_prod(kept)
             if n.inner == 1:
                 return False
@@ -819,7 +687,7 @@ cdef class Planner:
         if n.loop.fn == NULL or out != code:
             return False
         n.codes = bytes([code])
-        n.seeded = ufunc is np_maximum or ufunc is np_minimum
+        n.w.seeded = ufunc is np_maximum or ufunc is np_minimum
         n.initial = 1.0 if ufunc is np_multiply else 0.0
         n.shape = x.meta.shape
         return True
@@ -830,9 +698,9 @@ cdef class Planner:
         cdef bint weak = False
         cdef int ndim = 0
         cdef tuple batch
-        if n.kwargs is not None or len(n.args) != 2 or (code != b"d" and code != b"f") or not n.meta.size:
+        if n.kwargs is not None or len(n.operands) != 2 or (code != b"d" and code != b"f") or not n.meta.size:
             return False
-        for a in n.args:
+        for a in n.operands:
             if type(a) is not Node and not cnp.PyArray_CheckExact(a) or operand_code(a, &weak) != code:
                 return False
             meta = (<Node>a).meta if type(a) is Node else meta_of(a)
@@ -844,28 +712,28 @@ cdef class Planner:
         if n.prim is not P_MATMUL:
             return False
         batch = n.meta.shape[:ndim - 2]
-        return batch_stride(self.spot_of(n.args[0]), batch) >= 0 \
-            and batch_stride(self.spot_of(n.args[1]), batch) >= 0
+        return batch_stride(self.spot_of(n.operands[0]), batch) >= 0 \
+            and batch_stride(self.spot_of(n.operands[1]), batch) >= 0
 
     cdef bint plan_items(self, Node n) except -1:
         """An array of one axis from scalars."""
-        if n.meta.dtype != DTYPE_FLOAT64 or len(n.meta.shape) != 1 or n.kwargs is not None or len(n.args) < 2:
+        if n.meta.dtype != DTYPE_FLOAT64 or len(n.meta.shape) != 1 or n.kwargs is not None or len(n.operands) < 2:
             return False
-        if n.meta.shape[0] != len(n.args) - 1:
+        if n.meta.shape[0] != len(n.operands) - 1:
             return False
-        for a in n.args[1:]:
-            if not is_scalar_operand(a):
+        for a in n.operands[1:]:
+            if not self.is_scalar_value(a):
                 return False
         self.spot_of(n).buffer.pinned = True
         return True
 
     cdef bint plan_join(self, Node n) except -1:
         """Arrays beside one another: every part is copied to its place."""
-        if n.kwargs is not None or type(n.args[0]) is not int:
+        if n.kwargs is not None or type(n.operands[0]) is not int:
             return False
-        for a in n.args[1:]:
+        for a in n.operands[1:]:
             if type(a) is Node:
-                if (<Node>a).meta is None or (<Node>a).meta.dtype != n.meta.dtype or (<Node>a).scalar:
+                if (<Node>a).meta is None or (<Node>a).meta.dtype != n.meta.dtype or (<Node>a).w.scalar:
                     return False
             elif not cnp.PyArray_CheckExact(a) or a.dtype != n.meta.dtype:
                 return False
@@ -875,49 +743,50 @@ cdef class Planner:
 
     cdef int connect(self) except -1:
         """The edges from nodes to their consumers."""
-        cdef Py_ssize_t n = len(self.nodes), nedges = 0
-        cdef int i
-        cdef Node node
-        cdef object a
-        cdef Node guard = None, late_guard = None, after
-        for node in self.nodes:
-            nedges += len(node.args) + 1
+        cdef Py_ssize_t n = self.n, nedges = self.code.noperands + self.n
+        cdef int i, k, o, after, guard = -1, late_guard = -1
+        cdef Record *r
+        cdef Work *w
         if nedges > INT_MAX - 1:
             raise OverflowError("a program of more than 2**31 operands")
+        self.order = <int *>PyMem_Malloc((n + 1) * sizeof(int))
+        self.unit_start = <int *>PyMem_Malloc((n + 2) * sizeof(int))
+        self.late = <int *>PyMem_Malloc((n + 1) * sizeof(int))
         self.first_edge = <int *>PyMem_Malloc((n + 1) * sizeof(int))
         self.heap = <int *>PyMem_Malloc((n + 1) * sizeof(int))
         self.edge_to = <int *>PyMem_Malloc((nedges + 1) * sizeof(int))
         self.edge_next = <int *>PyMem_Malloc((nedges + 1) * sizeof(int))
-        if self.first_edge == NULL or self.heap == NULL or self.edge_to == NULL or self.edge_next == NULL:
+        if self.first_edge == NULL or self.heap == NULL or self.edge_to == NULL or self.edge_next == NULL \
+                or self.order == NULL or self.unit_start == NULL or self.late == NULL:
             raise MemoryError("a program of %d nodes" % n)
-        for i in range(<int>n):
+        for i in range(self.n):
             self.first_edge[i] = -1
-        for node in self.nodes:
-            node.waiting = 0
-            for a in node.args:
-                if type(a) is Node:
-                    self.add_edge(<Node>a, node)
+        for i in range(self.n):
+            r = &self.code.records[i]
+            w = &self.w[i]
+            w.waiting = 0
+            for k in range(r.count):
+                o = self.code.operands[r.first + k]
+                if o >= 0:
+                    self.add_edge(o, i)
             # Guards keep their order, and nothing runs in Python, where it may raise, before a guard that
             # would have led elsewhere.
-            if node.category == K_PYTHON or node.category == K_GUARD:
-                after = late_guard if node.late else guard
-                if after is not None:
-                    self.add_edge(after, node)
-                if node.kind >= GUARD_NODE and node.late:
-                    late_guard = node
-                elif node.kind >= GUARD_NODE:
-                    guard = node
+            if w.category == K_PYTHON or w.category == K_GUARD:
+                after = late_guard if w.late else guard
+                if after >= 0:
+                    self.add_edge(after, i)
+                if r.kind >= GUARD_NODE and w.late:
+                    late_guard = i
+                elif r.kind >= GUARD_NODE:
+                    guard = i
         return 0
 
-    cdef inline void add_edge(self, Node source, Node to) noexcept:
-        self.edge_to[self.nedges] = to.number
-        self.edge_next[self.nedges] = self.first_edge[source.number]
-        self.first_edge[source.number] = self.nedges
+    cdef inline void add_edge(self, int source, int to) noexcept:
+        self.edge_to[self.nedges] = to
+        self.edge_next[self.nedges] = self.first_edge[source]
+        self.first_edge[source] = self.nedges
         self.nedges += 1
-        to.waiting += 1
-
-    cdef inline Node node_at(self, int number):
-        return <Node>PyList_GET_ITEM(self.nodes, number)
+        self.w[to].waiting += 1
 
     cdef void push_ready(self, int number) noexcept:
         cdef int i = self.nready, up
@@ -948,28 +817,27 @@ cdef class Planner:
         return top
 
     cdef int schedule(self) except -1:
-        cdef Node n
+        cdef int i
         self.connect()
-        self.units = []
         self.pending = {}
-        self.late = []
-        for n in self.nodes:
-            if n.waiting == 0:
-                self.route(n)
+        self.unit_closed = True
+        for i in range(self.n):
+            if self.w[i].waiting == 0:
+                self.route(i)
         self.do_ready()
-        self.body_unit = len(self.units)
+        self.body_unit = self.nunits
         self.in_body = True
-        for n in self.late:
-            self.route(n)
-        if self.late:
-            self.units.append([])       # scalars of the body do not join those before it
-            self.do_ready()
+        self.unit_closed = True     # scalars of the body do not join those before it
+        for i in range(self.nlate):
+            self.route(self.late[i])
+        self.do_ready()
+        self.unit_start[self.nunits] = self.norder
         return 0
 
     cdef int do_ready(self) except -1:
         while self.nready or self.pending:
             if self.nready:
-                self.do_single(self.node_at(self.pop_ready()))
+                self.do_single(self.pop_ready())
             else:
                 self.do_group(min(self.pending, key=self.first_pending))
         return 0
@@ -977,63 +845,77 @@ cdef class Planner:
     def first_pending(self, key):
         return self.pending[key][0]
 
-    cdef int route(self, Node n) except -1:
-        if n.late and not self.in_body:
-            self.late.append(n)
-            return 0
-        if joins_group(n):
-            if n.shape not in self.pending:
-                self.pending[n.shape] = []
-            heappush(self.pending[n.shape], n.number)
+    cdef int route(self, int number) except -1:
+        cdef Work *w = &self.w[number]
+        cdef tuple shape
+        if w.late and not self.in_body:
+            self.late[self.nlate] = number
+            self.nlate += 1
+        elif joins_group(w):
+            shape = self.node(number).shape
+            if shape not in self.pending:
+                self.pending[shape] = []
+            heappush(self.pending[shape], number)
         else:
-            self.push_ready(n.number)
+            self.push_ready(number)
         return 0
 
-    cdef int do_single(self, Node n) except -1:
-        cdef Node c
-        cdef int edge
-        cdef list last
-        cdef bint scalar = n.category == K_SCALAR or n.category == K_PICK or n.category == K_ADD_ITEM \
-            or n.category == K_ITEMS or n.category == K_GUARD
-        if n.category == K_VIEW or n.category == K_INPUT:
-            n.step = <int>len(self.units)
+    cdef inline void begin_unit(self) noexcept:
+        self.unit_start[self.nunits] = self.norder
+        self.nunits += 1
+
+    cdef inline void enter(self, int number) noexcept:
+        """Makes a node the next one of the last unit."""
+        self.order[self.norder] = number
+        self.norder += 1
+        self.w[number].step = self.nunits - 1
+
+    cdef int do_single(self, int number) except -1:
+        cdef Work *w = &self.w[number]
+        cdef int edge, c
+        cdef bint scalar = w.category == K_SCALAR or w.category == K_PICK or w.category == K_ADD_ITEM \
+            or w.category == K_ITEMS or w.category == K_GUARD
+        if w.category == K_VIEW or w.category == K_INPUT:
+            w.step = self.nunits
         else:
-            last = <list>self.units[len(self.units) - 1] if self.units else None
-            if not scalar or not last or not (<Node>last[0]).in_scalars:
-                last = []
-                self.units.append(last)
-            n.in_scalars = scalar
-            last.append(n)
-            n.step = <int>len(self.units) - 1
-        edge = self.first_edge[n.number]
+            if not scalar or self.unit_closed:
+                self.begin_unit()
+            self.unit_closed = not scalar
+            self.enter(number)
+        edge = self.first_edge[number]
         while edge >= 0:
-            c = self.node_at(self.edge_to[edge])
+            c = self.edge_to[edge]
             edge = self.edge_next[edge]
-            c.waiting -= 1
-            if c.waiting == 0:
+            self.w[c].waiting -= 1
+            if self.w[c].waiting == 0:
                 self.route(c)
         return 0
 
     cdef int do_group(self, tuple shape) except -1:
         """All elementwise nodes of that shape that can be done now, in one group."""
-        cdef list heap = self.pending.pop(shape), group = [], after = []
-        cdef Node n, c
-        cdef int edge, unit = <int>len(self.units)
-        self.units.append(group)
-        while heap and len(group) < GROUP_LIMIT:
-            n = <Node>self.nodes[heappop(heap)]
-            n.step = unit
-            group.append(n)
-            edge = self.first_edge[n.number]
+        cdef list heap = self.pending.pop(shape), after = []
+        cdef Work *w
+        cdef Work *v
+        cdef int edge, unit = self.nunits, number, c, size = 0
+        self.begin_unit()
+        self.unit_closed = True
+        while heap and size < GROUP_LIMIT:
+            number = heappop(heap)
+            w = &self.w[number]
+            self.enter(number)
+            size += 1
+            edge = self.first_edge[number]
             while edge >= 0:
-                c = self.node_at(self.edge_to[edge])
+                c = self.edge_to[edge]
+                v = &self.w[c]
                 edge = self.edge_next[edge]
-                c.waiting -= 1
-                if n.category != K_ELEMENTWISE or c.category == K_UPDATE and c.args[0] is n:
-                    c.barrier = unit + 1
-                if c.waiting == 0:
-                    if c.barrier != unit + 1 and c.shape == shape and c.late == n.late and joins_group(c):
-                        heappush(heap, c.number)
+                v.waiting -= 1
+                if w.category != K_ELEMENTWISE or v.category == K_UPDATE and self.operand(c, 0) == number:
+                    v.barrier = unit + 1
+                if v.waiting == 0:
+                    if v.barrier != unit + 1 and v.late == w.late and joins_group(v) \
+                            and self.node(c).shape == shape:
+                        heappush(heap, c)
                     else:
                         after.append(c)
         if heap:
@@ -1044,46 +926,36 @@ cdef class Planner:
 
     # --- lay out ----------------------------------------------------------------------------
 
-    cdef bint leaves_group(self, Node n) except -1:
+    cdef bint leaves_group(self, int number) noexcept:
         """Whether the result of a group's node is needed behind the group."""
-        cdef int edge = self.first_edge[n.number]
-        if n.kept:
+        cdef int edge = self.first_edge[number]
+        if self.w[number].kept:
             return True
         while edge >= 0:
-            if self.node_at(self.edge_to[edge]).step != n.step:
+            if self.w[self.edge_to[edge]].step != self.w[number].step:
                 return True
             edge = self.edge_next[edge]
         return False
 
     cdef int lay_out(self) except -1:
         """Lifetimes of buffers, then offsets in the arena: the first gap that is large enough."""
+        cdef Work *w
         cdef Node n
         cdef Buffer b
-        cdef object a
         cdef dict begin = {}, end = {}
         cdef list gaps = []
         cdef Py_ssize_t top = 0
-        cdef int u
-        for n in self.nodes:
-            if n.category == K_ELEMENTWISE and not n.scalar:
-                n.stored = self.leaves_group(n)
-                if not n.stored:
-                    n.spot = None
-        for n in self.nodes:
-            if n.meta is not None and n.kind == CALL_NODE and not n.scalar and n.category != K_VIEW \
-                    and (n.category != K_ELEMENTWISE or n.stored):
-                self.spot_of(n)
-            if n.spot is not None and n.category != K_INPUT:
-                self.use(n.spot.buffer, n.step, n.kept)
-            for a in n.args:
-                if type(a) is Node and (<Node>a).spot is not None:
-                    # What the body reads of the steps before it must still be there when it runs again.
-                    self.use((<Node>a).spot.buffer, n.step, n.kept and n.category == K_PICK
-                             or n.late and not (<Node>a).late)
-                    if n.category == K_PICK:
-                        n.spot = (<Node>a).spot
+        cdef int i, u
+        for i in range(self.n):
+            w = &self.w[i]
+            if w.category == K_ELEMENTWISE and not w.scalar:
+                w.stored = self.leaves_group(i)
+                if not w.stored:
+                    self.node(i).spot = None
+        for i in range(self.n):
+            self.use_places(i)
         self.bind_outputs()
-        for n in self.nodes:
+        for n in self.code.views.values():
             if n.spot is None or n.spot.buffer.base != 0 or n.spot.buffer.last < 0:
                 continue
             b = n.spot.buffer
@@ -1091,7 +963,7 @@ cdef class Planner:
                 b.offset = -1
                 begin.setdefault(b.first, []).append(b)
                 end.setdefault(b.last, []).append(b)
-        for u in range(len(self.units) + 1):
+        for u in range(self.nunits + 1):
             for b in begin.get(u, ()):
                 b.offset = take_gap(gaps, b.nbytes)
                 if b.offset < 0:
@@ -1102,6 +974,36 @@ cdef class Planner:
         self.scalar_base = <unsigned int>(top // 8)
         return 0
 
+    cdef int use_places(self, int number) except -1:
+        """Notes when a node uses the place of its value and those of its operands."""
+        cdef Record *r = &self.code.records[number]
+        cdef Work *w = &self.w[number]
+        cdef int k, o
+        cdef Spot s
+        if r.meta != NULL and r.kind == CALL_NODE and not w.scalar and w.category != K_VIEW \
+                and w.category != K_ADD_ITEM and (w.category != K_ELEMENTWISE or w.stored):
+            self.spot_of(self.node(number))
+        if w.category != K_INPUT and w.category != K_PICK:
+            s = self.place(number)
+            if s is not None:
+                self.use(s.buffer, w.step, w.kept)
+        for k in range(r.count):
+            o = self.code.operands[r.first + k]
+            if o < 0:
+                continue
+            s = self.place(o)
+            if s is not None:
+                # What the body reads of the steps before it must still be there when it runs again.
+                self.use(s.buffer, w.step, w.kept and w.category == K_PICK or w.late and not self.w[o].late)
+        return 0
+
+    cdef inline Spot place(self, int number):
+        """Where the value of a node lies; None for one that has no place, or a register."""
+        cdef Work *w = &self.w[number]
+        if w.home >= 0:
+            return self.node(w.home).spot
+        return None if w.scalar or self.code.records[number].meta == NULL else self.node(number).spot
+
     cdef int use(self, Buffer b, int unit, bint kept) except -1:
         b.first = min(b.first, unit)
         b.last = max(b.last, INT_MAX if kept else unit)
@@ -1110,36 +1012,36 @@ cdef class Planner:
     cdef int bind_outputs(self) except -1:
         """Results that have a buffer of their own are written straight to a fresh array."""
         cdef Node n
-        cdef object a
         cdef Result r
         cdef dict seen = {}
-        cdef Py_ssize_t i
+        cdef int i, operand, returned
         cdef list kept = []
-        for i in range(len(self.recording.results)):
-            a = self.recording.results[i]
-            returned = self.returned[i]
+        for i in range(len(self.draft.results)):
+            operand = self.draft.results[i]
+            returned = self.recording.outs[i]
             r = Result.__new__(Result)
             r.index = 0
             kept.append(r)
             # The same object is one result; what was found to have the same value is another array.
-            if id(returned) in seen:
+            key = returned if returned >= 0 else (id(self.recording.code.constant_at(returned)),)
+            if key in seen:
                 r.kind = RESULT_SAME
-                r.index = seen[id(returned)]
+                r.index = seen[key]
                 continue
-            seen[id(returned)] = i
-            if type(a) is not Node:
+            seen[key] = i
+            if operand < 0:
                 r.kind = RESULT_CONSTANT
-                r.value = a
+                r.value = self.code.constant_at(operand)
                 continue
-            n = r.node = <Node>a
-            if n.category == K_INPUT and returned is n:
+            n = r.node = self.node(operand)
+            if n.w.category == K_INPUT and returned == operand:
                 r.kind = RESULT_INPUT
-                r.index = n.number
+                r.index = operand
             elif n.meta is None:
                 r.kind = RESULT_OBJECT
-            elif n.scalar:
+            elif n.w.scalar:
                 r.kind = RESULT_SCALAR
-            elif n.meta.shape and n.category != K_VIEW and n.spot.contiguous and not n.spot.buffer.pinned \
+            elif n.meta.shape and n.w.category != K_VIEW and n.spot.contiguous and not n.spot.buffer.pinned \
                     and n.spot.buffer.base == 0 and n.spot.offset == 0 and type_code(n.spot.dtype.type_num):
                 r.kind = RESULT_OUTPUT
                 r.index = <int>(1 + self.program.size + len(self.program.constants)) + self.program.noutputs
@@ -1202,20 +1104,20 @@ cdef int give_gap(list gaps, Py_ssize_t offset, Py_ssize_t size) except -1:
     return 0
 
 
-cdef bint plan_item(Node n, Spot s, object index) except -1:
-    """The byte offset of an item in its buffer."""
+cdef bint item_offset(Spot s, object index, Py_ssize_t *offset) except -1:
+    """Finds the byte offset of the item that an index picks in its buffer; False if it picks none."""
     cdef object i
-    cdef Py_ssize_t k, axis = 0, offset = s.offset
-    parts = index if type(index) is tuple else (index,)
-    if len(parts) != len(s.shape):
+    cdef Py_ssize_t k, axis = 0, at = s.offset
+    cdef tuple parts = index if type(index) is tuple else (index,)
+    if PyTuple_GET_SIZE(parts) != PyTuple_GET_SIZE(s.shape):
         return False
     for i in parts:
         if type(i) is not int:
             return False
         k = i
         if k < 0:
-            k += s.shape[axis]
-        offset += k * <Py_ssize_t>s.strides[axis]
+            k += <Py_ssize_t>s.shape[axis]
+        at += k * <Py_ssize_t>s.strides[axis]
         axis += 1
-    n.item = offset
+    offset[0] = at
     return True

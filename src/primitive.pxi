@@ -70,9 +70,11 @@ cdef class Primitive:
     cdef bint chooses               # a partial over doubles may leave the cotangent out
     cdef int op                     # what a scalar call computes without a loop
     cdef public bint inlined        # a recording holds what the function does, not the call
-    cdef bint scalar_known          # what a replay does for scalars: see `find_scalar`
-    cdef int scalar_code
+    cdef bint facts_known           # what the planner knows of it: see `find_facts`
+    cdef int scalar_code            # the operation of the scalar interpreter, or -1
     cdef LoopRef scalar_loop
+    cdef int naming
+    cdef bint reduces
     cdef LoopRef loops[MAX_CODES]
     cdef unsigned int used[MAX_INPUTS]      # by argument: what its contribution reads
     cdef tuple vjps, jvps

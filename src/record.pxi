@@ -20,130 +20,278 @@ cdef enum NodeKind:
     CHECK_NODE          # a call whose plain result (a Python bool, int, string, ...) equals `outcome`
 
 
-@cython.final
-@cython.no_gc
-@cython.freelist(4096)
-cdef class Node:
-    """One step of a recording, and the value that it stands for.
+# The number of an operand: that of an earlier record, or -1 - k for the constant k.
+cdef enum:
+    NO_OPERAND = -2147483648
 
-    Like boxes, nodes are not seen by the cyclic collector one by one: there may be millions.
+cdef struct Record:
+    PyObject *prim      # owned; NULL for inputs and guards
+    PyObject *meta      # owned: shape and dtype of the value; NULL if it has none
+    int first, count    # its operands
+    int extra           # its place among the extras, or -1
+    unsigned char kind
+    bint weak           # a Python float: takes part in promotion as one
+    bint array0         # an array without axes, not a scalar
+
+
+cdef void *table_for(void *table, Py_ssize_t count, Py_ssize_t *capacity, size_t item) except NULL:
+    """The table with room for so many items."""
+    cdef Py_ssize_t more
+    cdef void *new
+    if count <= capacity[0]:
+        return table
+    if count > INT_MAX - 1:
+        raise OverflowError("a recording of more than 2**31 operands")
+    more = max(count, capacity[0] * 2)
+    new = PyMem_Realloc(table, more * item)
+    if new == NULL:
+        raise MemoryError("a recording of %d steps" % count)
+    capacity[0] = more
+    return new
+
+
+@cython.final
+cdef class Code:
+    """A straight-line program: records in the order of execution, their operands, and constants.
+
+    There may be millions of records, so they are no Python objects; `node` gives one as such.
     """
+    cdef Record *records
+    cdef int *operands
+    cdef Py_ssize_t n, noperands
+    cdef Py_ssize_t capacity[2]
+    cdef list constants
+    cdef list extras            # (keywords or None, outcome, line of a guard or check)
+    cdef dict views             # number -> Node, as far as somebody asked
+    # Constants found again: the same literal in a loop is one constant. The list keeps them alive.
+    cdef PyObject *recent[64]
+    cdef int recent_operand[64]
+
+    def __cinit__(self):
+        self.constants = []
+        self.extras = []
+        self.views = {}
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n):
+            Py_XDECREF(self.records[i].prim)
+            Py_XDECREF(self.records[i].meta)
+        PyMem_Free(self.records)
+        PyMem_Free(self.operands)
+
+    cdef inline int constant(self, object v) except? -1:
+        """The operand that stands for a constant."""
+        cdef size_t place = (<size_t><PyObject *>v >> 4) & 63
+        if self.recent[place] == <PyObject *>v:
+            return self.recent_operand[place]
+        self.constants.append(v)
+        self.recent[place] = <PyObject *>v
+        self.recent_operand[place] = -<int>PyList_GET_SIZE(self.constants)
+        return self.recent_operand[place]
+
+    cdef inline object constant_at(self, int operand):
+        return <object>PyList_GET_ITEM(self.constants, -1 - operand)
+
+    cdef inline int add(self, int kind, Primitive p, Meta meta, const int *operands, Py_ssize_t count) except -1:
+        """One more record; its number."""
+        cdef Record *r
+        cdef Py_ssize_t i
+        if self.n >= self.capacity[0]:
+            self.records = <Record *>table_for(self.records, self.n + 16, &self.capacity[0], sizeof(Record))
+        if self.noperands + count > self.capacity[1]:
+            self.operands = <int *>table_for(self.operands, self.noperands + count + 16, &self.capacity[1],
+                                             sizeof(int))
+        r = &self.records[self.n]
+        r.prim = r.meta = NULL
+        if p is not None:
+            Py_INCREF(p)
+            r.prim = <PyObject *>p
+        if meta is not None:
+            Py_INCREF(meta)
+            r.meta = <PyObject *>meta
+        r.kind = kind
+        r.weak = r.array0 = False
+        r.extra = -1
+        r.first = <int>self.noperands
+        r.count = <int>count
+        for i in range(count):
+            self.operands[self.noperands + i] = operands[i]
+        self.noperands += count
+        self.n += 1
+        return <int>self.n - 1
+
+    cdef int set_extra(self, Py_ssize_t number, dict kwargs, object outcome, object line) except -1:
+        self.extras.append((kwargs if kwargs else None, outcome, line))
+        self.records[number].extra = <int>PyList_GET_SIZE(self.extras) - 1
+        return 0
+
+    cdef inline dict keywords(self, Record *r):
+        """The keywords of a call; None without."""
+        if r.extra < 0:
+            return None
+        return <dict>(<tuple>PyList_GET_ITEM(self.extras, r.extra))[0]
+
+    cdef int add_zeros(self, Meta meta) except -1:
+        cdef int number = self.add(CALL_NODE, P_ZEROS, meta, NULL, 0)
+        self.set_extra(number, {"shape": meta.shape, "dtype": meta.dtype}, None, None)
+        return number
+
+    cdef Node node(self, Py_ssize_t number):
+        """A record as an object."""
+        cdef Node n
+        cdef Record *r
+        found = self.views.get(number)
+        if found is not None:
+            return <Node>found
+        r = &self.records[number]
+        n = Node.__new__(Node)
+        n.code = self
+        n.number = <int>number
+        n.kind = r.kind
+        n.weak = r.weak
+        n.array0 = r.array0
+        if r.prim != NULL:
+            n.prim = <Primitive>r.prim
+        if r.meta != NULL:
+            n.meta = <Meta>r.meta
+        if r.extra >= 0:
+            n.kwargs, n.outcome, n.line = self.extras[r.extra]
+        n.group_register = -1
+        self.views[number] = n
+        return n
+
+    cdef inline object value(self, int operand):
+        """An operand as an object: a node or a constant."""
+        return self.node(operand) if operand >= 0 else self.constant_at(operand)
+
+
+@cython.final
+cdef class Node:
+    """One step of a recording or of a planned program as an object, and the value that it stands for."""
+    cdef Code code
+    cdef readonly int number        # in the program
     cdef readonly int kind
-    cdef readonly int number        # in the recording
-    cdef readonly bint weak         # a Python float: takes part in promotion as one
-    cdef bint array0                # an array without axes, not a scalar
+    cdef readonly bint weak, array0
     cdef readonly Primitive prim
-    cdef readonly tuple args        # nodes of the same recording, or constants
     cdef readonly dict kwargs       # or None
     cdef readonly Meta meta         # shape and dtype of the value
     cdef readonly object outcome
     cdef readonly str line          # of a guard or check, where the value was looked at
+    cdef tuple operands             # once somebody asked
     # The planner's own: see plan.pxi.
-    cdef object same                # the node or constant that stands for this one, or None
-    cdef bint wanted, kept, scalar, stored, in_place, in_scalars, seeded, late, paired
-    cdef int category, op, uses, waiting, barrier, step, object_number, group_register
-    cdef Py_ssize_t address, item, inner
+    cdef Work *w
+    cdef int object_number, group_register
+    cdef Py_ssize_t inner
     cdef double initial
     cdef LoopRef loop
     cdef bytes codes
     cdef tuple shape                # of a group's node: the shape that the group runs over
     cdef Spot spot, part
 
+    @property
+    def args(self):
+        """Nodes of the same program, and constants."""
+        return operands_of(self)
+
     def __repr__(self):
         kind = ("input", "call", "guard", "check")[self.kind]
         return "<%s %d %s>" % (kind, self.number, self.prim.name if self.prim is not None else "")
 
 
-cdef Node new_node(int kind, Primitive p, tuple args, dict kwargs, Meta meta):
-    cdef Node n = Node.__new__(Node)
-    n.group_register = -1
-    n.kind = kind
-    n.prim = p
-    n.args = args
-    n.kwargs = kwargs if kwargs else None
-    n.meta = meta
-    return n
+cdef tuple operands_of(Node n):
+    cdef Record *r
+    cdef Py_ssize_t i
+    if n.operands is None:
+        r = &n.code.records[n.number]
+        n.operands = tuple([n.code.value(n.code.operands[r.first + i]) for i in range(r.count)])
+    return n.operands
 
 
-cdef inline Node numbered(list nodes, Node n):
-    """The node, as the last one of a list."""
-    n.number = <int>PyList_GET_SIZE(nodes)
-    nodes.append(n)
-    return n
-
-
-cdef Node add_node(Trace t, int kind, Primitive p, tuple args, dict kwargs, Meta meta):
-    return numbered(t.code, new_node(kind, p, args, kwargs, meta))
-
-
-cdef Node zeros_node(Meta meta):
-    return new_node(CALL_NODE, P_ZEROS, (), {"shape": meta.shape, "dtype": meta.dtype}, meta)
-
-
-cdef inline object operand_of(Trace t, object v):
-    """The node of a traced value of this recording, any other value as it is."""
+cdef inline int operand_of(Trace t, object v) except? -1:
+    """The operand that stands for a value of this recording, or for a constant."""
     if type(v) is Box and (<Box>v).trace is t:
-        return <Node>PyList_GET_ITEM(t.code, current(<Box>v).slot)
-    return v
+        return current(<Box>v).slot
+    return t.code.constant(v)
 
 
-cdef Box node_box(Trace t, Node n, object value):
-    cdef Box b = new_object(t, n.number, value)
-    n.weak = b.weak
-    n.array0 = cnp.PyArray_Check(value) and cnp.PyArray_NDIM(<cnp.ndarray>value) == 0
+cdef int add_call(Trace t, int kind, Primitive p, object args, dict kwargs, Meta meta) except -1:
+    """Enters a call with values of the recording and constants as operands."""
+    cdef Py_ssize_t i, count = len(args)
+    cdef int few[8]
+    cdef int *operands = few
+    cdef int number
+    # Views that catch up with an update add calls of their own: that comes before.
+    for a in args:
+        if type(a) is Box and (<Box>a).trace is t:
+            current(<Box>a)
+    if count > 8:
+        operands = <int *>PyMem_Malloc(count * sizeof(int))
+        if operands == NULL:
+            raise MemoryError("a call of %d operands" % count)
+    try:
+        for i in range(count):
+            operands[i] = operand_of(t, args[i])
+        number = t.code.add(kind, p, meta, operands, count)
+        if kwargs:
+            t.code.set_extra(number, kwargs, None, None)
+        return number
+    finally:
+        if operands != few:
+            PyMem_Free(operands)
+
+
+cdef Box node_box(Trace t, int number, object value):
+    cdef Box b = new_object(t, number, value)
+    cdef Record *r = &t.code.records[number]
+    r.weak = b.weak
+    r.array0 = cnp.PyArray_Check(value) and cnp.PyArray_NDIM(<cnp.ndarray>value) == 0
     return b
 
 
 cdef Box input_box(Trace t, object value):
-    cdef Node n
     if cnp.PyArray_Check(value) and not cnp.PyArray_CheckExact(value):
         value = hooks["plain_array"](value)
-    return node_box(t, add_node(t, INPUT_NODE, None, (), None, meta_of(value)), value)
+    return node_box(t, t.code.add(INPUT_NODE, None, meta_of(value), NULL, 0), value)
 
 
 # --- what a recording trace does with a call --------------------------------------------------------
 
 cdef object record_node(Primitive p, Trace t, list args, dict kwargs, object ans):
     """Enters a call that has been computed; returns the result as the trace's."""
-    cdef tuple operands
-    cdef Node n
-    cdef Py_ssize_t i
+    cdef int number
     if type(ans) is Box:
         note_escape(t, "a traced value of a derivative outside the function")
-    operands = PyTuple_New(len(args))
-    for i in range(len(args)):
-        a = operand_of(t, args[i])
-        Py_INCREF(a)
-        PyTuple_SET_ITEM(operands, i, a)
     if cnp.PyArray_CheckExact(ans) or isinstance(ans, np_generic) or PyFloat_Check(ans) or type(ans) is Box:
-        n = add_node(t, CALL_NODE, p, operands, kwargs, meta_of(ans))
-        return node_box(t, n, ans)
+        return node_box(t, add_call(t, CALL_NODE, p, args, kwargs, meta_of(ans)), ans)
     if cnp.PyArray_Check(ans):
         return record_node(p, t, args, kwargs, hooks["plain_array"](ans))
     if type(ans) is complex:
         return record_node(p, t, args, kwargs, np_complex128(ans))
     if isinstance(ans, (tuple, list)) and ans:
-        return record_items(p, t, operands, kwargs, ans)
-    n = add_node(t, CHECK_NODE, p, operands, kwargs, None)
-    n.outcome = ans
+        return record_items(p, t, args, kwargs, ans)
+    number = add_call(t, CHECK_NODE, p, args, None, None)
+    t.code.set_extra(number, kwargs, ans, None)
     if not isinstance(ans, (bool, int, str, tuple, np_dtype, type(None))):
         note_escape(t, "the result of %s, a %s," % (p.name, type(ans).__name__))
     return ans
 
 
-cdef object record_items(Primitive p, Trace t, tuple operands, dict kwargs, object ans):
-    """A call with several results: each item is a node of its own."""
-    cdef Node whole = add_node(t, CALL_NODE, p, operands, kwargs, None), n
+cdef object record_items(Primitive p, Trace t, list args, dict kwargs, object ans):
+    """A call with several results: each item is a record of its own."""
+    cdef int number
+    cdef int operands[2]
     cdef list items = []
     cdef Py_ssize_t i
+    operands[0] = add_call(t, CALL_NODE, p, args, kwargs, None)
     for i in range(len(ans)):
         item = ans[i]
+        operands[1] = t.code.constant(i)
         if cnp.PyArray_CheckExact(item) or isinstance(item, np_generic) or PyFloat_Check(item):
-            n = add_node(t, CALL_NODE, P_ITEM, (whole, i), None, meta_of(item))
-            items.append(node_box(t, n, item))
+            items.append(node_box(t, t.code.add(CALL_NODE, P_ITEM, meta_of(item), operands, 2), item))
         else:
-            n = add_node(t, CHECK_NODE, P_ITEM, (whole, i), None, None)
-            n.outcome = item
+            number = t.code.add(CHECK_NODE, P_ITEM, None, operands, 2)
+            t.code.set_extra(number, None, item, None)
             items.append(item)
     if type(ans) is tuple or type(ans) is list:
         return type(ans)(items)
@@ -155,22 +303,20 @@ cdef object record_scalars(Primitive p, Trace t, object x, object y, double a, d
     """An arithmetic operator on float64 scalars of a recording, as `scalar_call` computes it."""
     cdef double given[2]
     cdef double value
-    cdef tuple operands
-    cdef Node n
+    cdef int operands[2]
+    cdef int number
     if not t.open:
         raise_outlived()
     given[0] = a
     given[1] = b
     value = scalar_result(p, given, libm_power)
-    if y is None:
-        operands = (operand_of(t, x),)
-    else:
-        # A float stays the object that it is: the planner knows a literal by it.
-        operands = (operand_of(t, x if type(x) is Box or type(x) is float else a),
-                    operand_of(t, y if type(y) is Box or type(y) is float else b))
-    n = add_node(t, CALL_NODE, p, operands, None, META_FLOAT64)
-    n.weak = weak
-    return new_scalar(t, n.number, value, weak)
+    # A float stays the object that it is: the planner knows a literal by it.
+    operands[0] = operand_of(t, x if type(x) is Box or type(x) is float else a)
+    if y is not None:
+        operands[1] = operand_of(t, y if type(y) is Box or type(y) is float else b)
+    number = t.code.add(CALL_NODE, p, META_FLOAT64, operands, 1 if y is None else 2)
+    t.code.records[number].weak = weak
+    return new_scalar(t, number, value, weak)
 
 
 cdef inline bint float_of(object v, Trace t, double *to) noexcept:
@@ -216,8 +362,7 @@ cdef object record_item(Box x, object index):
     cdef Box out
     if not cnp.PyArray_CheckExact(value) and not isinstance(value, np_generic):
         return hooks["getitem"](x, index)
-    out = node_box(t, add_node(t, CALL_NODE, P_GETITEM, (operand_of(t, x), index), None, meta_of(value)),
-                   value)
+    out = node_box(t, add_call(t, CALL_NODE, P_GETITEM, (x, index), None, meta_of(value)), value)
     if shares(value, base):
         look_at(out, x, index)
     return out
@@ -236,21 +381,20 @@ cdef int recorded_index(Trace t, Adjoint *to, object g, object index, Meta meta)
     An array that only the adjoint holds is added to in place: it costs what the items cost.
     """
     cdef Box b
-    cdef Node n
     cdef object target
+    cdef int number
     if to.o == NULL:
         target = zeros_like_meta(meta)
-        put_adjoint(to, node_box(t, numbered(t.code, zeros_node(meta)), target))
+        put_adjoint(to, node_box(t, t.code.add_zeros(meta), target))
         target = None
     if recorded_by(<object>to.o) is not t or Py_REFCNT(<object>to.o) != 1 or not OWNED_ARRAY((<Box>to.o).v) \
             or not is_basic(index):
         return put_adjoint(to, hooks["index_add"](<object>to.o, g, index))
     b = <Box>to.o
     target = <object>b.v
-    n = add_node(t, CALL_NODE, <Primitive>hooks["index_add"], (operand_of(t, b), operand_of(t, g), index),
-                 None, box_meta(b))
+    number = add_call(t, CALL_NODE, <Primitive>hooks["index_add"], (b, g, index), None, box_meta(b))
     target[index] += box_value(current(<Box>g)) if type(g) is Box else g
-    b.slot = n.number
+    b.slot = number
     return 0
 
 
@@ -259,16 +403,13 @@ cdef int recorded_index(Trace t, Adjoint *to, object g, object index, Meta meta)
 cdef object looked_at(Box b, int kind, Primitive p, object look):
     """What a look at a traced value finds: a guard or check, of the line where it happens."""
     cdef Trace t = b.trace
-    cdef Node n
     cdef object outcome
     if not t.replay:
         raise_looked_at()
     if not t.open:
         raise_outlived()
     outcome = look(box_value(current(b)))
-    n = add_node(t, kind, p, (operand_of(t, b),), None, None)
-    n.outcome = outcome
-    n.line = hooks["current_line"]()
+    t.code.set_extra(add_call(t, kind, p, (b,), None, None), None, outcome, hooks["current_line"]())
     return outcome
 
 
@@ -304,59 +445,123 @@ def record(fun, list samples):
     or ``("const", value)``, and the operand of the result. Slots count the samples first.
     """
     cdef Trace t = open_trace(RECORD)
+    cdef Code recorded = t.code
     cdef list boxes = [], code = []
-    cdef Node n
+    cdef Record *r
+    cdef Py_ssize_t i, k
     try:
         for v in samples:
             boxes.append(input_box(t, v))
         out = fun(*boxes)
-        result = tagged(operand_of(t, out))
-        for n in t.code[len(samples):]:
-            code.append((n.prim, tuple([tagged(a) for a in n.args]), n.kwargs or {}))
+        result = tagged(recorded, operand_of(t, out))
+        for i in range(len(samples), recorded.n):
+            r = &recorded.records[i]
+            operands = tuple([tagged(recorded, recorded.operands[r.first + k]) for k in range(r.count)])
+            code.append((<Primitive>r.prim, operands, recorded.keywords(r) or {}))
     finally:
         t.close()
     return code, result
 
 
-cdef tuple tagged(object operand):
-    return ("slot", (<Node>operand).number) if type(operand) is Node else ("const", operand)
+cdef tuple tagged(Code code, int operand):
+    return ("slot", operand) if operand >= 0 else ("const", code.constant_at(operand))
 
 
 @cython.final
 cdef class Recording:
     """A call of a function as a straight-line program, valid for the shapes and dtypes of its inputs.
 
+    It never changes; each program is planned from it anew.
+
     Attributes
     ----------
-    nodes : list of Node
-        Inputs first, then calls and guards in the order of execution.
     size : int
         The number of inputs.
-    results : list
-        Nodes, or constants, that the function returned.
-    updates : list of (int, Node)
-        Inputs that the function changed in place, and their last value.
     escapes : list of (str, str)
         What took a value out of the trace, and the line; not empty for a function that cannot be replayed.
     """
-    cdef readonly list nodes, results, updates, escapes
+    cdef Code code
+    cdef list outs              # operands that the function returned
+    cdef list changed           # (input, operand): inputs changed in place, and their last value
+    cdef readonly list escapes
     cdef readonly Py_ssize_t size
-    cdef bint planned
+    cdef readonly bint planned, fastmath
+    cdef readonly frozenset seeds       # of the last program
+
+    def __len__(self):
+        return self.code.n
+
+    @property
+    def nodes(self):
+        """Inputs first, then calls and guards in the order of execution."""
+        cdef Py_ssize_t i
+        return [self.code.node(i) for i in range(self.code.n)]
+
+    @property
+    def inputs(self):
+        """The nodes of the inputs."""
+        cdef Py_ssize_t i
+        return [self.code.node(i) for i in range(self.size)]
+
+    @property
+    def results(self):
+        """Nodes, or constants, that the function returned."""
+        cdef int operand
+        return [self.code.value(operand) for operand in self.outs]
+
+    @property
+    def updates(self):
+        """Pairs of an input that the function changed in place, by its number, and the node of its last value."""
+        cdef int operand
+        return [(i, self.code.value(operand)) for i, operand in self.changed]
 
     @property
     def guards(self):
         """The guards and checks, in the order of execution."""
-        cdef Node n
-        return [n for n in self.nodes if n.kind >= GUARD_NODE]
+        cdef Py_ssize_t i
+        return [self.code.node(i) for i in range(self.code.n) if self.code.records[i].kind >= GUARD_NODE]
+
+    @property
+    def constants(self):
+        """The constants among operands, keywords and results."""
+        cdef list found = list(self.code.constants)
+        for kwargs, _, _ in self.code.extras:
+            if kwargs is not None:
+                found.extend(kwargs.values())
+        return found
+
+    @property
+    def shapes(self):
+        """The shapes of all values, as a set."""
+        cdef Py_ssize_t i
+        cdef set found = set()
+        cdef PyObject *last = NULL
+        for i in range(self.code.n):
+            if self.code.records[i].meta != last and self.code.records[i].meta != NULL:
+                last = self.code.records[i].meta
+                found.add((<Meta>last).shape)
+        return found
 
     def forget(self):
-        """Lets go of the nodes of a long recording, but for inputs and guards, once it has a program."""
-        cdef Node n
-        if len(self.nodes) < LONG_RECORDING:
+        """Lets go of a long recording, but for inputs and guards, once it has a program."""
+        cdef Code kept, code = self.code
+        cdef Record *r
+        cdef Py_ssize_t i
+        cdef int number
+        if code.n < LONG_RECORDING:
             return
-        for n in self.nodes:
-            n.args = ()
-        self.nodes = [n for n in self.nodes if n.kind == INPUT_NODE or n.kind >= GUARD_NODE]
+        kept = Code.__new__(Code)
+        for i in range(code.n):
+            r = &code.records[i]
+            if r.kind != CALL_NODE:
+                number = kept.add(r.kind, <Primitive>r.prim if r.prim != NULL else None,
+                                  <Meta>r.meta if r.meta != NULL else None, NULL, 0)
+                if r.extra >= 0:
+                    kept.extras.append(code.extras[r.extra])
+                    kept.records[number].extra = <int>PyList_GET_SIZE(kept.extras) - 1
+        self.outs = []
+        self.changed = []
+        self.code = kept
 
     def same_as(self, Recording other):
         """Whether another recording of the function is the same program: same calls, constants and results.
@@ -364,32 +569,57 @@ cdef class Recording:
         Constants that differ mean that the function depends on something that the trace does not see, such as
         random numbers.
         """
-        cdef Node a, b
+        cdef Comparison c = Comparison.__new__(Comparison)
         cdef Py_ssize_t i
-        if len(self.nodes) != len(other.nodes) or len(self.results) != len(other.results):
+        c.a = self.code
+        c.b = other.code
+        c.known = [0] * len(c.a.constants)
+        if c.a.n != c.b.n or c.a.noperands != c.b.noperands or len(self.outs) != len(other.outs):
             return False
-        for i in range(len(self.nodes)):
-            a = <Node>self.nodes[i]
-            b = <Node>other.nodes[i]
-            if a.kind != b.kind or a.prim is not b.prim or len(a.args) != len(b.args):
+        for i in range(c.a.n):
+            if not c.same_records(&c.a.records[i], &c.b.records[i]):
                 return False
-            if not same_operands(a.args, b.args) or not same_constant(a.kwargs, b.kwargs):
+        for i in range(len(self.outs)):
+            if not c.same_operands(self.outs[i], other.outs[i]):
                 return False
-            if not same_constant(a.outcome, b.outcome):
-                return False
-            if a.meta is not None and (a.meta.shape != b.meta.shape or a.meta.dtype != b.meta.dtype):
-                return False
-        return same_operands(self.results, other.results)
+        return True
 
 
-cdef bint same_operands(object a, object b) except -1:
-    for x, y in zip(a, b):
-        if type(x) is Node and type(y) is Node:
-            if (<Node>x).number != (<Node>y).number:
-                return False
-        elif not same_constant(x, y):
+@cython.final
+cdef class Comparison:
+    """Two programs side by side."""
+    cdef Code a, b
+    cdef list known         # by constant of `a`: the operand of `b` that was found to be the same, or 0
+
+    cdef bint same_operands(self, int x, int y) except -1:
+        if x >= 0 or y >= 0:
+            return x == y
+        if <int>self.known[-1 - x] == y:
+            return True
+        if not same_constant(self.a.constant_at(x), self.b.constant_at(y)):
             return False
-    return True
+        self.known[-1 - x] = y
+        return True
+
+    cdef bint same_records(self, Record *x, Record *y) except -1:
+        cdef Meta p, q
+        cdef int k
+        if x.kind != y.kind or x.prim != y.prim or x.count != y.count or (x.extra < 0) != (y.extra < 0):
+            return False
+        for k in range(x.count):
+            if not self.same_operands(self.a.operands[x.first + k], self.b.operands[y.first + k]):
+                return False
+        if x.extra >= 0:
+            for v, w in zip((<tuple>self.a.extras[x.extra])[:2], (<tuple>self.b.extras[y.extra])[:2]):
+                if not same_constant(v, w):
+                    return False
+        if x.meta == y.meta:
+            return True
+        if x.meta == NULL or y.meta == NULL:
+            return False
+        p = <Meta>x.meta
+        q = <Meta>y.meta
+        return p.shape == q.shape and p.dtype == q.dtype
 
 
 cdef bint same_constant(object a, object b) except -1:
@@ -426,29 +656,30 @@ def record_call_of(fun, list leaves):
     cdef Py_ssize_t i
     t.replay = True
     t.escapes = []
+    r.code = t.code
+    r.outs = []
+    r.changed = []
     try:
         for v in leaves:
             boxes.append(input_box(t, v))
-        r.results = []
         for out in fun(list(boxes)):
             if type(out) is Box and (<Box>out).trace is not t:
                 refuse_outlived(out)
-            r.results.append(operand_of(t, out))
+            r.outs.append(operand_of(t, out))
             if type(out) is Box and (<Box>out).trace is t:
                 out = box_value(current(<Box>out))
             outs.append(out)
-        r.updates = []
         for i in range(len(boxes)):
             b = current(<Box>boxes[i])
             if b.slot != i:
-                r.updates.append((i, <Node>t.code[b.slot]))
+                r.changed.append((i, b.slot))
                 write_back(leaves[i], b)
     finally:
         t.close()
-        r.nodes = t.code
         r.escapes = t.escapes
         r.size = len(leaves)
-        t.code = None
+        # Values that outlive the recording, which they must not, do not keep it.
+        t.code = Code.__new__(Code)
     return outs, r
 
 

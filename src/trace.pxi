@@ -16,7 +16,7 @@ cdef class Trace:
     cdef int mode
     cdef bint open
     cdef Tape tape          # of a reverse trace, while it is open
-    cdef list code          # of a recording: its nodes
+    cdef Code code          # of a recording
     cdef bint replay        # a recording of one call, with guards; not of a rule, for all values
     cdef list escapes       # of such a recording: what left the trace, and where
 
@@ -44,7 +44,7 @@ cdef Trace open_trace(int mode):
     if mode == REVERSE:
         t.tape = Tape.__new__(Tape)
     elif mode == RECORD:
-        t.code = []
+        t.code = Code.__new__(Code)
     return t
 
 

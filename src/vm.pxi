@@ -217,7 +217,7 @@ cdef class ReplayProgram:
     cdef list frames            # unused ones
     cdef public double slice    # nanoseconds of a run after which it looks for signals
     cdef readonly dict summary
-    cdef list updates
+    cdef list updates           # (input, its place or None, its register)
     cdef set primitives         # those whose loops it calls
 
     def __cinit__(self):
@@ -884,12 +884,13 @@ cdef class ReplayProgram:
     cdef int write_updates(self, Frame f) except -1:
         """Changes arguments as the function did, all values being taken before the first is changed."""
         cdef list values = []
-        cdef Node n
-        for _, n in self.updates:
-            values.append((<double *>f.arena.data)[n.address] if n.scalar else n.spot.array(f))
+        cdef Spot spot
+        cdef Py_ssize_t address
+        for _, spot, address in self.updates:
+            values.append((<double *>f.arena.data)[address] if spot is None else spot.array(f))
         if len(values) > 1:
             values = [v.copy() if cnp.PyArray_Check(v) else v for v in values]
-        for (i, _), value in zip(self.updates, values):
+        for (i, _, _), value in zip(self.updates, values):
             f.owners[1 + i][...] = value
         return 0
 

@@ -1,0 +1,497 @@
+# From a recording to a draft of the program: one pass over the records. What is another value under a second
+# name is replaced by it, equal calls become one, calls are split into what the machine has, and what no result
+# needs is dropped. All of it keeps every bit, but for what `fastmath` allows.
+
+cdef struct Work:
+    # What the planner knows of a step of the program.
+    int uses            # how often its value is an operand
+    int waiting         # operands that are not computed yet
+    int barrier         # one more than the unit that it may not join
+    int step            # the unit that does it
+    int home            # whose place its value is in, if not its own: a number, else -1
+    int k               # of a guard: its number; of a call by the scalar interpreter: that of the loop
+    unsigned int address        # of a scalar: its register
+    Py_ssize_t item             # of an item: where it lies in its buffer, in bytes
+    unsigned char category, op
+    bint wanted, kept, scalar, truth, stored, in_place, in_scalars, seeded, late, paired
+
+cdef struct Constant:
+    bint scalar         # a number that the scalar interpreter takes
+    bint truth          # a truth value
+    bint uniform        # one real number, or an array of one number throughout that nobody can change
+    double value
+    Py_ssize_t register         # of the scalar interpreter, or -1 as long as it has none
+
+cdef enum Naming:
+    NAMES_NOTHING
+    NAMES_FIRST         # the value of the first argument, where shape and dtype stay the same
+    NAMES_REAL          # the same for real arguments
+    NAMES_CONSTANT      # the second argument
+
+cdef dict NAMING = {
+    "positive": NAMES_FIRST, "reshape": NAMES_FIRST, "broadcast_to": NAMES_FIRST, "astype": NAMES_FIRST,
+    "copy": NAMES_FIRST, "squeeze": NAMES_FIRST, "conjugate": NAMES_REAL, "constant_like": NAMES_CONSTANT,
+}
+cdef dict REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum, "amax": np.maximum,
+                        "amin": np.minimum, "prod": np.multiply}
+
+
+cdef bint uniform(object a, double *value) except -1:
+    """Whether a constant is one real number, or an array of one number throughout that nobody can change."""
+    if type(a) is float or type(a) is np_float64 or type(a) is int and -2**53 < a < 2**53:
+        value[0] = a
+        return True
+    if type(a) is np_float32:
+        value[0] = a
+        return True
+    if cnp.PyArray_CheckExact(a) and cnp.PyArray_SIZE(<cnp.ndarray>a) > 0 and not a.flags.writeable \
+            and a.dtype.kind == "f" and not any(a.strides) and not changeable(a):
+        value[0] = a.flat[0]
+        return True
+    return False
+
+
+cdef bint changeable(object view) except -1:
+    """Whether somebody else has the memory that a read-only view looks at."""
+    cdef object base = view.base
+    while base is not None:
+        # Ours is one reference, the view's another.
+        if not cnp.PyArray_Check(base) or base.flags.writeable and Py_REFCNT(base) > 2:
+            return True
+        base = base.base
+    return False
+
+
+cdef object operand_key(object a):
+    cdef double d
+    cdef long long bits
+    if type(a) is Node:
+        return (<Node>a).number
+    if type(a) is float or type(a) is np_float64:
+        d = a
+        memcpy(&bits, &d, 8)
+        return (type(a), bits)
+    if type(a) is int or type(a) is str or a is None or type(a) is bool:
+        return (type(a), a)
+    if type(a) is slice:
+        return (slice, operand_key(a.start), operand_key(a.stop), operand_key(a.step))
+    if type(a) is tuple:
+        return tuple([operand_key(v) for v in a])
+    return (type(a), id(a))
+
+
+cdef inline bint same_meta(PyObject *a, PyObject *b) except -1:
+    """Whether two values have the same shape and dtype; not so where one of them has none."""
+    if a == b:
+        return a != NULL
+    if a == NULL or b == NULL:
+        return False
+    return (<Meta>a).shape == (<Meta>b).shape and (<Meta>a).dtype == (<Meta>b).dtype
+
+
+cdef inline size_t mixed(size_t h, size_t more) noexcept:
+    h = (h ^ more) * <size_t>0x9E3779B97F4A7C15
+    return h ^ h >> 29
+
+
+cdef size_t hash_of(const Record *r, const int *args) noexcept:
+    cdef size_t h = mixed(<size_t>r.prim, <size_t>(r.extra * 4 + r.weak * 2 + r.array0))
+    cdef int k
+    for k in range(r.count):
+        h = mixed(h, <unsigned int>args[k])
+    return h
+
+
+@cython.final
+cdef class Draft:
+    """The program of a recording while it is planned: its code, and what is known of its steps and constants."""
+    cdef Recording recording
+    cdef bint fastmath
+    cdef Code code
+    cdef Work *w
+    cdef Constant *constants
+    cdef Py_ssize_t capacity[3]
+    cdef list results, updates  # operands; (input, operand)
+    cdef int *same              # by number in the recording: the operand that stands for it
+    cdef int *constant_of       # by constant of the recording: the draft's, or 0
+    cdef int *needed            # by number in the recording: how often; for fastmath only
+    cdef dict keys              # of constants: key -> operand
+    cdef dict keywords          # key -> place among the extras
+    cdef int *table             # of calls by hash: number + 1, or 0
+    cdef Py_ssize_t table_size, ncalls
+    cdef dict scattered         # operands -> number
+    cdef Primitive p_scatter, p_setitem
+    # The call that is looked at: `now` has its operands in `args`.
+    cdef Record now
+    cdef int *args
+    cdef int now_needed
+
+    def __dealloc__(self):
+        PyMem_Free(self.w)
+        PyMem_Free(self.constants)
+        PyMem_Free(self.same)
+        PyMem_Free(self.constant_of)
+        PyMem_Free(self.needed)
+        PyMem_Free(self.table)
+        PyMem_Free(self.args)
+
+    # --- operands ---------------------------------------------------------------------------
+
+    cdef int constant(self, object v) except 0:
+        """The operand of a constant: one for all that are equal."""
+        cdef Constant *c
+        cdef object key = operand_key(v), found = self.keys.get(key)
+        cdef Py_ssize_t n
+        if found is not None:
+            return found
+        n = PyList_GET_SIZE(self.code.constants)
+        self.constants = <Constant *>table_for(self.constants, n + 1, &self.capacity[1], sizeof(Constant))
+        c = &self.constants[n]
+        c.register = -1
+        c.value = 0.0
+        c.uniform = uniform(v, &c.value)
+        c.truth = type(v) is bool or type(v) is np_bool
+        if c.truth:
+            c.value = 1.0 if v else 0.0
+        c.scalar = c.truth or c.uniform and not cnp.PyArray_Check(v)
+        self.code.constants.append(v)
+        self.keys[key] = -1 - n
+        return -1 - <int>n
+
+    cdef inline int operand(self, int of_recording) except? -1:
+        """What an operand of the recording is in the draft."""
+        if of_recording >= 0:
+            return self.same[of_recording]
+        if self.constant_of[-1 - of_recording] == 0:
+            self.constant_of[-1 - of_recording] = self.constant(self.recording.code.constant_at(of_recording))
+        return self.constant_of[-1 - of_recording]
+
+    cdef inline Record *record(self, int number) noexcept:
+        return &self.code.records[number]
+
+    cdef inline bint is_one(self, int operand) noexcept:
+        return operand < 0 and self.constants[-1 - operand].uniform and self.constants[-1 - operand].value == 1.0
+
+    cdef bint alike(self, const Record *r, int operand) except -1:
+        """Whether an operand has the shape, dtype and kind of a value."""
+        cdef Record *o
+        if operand < 0:
+            return False
+        o = self.record(operand)
+        return o.weak == r.weak and o.array0 == r.array0 and same_meta(o.meta, r.meta)
+
+    cdef int extra_of(self, dict kwargs) except -2:
+        """The place of keywords among the extras, one for all that are equal."""
+        cdef list key = []
+        if not kwargs:
+            return -1
+        for name in sorted(kwargs):
+            key.append(name)
+            key.append(operand_key(kwargs[name]))
+        packed = tuple(key)
+        if packed not in self.keywords:
+            self.code.extras.append((kwargs, None, None))
+            self.keywords[packed] = PyList_GET_SIZE(self.code.extras) - 1
+        return self.keywords[packed]
+
+    # --- records ----------------------------------------------------------------------------
+
+    cdef int enter(self, const Record *r, const int *args) except -1:
+        """One more record like that one; its number."""
+        cdef int number
+        cdef Work *w
+        number = self.code.add(r.kind, <Primitive>r.prim if r.prim != NULL else None,
+                               <Meta>r.meta if r.meta != NULL else None, args, r.count)
+        self.code.records[number].weak = r.weak
+        self.code.records[number].array0 = r.array0
+        self.code.records[number].extra = r.extra
+        self.w = <Work *>table_for(self.w, number + 1, &self.capacity[0], sizeof(Work))
+        w = &self.w[number]
+        memset(w, 0, sizeof(Work))
+        w.home = -1
+        w.waiting = self.now_needed
+        return number
+
+    cdef int shared(self, const Record *r, const int *args) except -1:
+        """The number of a call: of the one that there is already if it was made before."""
+        cdef size_t place
+        cdef Record *o
+        if self.ncalls * 2 >= self.table_size:
+            self.enlarge()
+        place = hash_of(r, args) & <size_t>(self.table_size - 1)
+        while self.table[place]:
+            o = self.record(self.table[place] - 1)
+            if o.prim == r.prim and o.extra == r.extra and o.count == r.count and o.weak == r.weak \
+                    and o.array0 == r.array0 \
+                    and memcmp(&self.code.operands[o.first], args, r.count * sizeof(int)) == 0:
+                return self.table[place] - 1
+            place = place + 1 & <size_t>(self.table_size - 1)
+        self.table[place] = self.enter(r, args) + 1
+        self.ncalls += 1
+        return self.table[place] - 1
+
+    cdef int enlarge(self) except -1:
+        cdef Py_ssize_t size = max(self.table_size * 4, 64), i
+        cdef int *table = <int *>PyMem_Calloc(size, sizeof(int))
+        cdef size_t place
+        cdef Record *o
+        if table == NULL:
+            raise MemoryError("a program of %d calls" % self.ncalls)
+        for i in range(self.table_size):
+            if self.table[i]:
+                o = self.record(self.table[i] - 1)
+                place = hash_of(o, &self.code.operands[o.first]) & <size_t>(size - 1)
+                while table[place]:
+                    place = place + 1 & <size_t>(size - 1)
+                table[place] = self.table[i]
+        PyMem_Free(self.table)
+        self.table = table
+        self.table_size = size
+        return 0
+
+    cdef int call_like(self, Primitive p, int like, int a, int b) except -1:
+        """A call of one operand, or of two, whose result looks like that of another; NO_OPERAND for none."""
+        cdef Record r = self.record(like)[0]
+        cdef int args[2]
+        cdef int needed = self.now_needed, number
+        args[0] = a
+        args[1] = b
+        r.kind = CALL_NODE
+        r.prim = <PyObject *>p
+        r.extra = -1
+        r.count = 1 if b == NO_OPERAND else 2
+        self.now_needed = 2     # not to be taken apart again
+        number = self.shared(&r, args)
+        self.now_needed = needed
+        return number
+
+    cdef inline void set_call(self, Primitive p, int a, int b) noexcept:
+        """Gives the call that is looked at another formula."""
+        self.now.prim = <PyObject *>p
+        self.now.extra = -1
+        self.args[0] = a
+        self.args[1] = b
+        self.now.count = 1 if b == NO_OPERAND else 2
+
+    # --- the pass ---------------------------------------------------------------------------
+
+    cdef int simplify(self) except -1:
+        cdef Code old = self.recording.code
+        cdef Record *r
+        cdef Py_ssize_t i, k, most = 2
+        cdef int guard = 0
+        cdef set guarded = set()
+        for i in range(old.n):
+            most = max(most, old.records[i].count)
+        # Three more: a split call may have more operands than it had.
+        self.args = <int *>PyMem_Malloc((most + 3) * sizeof(int))
+        self.same = <int *>PyMem_Malloc((old.n + 1) * sizeof(int))
+        self.constant_of = <int *>PyMem_Calloc(len(old.constants) + 1, sizeof(int))
+        if self.args == NULL or self.same == NULL or self.constant_of == NULL:
+            raise MemoryError("a program of %d steps" % old.n)
+        if self.fastmath:
+            self.count_needs()
+        for i in range(old.n):
+            r = &old.records[i]
+            self.now = r[0]
+            for k in range(r.count):
+                self.args[k] = self.operand(old.operands[r.first + k])
+            self.now_needed = self.needed[i] if self.fastmath else 0
+            if r.kind == CALL_NODE:
+                self.now.extra = self.extra_of(old.keywords(r))
+                self.same[i] = self.simplified()
+                continue
+            # Truth values that are known, or are guarded already, need no guard.
+            if r.kind == GUARD_NODE and (self.args[0] < 0 or self.args[0] in guarded):
+                guard += 1
+                continue
+            if r.kind == GUARD_NODE:
+                guarded.add(self.args[0])
+            if r.extra >= 0:
+                self.code.extras.append(old.extras[r.extra])
+                self.now.extra = <int>PyList_GET_SIZE(self.code.extras) - 1
+            self.same[i] = self.enter(&self.now, self.args)
+            if r.kind >= GUARD_NODE:
+                self.w[self.same[i]].k = guard
+                guard += 1
+        self.results = [self.operand(o) for o in self.recording.outs]
+        self.updates = [(j, self.operand(o)) for j, o in self.recording.changed]
+        return self.drop_unwanted()
+
+    cdef int simplified(self) except? -1:
+        """The operand that stands for the call."""
+        cdef Primitive p = <Primitive>self.now.prim
+        cdef int name
+        if not p.facts_known:
+            find_facts(p)
+        if self.now.meta == NULL:
+            return self.shared(&self.now, self.args)
+        if self.fastmath:
+            relax(self)
+            p = <Primitive>self.now.prim
+        name = self.another_name(p)
+        if name != NO_OPERAND:
+            return name
+        if p is P_ZEROS:
+            return self.enter(&self.now, self.args)
+        if self.now.extra >= 0 and (p is P_MEAN or p.reduces):
+            self.drop_defaults()
+        if p is P_MEAN:
+            self.split_mean()
+        elif p is self.p_scatter and self.args[1] < 0 and is_basic(self.code.constant_at(self.args[1])) \
+                and (<Meta>self.now.meta).shape:
+            return self.scatter()
+        return self.shared(&self.now, self.args)
+
+    cdef int another_name(self, Primitive p) except? -1:
+        """The operand whose value the call has, bit for bit; NO_OPERAND if it computes something."""
+        cdef int first = self.args[0] if self.now.count else NO_OPERAND, inner
+        cdef Record *r
+        if not p.ours or self.now.count == 0:
+            return NO_OPERAND
+        if p is P_MUL and self.now.count == 2:
+            if self.is_one(first) and self.alike(&self.now, self.args[1]):
+                return self.args[1]
+            if self.is_one(self.args[1]) and self.alike(&self.now, first):
+                return first
+        elif p is P_DIV and self.now.count == 2:
+            if self.is_one(self.args[1]) and self.alike(&self.now, first):
+                return first
+        elif p is P_NEG and first >= 0:
+            r = self.record(first)
+            if r.prim == <PyObject *>P_NEG and self.alike(&self.now, first):
+                inner = self.code.operands[r.first]
+                return inner if self.alike(&self.now, inner) else NO_OPERAND
+        elif p.naming == NAMES_FIRST or p.naming == NAMES_REAL and (<Meta>self.now.meta).dtype.kind != "c":
+            if self.alike(&self.now, first):
+                return first
+        elif p.naming == NAMES_CONSTANT and self.now.count == 2 and self.args[1] < 0:
+            if cnp.PyArray_CheckExact(self.code.constant_at(self.args[1])):
+                return self.args[1]
+        return NO_OPERAND
+
+    cdef int drop_defaults(self) except -1:
+        """Keywords of a reduction that change nothing."""
+        cdef dict kwargs = {}
+        for name, value in self.code.keywords(&self.now).items():
+            if name == "where" and value is True or value is None and name in ("out", "dtype") \
+                    or name == "keepdims" and (value is False or value is np_novalue) \
+                    or name == "initial" and value is np_novalue:
+                continue
+            kwargs[name] = value
+        self.now.extra = self.extra_of(kwargs)
+        return 0
+
+    cdef int split_mean(self) except -1:
+        """A mean as NumPy computes it: a sum, divided by the number of items."""
+        cdef Meta x, mean = <Meta>self.now.meta
+        cdef int total
+        if self.args[0] < 0 or self.record(self.args[0]).meta == NULL or self.now.count > 2 \
+                or not only_axes(self.code.keywords(&self.now)):
+            return 0
+        x = <Meta>self.record(self.args[0]).meta
+        if x.dtype.char not in "df" or mean.dtype != x.dtype or not x.size or not mean.size:
+            return 0
+        self.now.prim = <PyObject *>P_SUM
+        total = self.shared(&self.now, self.args)
+        self.set_call(P_DIV, total, self.constant(float(x.size // mean.size)))
+        return 0
+
+    cdef int scatter(self) except -1:
+        """Zeros of which a part is set."""
+        cdef Meta meta = <Meta>self.now.meta
+        cdef object key = (self.args[0], self.args[1])
+        cdef Record zeros
+        if key not in self.scattered:
+            memset(&zeros, 0, sizeof(Record))
+            zeros.kind = CALL_NODE
+            zeros.prim = <PyObject *>P_ZEROS
+            zeros.meta = self.now.meta
+            zeros.extra = self.extra_of({"shape": meta.shape, "dtype": meta.dtype})
+            self.args[2] = self.args[1]
+            self.args[1] = self.args[0]
+            self.args[0] = self.enter(&zeros, NULL)
+            self.now.prim = <PyObject *>self.p_setitem
+            self.now.extra = -1
+            self.now.count = 3
+            self.scattered[key] = self.enter(&self.now, self.args)
+        return self.scattered[key]
+
+    cdef int count_needs(self) except -1:
+        """How often each value of the recording is needed."""
+        cdef Code old = self.recording.code
+        cdef Py_ssize_t i
+        cdef int operand
+        self.needed = <int *>PyMem_Calloc(old.n + 1, sizeof(int))
+        if self.needed == NULL:
+            raise MemoryError("a program of %d steps" % old.n)
+        for i in range(old.noperands):
+            if old.operands[i] >= 0:
+                self.needed[old.operands[i]] += 1
+        for operand in self.recording.outs:
+            if operand >= 0:
+                self.needed[operand] += 1
+        return 0
+
+    # --- what is needed ---------------------------------------------------------------------
+
+    cdef int drop_unwanted(self) except -1:
+        """Drops what no result, guard or check needs; the others move up and are numbered again."""
+        cdef Code code = self.code
+        cdef Py_ssize_t i, n = code.n
+        cdef int operand, k, kept = 0
+        cdef Record *r
+        cdef int *moved
+        for operand in self.results:
+            self.want(operand)
+        for _, operand in self.updates:
+            self.want(operand)
+        for i in range(n - 1, -1, -1):
+            r = &code.records[i]
+            if self.w[i].wanted or r.kind != CALL_NODE:
+                self.w[i].wanted = True
+                for k in range(r.count):
+                    self.want(code.operands[r.first + k])
+        moved = <int *>PyMem_Malloc((n + 1) * sizeof(int))
+        if moved == NULL:
+            raise MemoryError("a program of %d steps" % n)
+        for i in range(n):
+            r = &code.records[i]
+            moved[i] = kept
+            if not self.w[i].wanted:
+                Py_XDECREF(r.prim)
+                Py_XDECREF(r.meta)
+                continue
+            for k in range(r.count):
+                if code.operands[r.first + k] >= 0:
+                    code.operands[r.first + k] = moved[code.operands[r.first + k]]
+            code.records[kept] = r[0]
+            self.w[kept] = self.w[i]
+            kept += 1
+        code.n = kept
+        self.results = [moved[<int>o] if o >= 0 else o for o in self.results]
+        self.updates = [(j, moved[<int>o] if o >= 0 else o) for j, o in self.updates]
+        PyMem_Free(moved)
+        return 0
+
+    cdef inline void want(self, int operand) noexcept:
+        if operand >= 0:
+            self.w[operand].wanted = True
+
+
+cdef bint only_axes(dict kwargs) except -1:
+    return kwargs is None or kwargs.keys() <= {"axis", "keepdims"}
+
+
+cdef Draft drafted(Recording r, bint fastmath):
+    cdef Draft d = Draft.__new__(Draft)
+    d.recording = r
+    d.fastmath = fastmath
+    d.code = Code.__new__(Code)
+    d.keys = {}
+    d.keywords = {}
+    d.scattered = {}
+    d.p_scatter = hooks["scatter"]
+    d.p_setitem = hooks["setitem"]
+    d.simplify()
+    return d
