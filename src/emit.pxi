@@ -326,23 +326,6 @@ cdef bint sines_are_libms() except -1:
     return LIBM_SINES
 
 
-cdef int other_of_pair(Planner e, int number) except -2:
-    """The cosine of the same scalar for a sine, or the other way round; -1 if nobody asks for it."""
-    cdef PyObject *p = e.code.records[number].prim
-    cdef object fun = np_cos if (<Primitive>p).fun is np_sin else np_sin
-    cdef int x = e.operand(number, 0), edge, other
-    if x < 0 or not sines_are_libms():
-        return -1
-    edge = e.first_edge[x]
-    while edge >= 0:
-        other = e.edge_to[edge]
-        if e.w[other].category == K_SCALAR and (<Primitive>e.code.records[other].prim).fun is fun \
-                and e.w[other].late == e.w[number].late:
-            return other
-        edge = e.edge_next[edge]
-    return -1
-
-
 cdef int emit_pair(Planner e, int number, int other, Py_ssize_t a) except -1:
     """Sine and cosine by one instruction, in the place of the first of them."""
     cdef int sine = number, cosine = other
@@ -361,13 +344,11 @@ cdef int emit_scalar(Planner e, int number) except -1:
     cdef Work *w = &e.w[number]
     cdef const int *operands = &e.code.operands[r.first]
     cdef Py_ssize_t a = scalar_address(e, operands[0]), b = 0, c
-    cdef int op = w.op, other
+    cdef int op = w.op
     if w.paired:
         return release_operands(e, number)
-    if op == S_CALL1 and ((<Primitive>r.prim).fun is np_sin or (<Primitive>r.prim).fun is np_cos):
-        other = other_of_pair(e, number)
-        if other >= 0:
-            return emit_pair(e, number, other, a)
+    if w.pair >= 0:
+        return emit_pair(e, number, w.pair, a)
     if op == S_SELECT:
         b = scalar_address(e, operands[1])
         c = scalar_address(e, operands[2])

@@ -390,11 +390,12 @@ cdef class Planner:
     cdef int *unit_start        # by unit: its first place in that order
     cdef int norder, nunits
     cdef bint unit_closed       # the next node begins a unit
-    cdef int *first_edge        # by node: its first edge to a consumer, or -1
+    cdef bint reorders          # whether the order of the recording is not the one to run in
+    cdef int *first_edge        # by node: the first of its edges; they end where the next node's begin
     cdef int *edge_to           # by edge: the consumer's number
-    cdef int *edge_next         # by edge: the next one of the same node, or -1
     cdef int *heap              # numbers of nodes that can be done, the smallest first
-    cdef int nready, nedges
+    cdef int nready
+    cdef int *pairs             # by node: one more than the number of its sine or cosine, or 0
     cdef dict pending           # group shape -> heap of numbers
     cdef int *late              # nodes that depend on seeds, while there are others
     cdef int nlate
@@ -412,8 +413,8 @@ cdef class Planner:
         PyMem_Free(self.unit_start)
         PyMem_Free(self.first_edge)
         PyMem_Free(self.edge_to)
-        PyMem_Free(self.edge_next)
         PyMem_Free(self.heap)
+        PyMem_Free(self.pairs)
         PyMem_Free(self.late)
         PyMem_Free(self.free_registers)
 
@@ -497,12 +498,34 @@ cdef class Planner:
             if self.plan_scalar(r, w):
                 w.category = K_SCALAR
                 w.scalar = True
+                if w.op == S_CALL1:
+                    self.find_pair(number)
             elif r.prim == <PyObject *>P_GETITEM and w.scalar and self.plan_pick(r, w):
                 w.category = K_PICK
             elif r.prim == <PyObject *>self.p_index_add and self.plan_add_item(r, w):
                 w.category = K_ADD_ITEM
             else:
                 self.classify_array(self.full(number))
+        self.reorders = self.reorders or w.late or joins_group(w)
+        return 0
+
+    cdef int find_pair(self, int number) except -1:
+        """Whether there is the cosine of the same scalar for a sine, or the other way round."""
+        cdef object fun = (<Primitive>self.code.records[number].prim).fun
+        cdef int x = self.operand(number, 0), other
+        if fun is not np_sin and fun is not np_cos or x < 0 or not sines_are_libms():
+            return 0
+        if self.pairs == NULL:
+            self.pairs = <int *>PyMem_Calloc(self.n, sizeof(int))
+            if self.pairs == NULL:
+                raise MemoryError("a program of %d nodes" % self.n)
+        other = self.pairs[x] - 1
+        if other < 0:
+            self.pairs[x] = number + 1
+        elif (<Primitive>self.code.records[other].prim).fun is not fun and self.w[other].pair < 0 \
+                and self.w[other].late == self.w[number].late:
+            self.w[other].pair = number
+            self.w[number].pair = other
         return 0
 
     cdef int classify_array(self, Node n) except -1:
@@ -744,23 +767,20 @@ cdef class Planner:
     cdef int connect(self) except -1:
         """The edges from nodes to their consumers."""
         cdef Py_ssize_t n = self.n, nedges = self.code.noperands + self.n
-        cdef int i, k, o, after, guard = -1, late_guard = -1
+        cdef int i, k, o, after, guard = -1, late_guard = -1, edge = 0
+        cdef int *guarded
         cdef Record *r
         cdef Work *w
         if nedges > INT_MAX - 1:
             raise OverflowError("a program of more than 2**31 operands")
-        self.order = <int *>PyMem_Malloc((n + 1) * sizeof(int))
-        self.unit_start = <int *>PyMem_Malloc((n + 2) * sizeof(int))
         self.late = <int *>PyMem_Malloc((n + 1) * sizeof(int))
-        self.first_edge = <int *>PyMem_Malloc((n + 1) * sizeof(int))
         self.heap = <int *>PyMem_Malloc((n + 1) * sizeof(int))
+        self.first_edge = <int *>PyMem_Calloc(n + 2, sizeof(int))
         self.edge_to = <int *>PyMem_Malloc((nedges + 1) * sizeof(int))
-        self.edge_next = <int *>PyMem_Malloc((nedges + 1) * sizeof(int))
-        if self.first_edge == NULL or self.heap == NULL or self.edge_to == NULL or self.edge_next == NULL \
-                or self.order == NULL or self.unit_start == NULL or self.late == NULL:
+        if self.first_edge == NULL or self.heap == NULL or self.edge_to == NULL or self.late == NULL:
             raise MemoryError("a program of %d nodes" % n)
-        for i in range(self.n):
-            self.first_edge[i] = -1
+        # First how many edges each node has, then where they begin, then the edges. The heap is free as yet.
+        guarded = self.heap
         for i in range(self.n):
             r = &self.code.records[i]
             w = &self.w[i]
@@ -768,25 +788,38 @@ cdef class Planner:
             for k in range(r.count):
                 o = self.code.operands[r.first + k]
                 if o >= 0:
-                    self.add_edge(o, i)
+                    self.first_edge[o] += 1
+                    w.waiting += 1
             # Guards keep their order, and nothing runs in Python, where it may raise, before a guard that
             # would have led elsewhere.
+            guarded[i] = -1
             if w.category == K_PYTHON or w.category == K_GUARD:
                 after = late_guard if w.late else guard
                 if after >= 0:
-                    self.add_edge(after, i)
+                    guarded[i] = after
+                    self.first_edge[after] += 1
+                    w.waiting += 1
                 if r.kind >= GUARD_NODE and w.late:
                     late_guard = i
                 elif r.kind >= GUARD_NODE:
                     guard = i
+        for i in range(self.n + 1):
+            k = self.first_edge[i]
+            self.first_edge[i] = edge + k       # its end, from where it is filled downwards
+            edge += k
+        for i in range(self.n - 1, -1, -1):
+            r = &self.code.records[i]
+            if guarded[i] >= 0:
+                self.add_edge(guarded[i], i)
+            for k in range(r.count):
+                o = self.code.operands[r.first + k]
+                if o >= 0:
+                    self.add_edge(o, i)
         return 0
 
     cdef inline void add_edge(self, int source, int to) noexcept:
-        self.edge_to[self.nedges] = to
-        self.edge_next[self.nedges] = self.first_edge[source]
-        self.first_edge[source] = self.nedges
-        self.nedges += 1
-        self.w[to].waiting += 1
+        self.first_edge[source] -= 1
+        self.edge_to[self.first_edge[source]] = to
 
     cdef void push_ready(self, int number) noexcept:
         cdef int i = self.nready, up
@@ -818,9 +851,19 @@ cdef class Planner:
 
     cdef int schedule(self) except -1:
         cdef int i
+        self.order = <int *>PyMem_Malloc((self.n + 1) * sizeof(int))
+        self.unit_start = <int *>PyMem_Malloc((self.n + 2) * sizeof(int))
+        if self.order == NULL or self.unit_start == NULL:
+            raise MemoryError("a program of %d nodes" % self.n)
+        self.unit_closed = True
+        if not self.reorders:
+            for i in range(self.n):
+                self.place_single(i)
+            self.body_unit = self.nunits
+            self.unit_start[self.nunits] = self.norder
+            return 0
         self.connect()
         self.pending = {}
-        self.unit_closed = True
         for i in range(self.n):
             if self.w[i].waiting == 0:
                 self.route(i)
@@ -870,22 +913,24 @@ cdef class Planner:
         self.norder += 1
         self.w[number].step = self.nunits - 1
 
-    cdef int do_single(self, int number) except -1:
+    cdef inline void place_single(self, int number) noexcept:
+        """Gives a node that joins no group its place in the order."""
         cdef Work *w = &self.w[number]
-        cdef int edge, c
         cdef bint scalar = w.category == K_SCALAR or w.category == K_PICK or w.category == K_ADD_ITEM \
             or w.category == K_ITEMS or w.category == K_GUARD
         if w.category == K_VIEW or w.category == K_INPUT:
             w.step = self.nunits
-        else:
-            if not scalar or self.unit_closed:
-                self.begin_unit()
-            self.unit_closed = not scalar
-            self.enter(number)
-        edge = self.first_edge[number]
-        while edge >= 0:
+            return
+        if not scalar or self.unit_closed:
+            self.begin_unit()
+        self.unit_closed = not scalar
+        self.enter(number)
+
+    cdef int do_single(self, int number) except -1:
+        cdef int edge, c
+        self.place_single(number)
+        for edge in range(self.first_edge[number], self.first_edge[number + 1]):
             c = self.edge_to[edge]
-            edge = self.edge_next[edge]
             self.w[c].waiting -= 1
             if self.w[c].waiting == 0:
                 self.route(c)
@@ -904,11 +949,9 @@ cdef class Planner:
             w = &self.w[number]
             self.enter(number)
             size += 1
-            edge = self.first_edge[number]
-            while edge >= 0:
+            for edge in range(self.first_edge[number], self.first_edge[number + 1]):
                 c = self.edge_to[edge]
                 v = &self.w[c]
-                edge = self.edge_next[edge]
                 v.waiting -= 1
                 if w.category != K_ELEMENTWISE or v.category == K_UPDATE and self.operand(c, 0) == number:
                     v.barrier = unit + 1
@@ -928,13 +971,12 @@ cdef class Planner:
 
     cdef bint leaves_group(self, int number) noexcept:
         """Whether the result of a group's node is needed behind the group."""
-        cdef int edge = self.first_edge[number]
+        cdef int edge
         if self.w[number].kept:
             return True
-        while edge >= 0:
+        for edge in range(self.first_edge[number], self.first_edge[number + 1]):
             if self.w[self.edge_to[edge]].step != self.w[number].step:
                 return True
-            edge = self.edge_next[edge]
         return False
 
     cdef int lay_out(self) except -1:

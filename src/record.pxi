@@ -30,8 +30,8 @@ cdef struct Record:
     int first, count    # its operands
     int extra           # its place among the extras, or -1
     unsigned char kind
-    bint weak           # a Python float: takes part in promotion as one
-    bint array0         # an array without axes, not a scalar
+    unsigned char weak          # a Python float: takes part in promotion as one
+    unsigned char array0        # an array without axes, not a scalar
 
 
 cdef void *table_for(void *table, Py_ssize_t count, Py_ssize_t *capacity, size_t item) except NULL:
@@ -97,11 +97,8 @@ cdef class Code:
         """One more record; its number."""
         cdef Record *r
         cdef Py_ssize_t i
-        if self.n >= self.capacity[0]:
-            self.records = <Record *>table_for(self.records, self.n + 16, &self.capacity[0], sizeof(Record))
-        if self.noperands + count > self.capacity[1]:
-            self.operands = <int *>table_for(self.operands, self.noperands + count + 16, &self.capacity[1],
-                                             sizeof(int))
+        if self.n >= self.capacity[0] or self.noperands + count > self.capacity[1]:
+            self.reserve(self.n + 16, self.noperands + count + 16)
         r = &self.records[self.n]
         r.prim = r.meta = NULL
         if p is not None:
@@ -120,6 +117,11 @@ cdef class Code:
         self.noperands += count
         self.n += 1
         return <int>self.n - 1
+
+    cdef int reserve(self, Py_ssize_t n, Py_ssize_t noperands) except -1:
+        self.records = <Record *>table_for(self.records, n, &self.capacity[0], sizeof(Record))
+        self.operands = <int *>table_for(self.operands, noperands, &self.capacity[1], sizeof(int))
+        return 0
 
     cdef int set_extra(self, Py_ssize_t number, dict kwargs, object outcome, object line) except -1:
         self.extras.append((kwargs if kwargs else None, outcome, line))

@@ -10,10 +10,11 @@ cdef struct Work:
     int step            # the unit that does it
     int home            # whose place its value is in, if not its own: a number, else -1
     int k               # of a guard: its number; of a call by the scalar interpreter: that of the loop
+    int pair            # of a sine: the cosine of the same number, and the other way round; else -1
     unsigned int address        # of a scalar: its register
     Py_ssize_t item             # of an item: where it lies in its buffer, in bytes
     unsigned char category, op
-    bint wanted, kept, scalar, truth, stored, in_place, in_scalars, seeded, late, paired
+    unsigned char wanted, kept, scalar, truth, stored, in_place, seeded, late, paired
 
 cdef struct Constant:
     bint scalar         # a number that the scalar interpreter takes
@@ -94,12 +95,17 @@ cdef inline size_t mixed(size_t h, size_t more) noexcept:
     return h ^ h >> 29
 
 
-cdef size_t hash_of(const Record *r, const int *args) noexcept:
+cdef unsigned int hash_of(const Record *r, const int *args) noexcept:
     cdef size_t h = mixed(<size_t>r.prim, <size_t>(r.extra * 4 + r.weak * 2 + r.array0))
     cdef int k
     for k in range(r.count):
         h = mixed(h, <unsigned int>args[k])
-    return h
+    return <unsigned int>(h >> 32)
+
+
+cdef struct Slot:
+    int call            # number + 1, or 0
+    unsigned int hash
 
 
 @cython.final
@@ -117,7 +123,7 @@ cdef class Draft:
     cdef int *needed            # by number in the recording: how often; for fastmath only
     cdef dict keys              # of constants: key -> operand
     cdef dict keywords          # key -> place among the extras
-    cdef int *table             # of calls by hash: number + 1, or 0
+    cdef Slot *table            # of calls, by hash
     cdef Py_ssize_t table_size, ncalls
     cdef dict scattered         # operands -> number
     cdef Primitive p_scatter, p_setitem
@@ -208,40 +214,48 @@ cdef class Draft:
         self.w = <Work *>table_for(self.w, number + 1, &self.capacity[0], sizeof(Work))
         w = &self.w[number]
         memset(w, 0, sizeof(Work))
-        w.home = -1
+        w.home = w.pair = -1
         w.waiting = self.now_needed
         return number
 
     cdef int shared(self, const Record *r, const int *args) except -1:
         """The number of a call: of the one that there is already if it was made before."""
+        cdef unsigned int h = hash_of(r, args)
         cdef size_t place
         cdef Record *o
+        cdef int k
         if self.ncalls * 2 >= self.table_size:
             self.enlarge()
-        place = hash_of(r, args) & <size_t>(self.table_size - 1)
-        while self.table[place]:
-            o = self.record(self.table[place] - 1)
-            if o.prim == r.prim and o.extra == r.extra and o.count == r.count and o.weak == r.weak \
-                    and o.array0 == r.array0 \
-                    and memcmp(&self.code.operands[o.first], args, r.count * sizeof(int)) == 0:
-                return self.table[place] - 1
+        place = h & <size_t>(self.table_size - 1)
+        while self.table[place].call:
+            if self.table[place].hash == h:
+                o = self.record(self.table[place].call - 1)
+                if o.prim == r.prim and o.extra == r.extra and o.count == r.count and o.weak == r.weak \
+                        and o.array0 == r.array0:
+                    for k in range(r.count):
+                        if self.code.operands[o.first + k] != args[k]:
+                            break
+                    else:
+                        return self.table[place].call - 1
             place = place + 1 & <size_t>(self.table_size - 1)
-        self.table[place] = self.enter(r, args) + 1
+        self.table[place].call = self.enter(r, args) + 1
+        self.table[place].hash = h
         self.ncalls += 1
-        return self.table[place] - 1
+        return self.table[place].call - 1
 
     cdef int enlarge(self) except -1:
-        cdef Py_ssize_t size = max(self.table_size * 4, 64), i
-        cdef int *table = <int *>PyMem_Calloc(size, sizeof(int))
+        cdef Py_ssize_t size = 64, i
+        cdef Slot *table
         cdef size_t place
-        cdef Record *o
+        while size < self.recording.code.n * 2 or size <= self.table_size:
+            size *= 2
+        table = <Slot *>PyMem_Calloc(size, sizeof(Slot))
         if table == NULL:
             raise MemoryError("a program of %d calls" % self.ncalls)
         for i in range(self.table_size):
-            if self.table[i]:
-                o = self.record(self.table[i] - 1)
-                place = hash_of(o, &self.code.operands[o.first]) & <size_t>(size - 1)
-                while table[place]:
+            if self.table[i].call:
+                place = self.table[i].hash & <size_t>(size - 1)
+                while table[place].call:
                     place = place + 1 & <size_t>(size - 1)
                 table[place] = self.table[i]
         PyMem_Free(self.table)
@@ -289,6 +303,9 @@ cdef class Draft:
         self.constant_of = <int *>PyMem_Calloc(len(old.constants) + 1, sizeof(int))
         if self.args == NULL or self.same == NULL or self.constant_of == NULL:
             raise MemoryError("a program of %d steps" % old.n)
+        # Most drafts are no longer than their recording.
+        self.code.reserve(old.n, old.noperands)
+        self.w = <Work *>table_for(self.w, old.n, &self.capacity[0], sizeof(Work))
         if self.fastmath:
             self.count_needs()
         for i in range(old.n):
