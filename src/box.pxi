@@ -534,8 +534,10 @@ cdef object binary(Primitive p, object x, object y):
     cdef Trace t = None
     cdef double a, b
     cdef bint weak = True
+    cdef object out
     if not scalar_pair(x, y, &a, &b, &weak):
-        return binary_general(p, x, y)
+        out = recorded_operator(p, x, y)
+        return out if out is not None else binary_general(p, x, y)
     if type(x) is Box:
         bx = <Box>x
         t = bx.trace

@@ -213,7 +213,7 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
     cdef Py_ssize_t i, held = 0
     cdef int count = 0
     cdef object v, ans
-    cdef bint scalars
+    cdef bint scalars, nested = False
     cdef Box b, bx = None, by = None
     cdef double x[2]
     x[0] = x[1] = 0.0
@@ -226,6 +226,7 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
             b = current(<Box>v)
             if b.kind == OBJECT:
                 scalars = False
+                nested = nested or type(<object>b.v) is Box
             elif scalars:
                 x[i] = b.d
                 if i == 0:
@@ -239,6 +240,10 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
                 scalars = False
     if scalars:
         return scalar_call(p, top, bx, by, x[0], x[1], False, False)
+    if nested and top.mode == REVERSE:
+        ans = call_recorded(p, top, args, n, False)
+        if ans is not None:
+            return ans
     try:
         for i in range(n):
             v = <object>args[i]
@@ -540,6 +545,10 @@ cdef object contribution(Primitive p, int k, PyObject **values, object g):
                 out = empty_like(<cnp.ndarray>g)
                 run_array(program, operands, out, False)
                 return out
+    if type(g) is Box or type(g) is np_float64:
+        c = scalar_contribution(p, k, values, g)
+        if c is not None:
+            return c
     if type(g) is Box and (<Box>g).trace.mode == RECORD or recorded_values(values, p.nin):
         c = recorded_contribution(p, k, values, g)
         if c is not None:

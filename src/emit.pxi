@@ -29,6 +29,7 @@ cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except 
         if e.w[k].category == K_INPUT and e.w[k].scalar:
             e.w[k].address = <unsigned int>new_register(e)
             program.inputs[k] = e.w[k].address
+    program.reserve_scalars(e.n)
     for k in range(e.nunits):
         e.in_body = k >= e.body_unit
         if k == e.body_unit:
@@ -160,6 +161,7 @@ cdef int finish(Planner e) except -1:
     if p.arena_bytes // 8 > UINT_MAX:
         raise OverflowError("a replay of more than 32 GiB")
     p.primitives = primitives_of(e.code)
+    p.trim_scalars()
     vm_prepare(&p.plan)
     p.summary = {
         "inputs": p.size, "nodes": e.n, "recorded": e.recording.code.n, "scalars": p.nscalars,

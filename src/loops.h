@@ -69,6 +69,9 @@ static inline int unusual(double d) {
     (Py_REFCNT(a) == 1 && PyArray_CheckExact(a) &&        \
      PyArray_CHKFLAGS((PyArrayObject *)(a), NPY_ARRAY_OWNDATA | NPY_ARRAY_CARRAY))
 
+/* The same for any other object. */
+#define OWNED_OBJECT(o) (Py_REFCNT(o) == 1)
+
 /* In an adjoint's object field: the adjoint is the double beside it. */
 #define MARK ((PyObject *)1)
 

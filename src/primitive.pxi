@@ -75,6 +75,7 @@ cdef class Primitive:
     cdef LoopRef scalar_loop
     cdef int naming
     cdef bint reduces
+    cdef bint libm_power            # the C library's power of two float64 scalars, or the square
     cdef LoopRef loops[MAX_CODES]
     cdef unsigned int used[MAX_INPUTS]      # by argument: what its contribution reads
     cdef tuple vjps, jvps
@@ -284,6 +285,7 @@ cdef class Primitive:
         for k in range(MAX_CODES):
             self.loops[k] = loops[k]
         self.op = SCALAR_OPS.get(self.name, OP_LOOP)
+        self.libm_power = self.ours and self.name in ("scalar_power", "scalar_square")
         self.recordings = recordings
         self.scalar_partials = partials
         self.fast = fast

@@ -38,11 +38,11 @@ cdef void *table_for(void *table, Py_ssize_t count, Py_ssize_t *capacity, size_t
     """The table with room for so many items."""
     cdef Py_ssize_t more
     cdef void *new
-    if count <= capacity[0]:
+    if count <= capacity[0] and table != NULL:
         return table
     if count > INT_MAX - 1:
         raise OverflowError("a recording of more than 2**31 operands")
-    more = max(count, capacity[0] * 2)
+    more = max(count, capacity[0] * 2, 16)
     new = PyMem_Realloc(table, more * item)
     if new == NULL:
         raise MemoryError("a recording of %d steps" % count)
@@ -98,7 +98,7 @@ cdef class Code:
         cdef Record *r
         cdef Py_ssize_t i
         if self.n >= self.capacity[0] or self.noperands + count > self.capacity[1]:
-            self.reserve(self.n + 16, self.noperands + count + 16)
+            self.reserve(self.n + 1, self.noperands + count)
         r = &self.records[self.n]
         r.prim = r.meta = NULL
         if p is not None:
@@ -385,17 +385,26 @@ cdef int recorded_index(Trace t, Adjoint *to, object g, object index, Meta meta)
     cdef Box b
     cdef object target
     cdef int number
+    cdef Py_ssize_t i
     if to.o == NULL:
         target = zeros_like_meta(meta)
         put_adjoint(to, node_box(t, t.code.add_zeros(meta), target))
         target = None
-    if recorded_by(<object>to.o) is not t or Py_REFCNT(<object>to.o) != 1 or not OWNED_ARRAY((<Box>to.o).v) \
-            or not is_basic(index):
+    if recorded_by(<object>to.o) is not t or not OWNED_OBJECT(to.o) \
+            or not OWNED_ARRAY((<Box>to.o).v) or not is_basic(index):
         return put_adjoint(to, hooks["index_add"](<object>to.o, g, index))
     b = <Box>to.o
     target = <object>b.v
     number = add_call(t, CALL_NODE, <Primitive>hooks["index_add"], (b, g, index), None, box_meta(b))
-    target[index] += box_value(current(<Box>g)) if type(g) is Box else g
+    if type(index) is int and type(g) is Box and (<Box>g).kind == SCALAR \
+            and cnp.PyArray_TYPE(<cnp.ndarray>target) == cnp.NPY_DOUBLE \
+            and cnp.PyArray_NDIM(<cnp.ndarray>target) == 1:
+        i = index
+        if i < 0:
+            i += cnp.PyArray_DIMS(<cnp.ndarray>target)[0]
+        (<double *>cnp.PyArray_GETPTR1(<cnp.ndarray>target, i))[0] += (<Box>g).d
+    else:
+        target[index] += box_value(current(<Box>g)) if type(g) is Box else g
     b.slot = number
     return 0
 

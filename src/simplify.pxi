@@ -135,11 +135,17 @@ cdef class Draft:
     def __dealloc__(self):
         PyMem_Free(self.w)
         PyMem_Free(self.constants)
+        self.let_go()
+
+    cdef void let_go(self) noexcept:
+        """Frees what only the pass needs."""
         PyMem_Free(self.same)
         PyMem_Free(self.constant_of)
         PyMem_Free(self.needed)
         PyMem_Free(self.table)
         PyMem_Free(self.args)
+        self.same = self.constant_of = self.needed = self.args = NULL
+        self.table = NULL
 
     # --- operands ---------------------------------------------------------------------------
 
@@ -511,4 +517,5 @@ cdef Draft drafted(Recording r, bint fastmath):
     d.p_scatter = hooks["scatter"]
     d.p_setitem = hooks["setitem"]
     d.simplify()
+    d.let_go()
     return d

@@ -52,6 +52,7 @@ cdef struct Adjoint:
 cdef extern from "loops.h":
     PyObject *MARK          # an address no object has
     bint OWNED_ARRAY(PyObject *a) noexcept
+    bint OWNED_OBJECT(PyObject *o) noexcept
 
 cdef struct Parent:
     int slot

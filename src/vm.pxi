@@ -306,6 +306,22 @@ cdef class ReplayProgram:
             last.stop = self.nscalars
         return i
 
+    cdef int reserve_scalars(self, int n) except -1:
+        """Room for so many scalar instructions."""
+        self.plan.scalars = <ScalarIns *>PyMem_Malloc((n + 1) * sizeof(ScalarIns))
+        if self.plan.scalars == NULL:
+            raise MemoryError("a program of %d instructions" % n)
+        self.capacity[1] = n + 1
+        return 0
+
+    cdef int trim_scalars(self) except -1:
+        """Gives back the room that was not needed."""
+        cdef void *trimmed = PyMem_Realloc(self.plan.scalars, (self.nscalars + 1) * sizeof(ScalarIns))
+        if trimmed != NULL:
+            self.plan.scalars = <ScalarIns *>trimmed
+            self.capacity[1] = self.nscalars + 1
+        return 0
+
     cdef int loop_number(self, LoopRef loop) except -1:
         """The number of a loop in the table of scalar calls."""
         cdef int k

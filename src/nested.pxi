@@ -1,0 +1,216 @@
+# Reverse traces of recorded scalars.
+#
+# `compile(grad(f))` records what a reverse trace does: its boxes are boxes around those of the recording. For
+# float64 scalars, of which there may be millions, these are the short ways. They record what the general ways
+# (`call_elementwise`, `recorded_contribution`) would.
+
+cdef enum:
+    MOST_SLOTS = 32     # inputs and steps of a rule
+
+cdef struct Traced:
+    double value
+    int operand         # of the recording; NO_OPERAND for a number that is not traced
+    PyObject *number    # such a number, if it is an object; borrowed
+
+
+cdef inline Trace recording_of(object v):
+    """The recording for replay that traces a float64 scalar, and nothing else does; None for other values."""
+    if type(v) is Box and (<Box>v).kind == SCALAR and (<Box>v).trace.replay and (<Box>v).trace.open:
+        return (<Box>v).trace
+    return None
+
+
+cdef inline bint take_traced(object v, Trace t, Traced *to) except -1:
+    """Looks at a float64 scalar of that recording, or a number; False for anything else."""
+    if type(v) is Box:
+        to.operand = (<Box>v).slot
+        to.value = (<Box>v).d
+        return (<Box>v).kind == SCALAR and (<Box>v).trace is t and (<Box>v).view == NULL
+    to.operand = NO_OPERAND
+    to.number = NULL
+    if type(v) is float:
+        to.number = <PyObject *>v
+        to.value = PyFloat_AS_DOUBLE(v)
+        return True
+    if type(v) is np_float64:
+        to.value = PyFloat_AS_DOUBLE(v)
+        return True
+    if type(v) is int and -2**53 < v < 2**53:
+        to.number = <PyObject *>v
+        to.value = <object>v
+        return True
+    return False
+
+
+cdef inline int operand_for(Trace t, const Traced *x) except? -1:
+    if x.operand != NO_OPERAND:
+        return x.operand
+    return t.code.constant(<object>x.number if x.number != NULL else x.value)
+
+
+cdef int record_step(Trace t, Primitive p, const Traced *x, Py_ssize_t n, Traced *out) except -1:
+    """A primitive of scalars: a record if one of them is traced, else just a number."""
+    cdef double given[2]
+    cdef int operands[2]
+    cdef Py_ssize_t i
+    cdef bint traced = False
+    given[1] = 2.0      # of a square by the C library
+    for i in range(n):
+        given[i] = x[i].value
+        traced = traced or x[i].operand != NO_OPERAND
+    out.value = scalar_result(p, given, p.libm_power)
+    out.operand = NO_OPERAND
+    out.number = NULL
+    if traced:
+        for i in range(n):
+            operands[i] = operand_for(t, &x[i])
+        out.operand = t.code.add(CALL_NODE, p, META_FLOAT64, operands, n)
+    return 0
+
+
+cdef inline bint takes_scalars(Primitive p, Py_ssize_t n) except -1:
+    return p.rule == ELEMENTWISE and p.nin == n and n <= 2 and (p.scalar_ready() or p.libm_power)
+
+
+cdef object call_recorded(Primitive p, Trace top, PyObject *const *args, Py_ssize_t n, bint weak):
+    """An elementwise call in a reverse trace whose values are recorded scalars; None if they are not."""
+    cdef Trace t = None
+    cdef Traced x[2]
+    cdef Traced ans
+    cdef Parent parents[2]
+    cdef int count = 0
+    cdef unsigned int saved = 0
+    cdef Py_ssize_t i
+    cdef object v, first = None, second = None      # owned: a warning runs Python, which may update a box
+    cdef Box b, inner, out
+    cdef Tape tape
+    cdef Entry *e
+    if not takes_scalars(p, n):
+        return None
+    for i in range(n):
+        v = <object>args[i]
+        if type(v) is Box and (<Box>v).trace is top:
+            b = <Box>v
+            if b.kind != OBJECT or b.view != NULL or PyTuple_GET_ITEM(p.partials, i) == <PyObject *>None:
+                return None
+            v = <object>b.v
+            parents[count].slot = b.slot
+            parents[count].arg = <int>i
+            count += 1
+            saved |= p.used[i] >> 1
+        if i == 0:
+            first = v
+        else:
+            second = v
+        if t is None:
+            t = recording_of(v)
+    if t is None or not take_traced(first, t, &x[0]) or n == 2 and not take_traced(second, t, &x[1]):
+        return None
+    tape = top.recording()
+    record_step(t, p, x, n, &ans)
+    t.code.records[ans.operand].weak = weak
+    inner = new_scalar(t, ans.operand, ans.value, weak)
+    e = tape.push(p, ELEMENTWISE_ENTRY)
+    out = new_object(top, <int>tape.n - 1, inner)
+    set_parents(tape, e, parents, count)
+    e.saved = saved & ((1 << (n + 1)) - 1)
+    if e.saved & 1:
+        tape.keep(e, inner)
+    if e.saved >> 1 & 1:
+        tape.keep(e, first)
+    if e.saved >> 2 & 1:
+        tape.keep(e, second)
+    return noted(tape, out)
+
+
+cdef object recorded_operator(Primitive p, object x, object y):
+    """An operator in a reverse trace whose values are recorded scalars; None if they are not."""
+    cdef PyObject *args[2]
+    cdef Trace top = None
+    if type(x) is Box and (<Box>x).kind == OBJECT:
+        top = (<Box>x).trace
+    if type(y) is Box and (<Box>y).kind == OBJECT and (top is None or (<Box>y).trace.level > top.level):
+        top = (<Box>y).trace
+    if top is None or top.mode != REVERSE or not top.open:
+        return None
+    args[0] = <PyObject *>x
+    args[1] = <PyObject *>y
+    return call_recorded(p, top, args, 2, weak_number(x) and weak_number(y))
+
+
+cdef object scalar_contribution(Primitive p, int k, PyObject **values, object g):
+    """The contribution to the adjoint of a recorded scalar; None if it is not one.
+
+    As `recorded_contribution` has it: between scalars the partial is a double first, by which the cotangent
+    is multiplied.
+    """
+    cdef Trace t = recording_of(g)
+    cdef Traced slots[MOST_SLOTS]
+    cdef Traced x[2]
+    cdef Traced ans
+    cdef tuple recording, code, step
+    cdef PyObject *o
+    cdef Py_ssize_t i, j, n, count, nslots = p.nin + 2
+    if not p.prepared:
+        p.prepare()
+    if not (p.scalar_ok or p.libm_power) or PyList_GET_ITEM(p.recordings, k) == <PyObject *>None:
+        return None
+    recording = <tuple>PyList_GET_ITEM(p.recordings, k)
+    if recording[3]:
+        return None
+    for i in range(1, p.nin + 2):
+        if t is None and values[i] != NULL:
+            t = recording_of(<object>values[i])
+    code = <tuple>PyTuple_GET_ITEM(recording, 0)
+    n = PyList_GET_SIZE(<object>PyTuple_GET_ITEM(code, 0))
+    if nslots + n > MOST_SLOTS or not take_traced(g, t, &slots[0]):
+        return None
+    for i in range(1, p.nin + 2):
+        slots[i].operand = NO_OPERAND
+        slots[i].number = NULL
+        slots[i].value = 0.0        # nothing reads a value that was not saved
+        if values[i] != NULL and not take_traced(<object>values[i], t, &slots[i]):
+            return None
+    for i in range(n):
+        step = <tuple>PyList_GET_ITEM(<object>PyTuple_GET_ITEM(code, 0), i)
+        if not takes_scalars(<Primitive>PyTuple_GET_ITEM(step, 0),
+                             PyTuple_GET_SIZE(<object>PyTuple_GET_ITEM(step, 1))):
+            return None
+    for i in range(n):
+        step = <tuple>PyList_GET_ITEM(<object>PyTuple_GET_ITEM(code, 0), i)
+        count = PyTuple_GET_SIZE(<object>PyTuple_GET_ITEM(step, 1))
+        for j in range(count):
+            o = PyTuple_GET_ITEM(<object>PyTuple_GET_ITEM(step, 1), j)
+            if not take_operand(<object>o, slots, &x[j]):
+                return None
+        record_step(t, <Primitive>PyTuple_GET_ITEM(step, 0), x, count, &slots[nslots])
+        nslots += 1
+    if not take_operand(<object>PyTuple_GET_ITEM(code, 1), slots, &x[1]):
+        return None
+    x[0] = slots[0]
+    if x[1].operand == NO_OPERAND and x[1].value == 1.0:
+        return g
+    if x[1].operand == NO_OPERAND and x[1].value == -1.0:
+        takes_scalars(P_NEG, 1)     # prepared by it
+        record_step(t, P_NEG, x, 1, &ans)
+    else:
+        takes_scalars(P_MUL, 2)
+        record_step(t, P_MUL, x, 2, &ans)
+    if ans.operand == NO_OPERAND:
+        return float64(ans.value)
+    return new_scalar(t, ans.operand, ans.value, False)
+
+
+cdef inline bint take_operand(object o, const Traced *slots, Traced *to) except -1:
+    """An operand of a rule's recording: a slot, or a constant."""
+    cdef Py_ssize_t slot
+    if type(o) is tuple:
+        slot = <object>PyTuple_GET_ITEM(o, 1)
+        to[0] = slots[slot]
+        return True
+    to.operand = NO_OPERAND
+    to.number = <PyObject *>o if type(o) is float or type(o) is int else NULL
+    if type(o) is not float and type(o) is not int and type(o) is not np_float64:
+        return False
+    to.value = o
+    return True
