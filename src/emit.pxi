@@ -394,8 +394,11 @@ cdef int emit_add_item(Planner e, int number) except -1:
 
 cdef int emit_items(Planner e, Node n) except -1:
     cdef Py_ssize_t i, first = n.spot.buffer.offset // 8
+    cdef int operand
     for i in range(len(n.operands) - 1):
-        e.program.add_scalar(S_MOVE, 0, <unsigned int>scalar_address(e, e.operand(n.number, <int>i + 1)), 0,
+        a = n.operands[i + 1]
+        operand = (<Node>a).number if type(a) is Node else e.draft.constant(a)
+        e.program.add_scalar(S_MOVE, 0, <unsigned int>scalar_address(e, operand), 0,
                              <unsigned int>(first + i))
     return release_operands(e, n.number)
 
@@ -696,7 +699,7 @@ cdef class GroupBuilder:
         r.loop.data = n.loop.data
         r.inner = n.inner
         r.stack = reduced_stack(n)
-        r.adds = n.codes == b"d" and not n.seeded and n.initial == 0.0
+        r.adds = n.codes == b"d" and not n.w.seeded and n.initial == 0.0
         r.width = item_size(n.codes[0])
         store_constant(r.initial, n.codes[0], n.initial)
         if n.w.scalar:

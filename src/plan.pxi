@@ -267,7 +267,7 @@ cdef int find_facts(Primitive p) except -1:
     if not p.is_ufunc and p is not P_WHERE and not (p.ours and p.name in SCALAR_CODES):
         p.scalar_code = -1
     p.naming = NAMING.get(p.name, NAMES_NOTHING)
-    p.reduces = p.name in REDUCTIONS
+    p.splits = p.ours and p.name in SPLITS
     p.facts_known = True
     return 0
 
@@ -677,7 +677,7 @@ cdef class Planner:
             return False
         if x.w.scalar:
             return False
-        axis = n.operands[1] if len(n.operands) > 1 else n.kwargs.get("axis") if n.kwargs is not None else None
+        axis = n.operands[1] if len(n.operands) > 1 else (n.kwargs or {}).get("axis")
         ndim = len(x.meta.shape)
         if axis is None:
             axes = set(range(ndim))
@@ -740,9 +740,9 @@ cdef class Planner:
 
     cdef bint plan_items(self, Node n) except -1:
         """An array of one axis from scalars."""
-        if n.meta.dtype != DTYPE_FLOAT64 or len(n.meta.shape) != 1 or n.kwargs is not None or len(n.operands) < 2:
+        if n.meta.dtype != DTYPE_FLOAT64 or len(n.meta.shape) != 1 or n.kwargs is not None:
             return False
-        if n.meta.shape[0] != len(n.operands) - 1:
+        if len(n.operands) < 2 or n.meta.shape[0] != len(n.operands) - 1:
             return False
         for a in n.operands[1:]:
             if not self.is_scalar_value(a):

@@ -74,7 +74,7 @@ cdef class Primitive:
     cdef int scalar_code            # the operation of the scalar interpreter, or -1
     cdef LoopRef scalar_loop
     cdef int naming
-    cdef bint reduces
+    cdef bint splits
     cdef bint libm_power            # the C library's power of two float64 scalars, or the square
     cdef LoopRef loops[MAX_CODES]
     cdef unsigned int used[MAX_INPUTS]      # by argument: what its contribution reads

@@ -93,7 +93,8 @@ cdef class Code:
     cdef inline object constant_at(self, int operand):
         return <object>PyList_GET_ITEM(self.constants, -1 - operand)
 
-    cdef inline int add(self, int kind, Primitive p, Meta meta, const int *operands, Py_ssize_t count) except -1:
+    cdef inline int add(self, int kind, Primitive p, Meta meta, const int *operands,
+                        Py_ssize_t count) except -1:
         """One more record; its number."""
         cdef Record *r
         cdef Py_ssize_t i
@@ -333,28 +334,50 @@ cdef inline bint float_of(object v, Trace t, double *to) noexcept:
 
 
 cdef object record_direct(Primitive p, Trace t, PyObject *const *args, Py_ssize_t n):
-    """A call of a registered primitive with positional arguments: boxes of the trace and plain values."""
-    cdef list given, values
-    cdef Py_ssize_t i
+    """A call of an elementwise primitive with its positional arguments: boxes of the trace and plain values."""
+    # Owned: the call may run Python, which may update a box or let go of it.
+    cdef PyObject *values[MAX_INPUTS]
+    cdef int operands[MAX_INPUTS]
+    cdef Py_ssize_t i, held = 0
     cdef object v, ans
+    cdef Meta meta = None
     cdef double a = 0.0, b = 0.0
-    if t.replay and n == p.nin and n <= 2 and p.scalar_ready() and float_of(<object>args[0], t, &a) \
+    if t.replay and n <= 2 and p.scalar_ready() and float_of(<object>args[0], t, &a) \
             and (n == 1 or float_of(<object>args[1], t, &b)):
         return record_scalars(p, t, <object>args[0], <object>args[1] if n == 2 else None, a, b, False, False)
-    given = []
-    values = []
-    for i in range(n):
-        v = <object>args[i]
-        given.append(v)
-        if type(v) is Box and (<Box>v).trace is t:
-            v = box_value(current(<Box>v))
-            if not p.is_ufunc and type(v) is float:
-                v = np_float64(v)
-        elif cnp.PyArray_Check(v) and not cnp.PyArray_CheckExact(v):
-            v = hooks["plain_array"](v)
-        values.append(v)
-    ans = p(*values)
-    return record_node(p, t, given, None, ans)
+    if not p.prepared:
+        p.prepare()
+    try:
+        for i in range(n):
+            v = <object>args[i]
+            if type(v) is Box and (<Box>v).trace is t:
+                v = box_value(current(<Box>v))
+                if not p.is_ufunc and type(v) is float:
+                    v = np_float64(v)
+            elif cnp.PyArray_Check(v) and not cnp.PyArray_CheckExact(v):
+                v = hooks["plain_array"](v)
+            Py_INCREF(v)
+            values[i] = <PyObject *>v
+            held += 1
+        # Views that catch up with an update have added calls of their own by now.
+        for i in range(n):
+            operands[i] = operand_of(t, <object>args[i])
+        ans = direct_loop(p, values, n)
+        if ans is None:
+            ans = PyObject_Vectorcall(p, values, n, NULL)
+        if not cnp.PyArray_CheckExact(ans):
+            return record_node(p, t, [<object>args[i] for i in range(n)], None, ans)
+        for i in range(n):
+            if type(<object>args[i]) is Box and alike(<object>values[i], ans) \
+                    and (<cnp.ndarray>values[i]).descr is (<cnp.ndarray>ans).descr:
+                meta = box_meta(<Box>args[i])
+                break
+        else:
+            meta = meta_of(ans)
+        return node_box(t, t.code.add(CALL_NODE, p, meta, operands, n), ans)
+    finally:
+        for i in range(held):
+            Py_DECREF(<object>values[i])
 
 
 cdef object record_item(Box x, object index):
@@ -522,7 +545,7 @@ cdef class Recording:
 
     @property
     def updates(self):
-        """Pairs of an input that the function changed in place, by its number, and the node of its last value."""
+        """Inputs that the function changed in place: pairs of a number and the node of the last value."""
         cdef int operand
         return [(i, self.code.value(operand)) for i, operand in self.changed]
 

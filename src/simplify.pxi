@@ -1,6 +1,6 @@
 # From a recording to a draft of the program: one pass over the records. What is another value under a second
-# name is replaced by it, equal calls become one, calls are split into what the machine has, and what no result
-# needs is dropped. All of it keeps every bit, but for what `fastmath` allows.
+# name is replaced by it, equal calls become one, calls are split into what the machine has (`steps.pxi`), and
+# what no result needs is dropped. All of it keeps every bit, but for what `fastmath` allows.
 
 cdef struct Work:
     # What the planner knows of a step of the program.
@@ -110,7 +110,7 @@ cdef struct Slot:
 
 @cython.final
 cdef class Draft:
-    """The program of a recording while it is planned: its code, and what is known of its steps and constants."""
+    """The program of a recording while it is planned: code, and what is known of its steps and constants."""
     cdef Recording recording
     cdef bint fastmath
     cdef Code code
@@ -126,7 +126,6 @@ cdef class Draft:
     cdef Slot *table            # of calls, by hash
     cdef Py_ssize_t table_size, ncalls
     cdef dict scattered         # operands -> number
-    cdef Primitive p_scatter, p_setitem
     # The call that is looked at: `now` has its operands in `args`.
     cdef Record now
     cdef int *args
@@ -182,7 +181,9 @@ cdef class Draft:
         return &self.code.records[number]
 
     cdef inline bint is_one(self, int operand) noexcept:
-        return operand < 0 and self.constants[-1 - operand].uniform and self.constants[-1 - operand].value == 1.0
+        if operand >= 0:
+            return False
+        return self.constants[-1 - operand].uniform and self.constants[-1 - operand].value == 1.0
 
     cdef bint alike(self, const Record *r, int operand) except -1:
         """Whether an operand has the shape, dtype and kind of a value."""
@@ -269,6 +270,47 @@ cdef class Draft:
         self.table_size = size
         return 0
 
+    cdef Meta meta_of(self, int operand):
+        """Shape and dtype of a node; None for constants and for what has none."""
+        if operand < 0 or self.record(operand).meta == NULL:
+            return None
+        return <Meta>self.record(operand).meta
+
+    cdef int call(self, Primitive p, list operands, dict kwargs, Meta meta) except -1:
+        """The number of another call, which is made if it is not there yet."""
+        cdef Record r
+        memset(&r, 0, sizeof(Record))
+        r.meta = <PyObject *>meta
+        return self.made(&r, p, operands, kwargs)
+
+    cdef int last_call(self, Primitive p, list operands, dict kwargs) except -1:
+        """The same for the one whose value is that of the call that is looked at."""
+        cdef Record r = self.now
+        return self.made(&r, p, operands, kwargs)
+
+    cdef int made(self, Record *r, Primitive p, list operands, dict kwargs) except -1:
+        cdef int args[4]
+        cdef int k
+        if len(operands) > 4:
+            raise SystemError("a split call has at most 4 operands")
+        r.kind = CALL_NODE
+        r.prim = <PyObject *>p
+        r.extra = self.extra_of(kwargs)
+        r.count = <int>len(operands)
+        for k in range(r.count):
+            args[k] = operands[k]
+        return self.shared(r, args)
+
+    cdef int new_zeros(self, Meta meta) except -1:
+        """The number of new zeros, which nothing else has."""
+        cdef Record r
+        memset(&r, 0, sizeof(Record))
+        r.kind = CALL_NODE
+        r.prim = <PyObject *>P_ZEROS
+        r.meta = <PyObject *>meta
+        r.extra = self.extra_of({"shape": meta.shape, "dtype": meta.dtype})
+        return self.enter(&r, NULL)
+
     cdef int call_like(self, Primitive p, int like, int a, int b) except -1:
         """A call of one operand, or of two, whose result looks like that of another; NO_OPERAND for none."""
         cdef Record r = self.record(like)[0]
@@ -303,8 +345,7 @@ cdef class Draft:
         cdef set guarded = set()
         for i in range(old.n):
             most = max(most, old.records[i].count)
-        # Three more: a split call may have more operands than it had.
-        self.args = <int *>PyMem_Malloc((most + 3) * sizeof(int))
+        self.args = <int *>PyMem_Malloc(most * sizeof(int))
         self.same = <int *>PyMem_Malloc((old.n + 1) * sizeof(int))
         self.constant_of = <int *>PyMem_Calloc(len(old.constants) + 1, sizeof(int))
         if self.args == NULL or self.same == NULL or self.constant_of == NULL:
@@ -357,13 +398,10 @@ cdef class Draft:
             return name
         if p is P_ZEROS:
             return self.enter(&self.now, self.args)
-        if self.now.extra >= 0 and (p is P_MEAN or p.reduces):
-            self.drop_defaults()
-        if p is P_MEAN:
-            self.split_mean()
-        elif p is self.p_scatter and self.args[1] < 0 and is_basic(self.code.constant_at(self.args[1])) \
-                and (<Meta>self.now.meta).shape:
-            return self.scatter()
+        if p.splits:
+            name = split_call(self)
+            if name != NO_OPERAND:
+                return name
         return self.shared(&self.now, self.args)
 
     cdef int another_name(self, Primitive p) except? -1:
@@ -392,53 +430,6 @@ cdef class Draft:
             if cnp.PyArray_CheckExact(self.code.constant_at(self.args[1])):
                 return self.args[1]
         return NO_OPERAND
-
-    cdef int drop_defaults(self) except -1:
-        """Keywords of a reduction that change nothing."""
-        cdef dict kwargs = {}
-        for name, value in self.code.keywords(&self.now).items():
-            if name == "where" and value is True or value is None and name in ("out", "dtype") \
-                    or name == "keepdims" and (value is False or value is np_novalue) \
-                    or name == "initial" and value is np_novalue:
-                continue
-            kwargs[name] = value
-        self.now.extra = self.extra_of(kwargs)
-        return 0
-
-    cdef int split_mean(self) except -1:
-        """A mean as NumPy computes it: a sum, divided by the number of items."""
-        cdef Meta x, mean = <Meta>self.now.meta
-        cdef int total
-        if self.args[0] < 0 or self.record(self.args[0]).meta == NULL or self.now.count > 2 \
-                or not only_axes(self.code.keywords(&self.now)):
-            return 0
-        x = <Meta>self.record(self.args[0]).meta
-        if x.dtype.char not in "df" or mean.dtype != x.dtype or not x.size or not mean.size:
-            return 0
-        self.now.prim = <PyObject *>P_SUM
-        total = self.shared(&self.now, self.args)
-        self.set_call(P_DIV, total, self.constant(float(x.size // mean.size)))
-        return 0
-
-    cdef int scatter(self) except -1:
-        """Zeros of which a part is set."""
-        cdef Meta meta = <Meta>self.now.meta
-        cdef object key = (self.args[0], self.args[1])
-        cdef Record zeros
-        if key not in self.scattered:
-            memset(&zeros, 0, sizeof(Record))
-            zeros.kind = CALL_NODE
-            zeros.prim = <PyObject *>P_ZEROS
-            zeros.meta = self.now.meta
-            zeros.extra = self.extra_of({"shape": meta.shape, "dtype": meta.dtype})
-            self.args[2] = self.args[1]
-            self.args[1] = self.args[0]
-            self.args[0] = self.enter(&zeros, NULL)
-            self.now.prim = <PyObject *>self.p_setitem
-            self.now.extra = -1
-            self.now.count = 3
-            self.scattered[key] = self.enter(&self.now, self.args)
-        return self.scattered[key]
 
     cdef int count_needs(self) except -1:
         """How often each value of the recording is needed."""
@@ -514,8 +505,6 @@ cdef Draft drafted(Recording r, bint fastmath):
     d.keys = {}
     d.keywords = {}
     d.scattered = {}
-    d.p_scatter = hooks["scatter"]
-    d.p_setitem = hooks["setitem"]
     d.simplify()
     d.let_go()
     return d
