@@ -345,8 +345,6 @@ cdef object record_direct(Primitive p, Trace t, PyObject *const *args, Py_ssize_
     if t.replay and n <= 2 and p.scalar_ready() and float_of(<object>args[0], t, &a) \
             and (n == 1 or float_of(<object>args[1], t, &b)):
         return record_scalars(p, t, <object>args[0], <object>args[1] if n == 2 else None, a, b, False, False)
-    if not p.prepared:
-        p.prepare()
     try:
         for i in range(n):
             v = <object>args[i]
@@ -362,7 +360,8 @@ cdef object record_direct(Primitive p, Trace t, PyObject *const *args, Py_ssize_
         # Views that catch up with an update have added calls of their own by now.
         for i in range(n):
             operands[i] = operand_of(t, <object>args[i])
-        ans = direct_loop(p, values, n)
+        # What prepares a primitive is recorded, too, and may call the primitive itself.
+        ans = direct_loop(p, values, n) if p.prepared else None
         if ans is None:
             ans = PyObject_Vectorcall(p, values, n, NULL)
         if not cnp.PyArray_CheckExact(ans):
