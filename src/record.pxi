@@ -334,7 +334,7 @@ cdef inline bint float_of(object v, Trace t, double *to) noexcept:
 
 
 cdef object record_direct(Primitive p, Trace t, PyObject *const *args, Py_ssize_t n):
-    """A call of an elementwise primitive with its positional arguments: boxes of the trace and plain values."""
+    """A call of an elementwise primitive with its positional arguments."""
     # Owned: the call may run Python, which may update a box or let go of it.
     cdef PyObject *values[MAX_INPUTS]
     cdef int operands[MAX_INPUTS]
