@@ -154,11 +154,22 @@ cdef int finish(Planner e) except -1:
         "inputs": p.size, "nodes": len(e.nodes), "recorded": len(e.recording.nodes), "scalars": p.nscalars,
         "groups": p.ngroups, "grouped": sum([p.plan.groups[k].nins for k in range(p.ngroups)]),
         "calls": p.nloops, "copies": p.ncopies, "clears": p.nclears,
-        "python": [(<PythonStep>s).node.prim.name if (<PythonStep>s).node.prim is not None else "bool"
-                   for s in p.python],
+        "python": names_in_python(p), "routines": p.nroutines,
         "arena": p.arena_bytes, "guards": len(e.guard_numbers), "steps": p.plan.nsteps,
     }
     return 0
+
+
+cdef list names_in_python(ReplayProgram p):
+    """The calls that run in Python in any case; those of routines do only where they fail."""
+    cdef list names = []
+    cdef Node n
+    cdef int k
+    for k in range(p.plan.nsteps):
+        if p.plan.steps[k].kind == STEP_PYTHON:
+            n = (<PythonStep>p.python[p.plan.steps[k].index]).node
+            names.append(n.prim.name if n.prim is not None else "bool")
+    return names
 
 
 # --- registers ------------------------------------------------------------------------------------------
@@ -253,6 +264,8 @@ cdef int emit_unit(Planner e, list unit) except -1:
             emit_product(e, n)
         elif n.category == K_JOIN:
             emit_join(e, n)
+        elif n.category == K_ROUTINE:
+            emit_routine(e, n)
         else:
             emit_python(e, n)
     return 0
@@ -466,6 +479,11 @@ cdef int emit_product(Planner e, Node n) except -1:
 
 
 cdef int emit_python(Planner e, Node n) except -1:
+    return e.program.add_step(STEP_PYTHON, python_step(e, n), 0)
+
+
+cdef int python_step(Planner e, Node n) except -1:
+    """The number of a step that does a node in Python."""
     cdef PythonStep s = PythonStep.__new__(PythonStep)
     cdef Node x
     s.node = n
@@ -493,8 +511,7 @@ cdef int emit_python(Planner e, Node n) except -1:
     elif n.kind == CALL_NODE:
         s.out = n.spot
     e.program.python.append(s)
-    e.program.add_step(STEP_PYTHON, <int>len(e.program.python) - 1, 0)
-    return 0
+    return <int>len(e.program.python) - 1
 
 
 # --- groups -------------------------------------------------------------------------------------------------

@@ -365,6 +365,7 @@ cdef enum Category:
     K_ZEROS
     K_PRODUCT
     K_JOIN          # an array from arrays, by copies
+    K_ROUTINE       # linear algebra
     K_PYTHON
 
 cdef dict SCALAR_CODES = {
@@ -707,6 +708,8 @@ cdef class Planner:
             n.category = K_ITEMS
         elif n.prim.name in ("concatenate", "stack") and self.plan_join(n):
             n.category = K_JOIN
+        elif plan_routine(self, n):
+            n.category = K_ROUTINE
         return 0
 
     cdef bint no_nodes(self, args) except -1:
@@ -897,9 +900,9 @@ cdef class Planner:
             for a in node.args:
                 if type(a) is Node:
                     self.add_edge(<Node>a, node)
-            # Guards keep their order, and nothing runs in Python, where it may raise, before a guard that
-            # would have led elsewhere.
-            if node.category == K_PYTHON or node.category == K_GUARD:
+            # Guards keep their order, and nothing that may raise, in Python or a routine, runs before a guard
+            # that would have led elsewhere.
+            if node.category == K_PYTHON or node.category == K_ROUTINE or node.category == K_GUARD:
                 after = late_guard if node.late else guard
                 if after is not None:
                     self.add_edge(after, node)
