@@ -32,14 +32,14 @@ from .operators import make_vjp
 from .replay import Declined
 from .rules import creation, cumulative, indexing, joining, linalg, products, shape, special
 
-__all__ = ["Items", "Part", "accumulated", "full_value", "layers_of"]
+__all__ = ["Items", "Part", "accumulated", "full_value", "layers_of", "source_of"]
 
 # Parts of one value; more of them take longer to tell apart than they save.
 MOST_PARTS = 64
 
 
-def accumulated(fun, leaves, form, seeds, owners):
-    """Record the Jacobian of a function of one of its leaves.
+def source_of(fun, leaves):
+    """Record the function itself: the recording, and the number of the leaf to differentiate.
 
     Parameters
     ----------
@@ -47,27 +47,11 @@ def accumulated(fun, leaves, form, seeds, owners):
         Takes the list of leaves, traced; returns the number of the leaf to differentiate and the value.
     leaves : list
         The values of one call.
-    form : type
-        What becomes of the entries: a class of `autograd_c.matrices`.
-    seeds : callable
-        By the sizes of result and argument: how many runs of the function the seeds would take.
-    owners : container of int
-        The arrays of the environment, which the program must read at each run, by the ids of their owners.
-
-    Returns
-    -------
-    outs : list
-        The result of this call, as the program returns it.
-    recording : Recording
-    source : Recording
-        Of the function itself.
-    form : object
-        Makes of the program's result that of the function.
 
     Raises
     ------
     Declined
-        Something in the recording has no rule here, or the seeds would take less.
+        The recording cannot be replayed, or updates an argument.
     """
     chosen = []
 
@@ -81,7 +65,41 @@ def accumulated(fun, leaves, form, seeds, owners):
     _, recording = record_call_of(value_of, copies)
     if recording.escapes or recording.updates:
         raise Declined("a value leaves the trace, or an argument is updated")
-    plan = _Plan(recording, chosen[0], leaves[chosen[0]], seeds)
+    return recording, chosen[0]
+
+
+def accumulated(source, place, leaves, form, seeds, owners):
+    """Record the Jacobian of a recorded function with respect to one of its leaves.
+
+    Parameters
+    ----------
+    source : Recording
+        Of the function.
+    place : int
+        The number of the leaf.
+    leaves : list
+        The values of the call that was recorded.
+    form : type
+        What becomes of the entries: a class of `autograd_c.matrices`.
+    seeds : callable
+        By the sizes of result and argument: how many runs of the function the seeds would take.
+    owners : container of int
+        The arrays of the environment, which the program must read at each run, by the ids of their owners.
+
+    Returns
+    -------
+    outs : list
+        The result of this call, as the program returns it.
+    recording : Recording
+    form : object
+        Makes of the program's result that of the function.
+
+    Raises
+    ------
+    Declined
+        Something in the recording has no rule here, or the seeds would take less.
+    """
+    plan = _Plan(source, place, leaves[place], seeds)
     plan.owners = owners
     made = []
 
@@ -95,7 +113,7 @@ def accumulated(fun, leaves, form, seeds, owners):
 
     outs, expanded = record_call_of(matrix_of, leaves)
     made[0].data = None
-    return [np.array(outs[0])], expanded, recording, made[0]
+    return [np.array(outs[0])], expanded, made[0]
 
 
 def _cost(shape):

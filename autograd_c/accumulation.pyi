@@ -3,15 +3,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Items", "Part", "accumulated", "full_value", "layers_of"]
+__all__ = ["Items", "Part", "accumulated", "full_value", "layers_of", "source_of"]
 
+def source_of(fun: Callable[[list[Any]], tuple[int, Any]], leaves: list[Any]) -> tuple[Any, int]: ...
 def accumulated(
-    fun: Callable[[list[Any]], tuple[int, Any]],
+    source: Any,
+    place: int,
     leaves: list[Any],
     form: Callable[[Any], Any],
     seeds: Callable[[int, int], int],
     owners: Container[int],
-) -> tuple[list[Any], Any, Any, Any]: ...
+) -> tuple[list[Any], Any, Any]: ...
 
 class Part:
     columns: Any

@@ -181,6 +181,7 @@ def describe_program(program, recording):
         (kinds["group"], "fused group"),
         (scalars, "scalar instruction"),
         (kinds["product"], "product"),
+        (kinds["routine"], "call of linear algebra"),
         (kinds["copies"] + kinds["clear"], "fill or copy"),
         (kinds["python"], "step in Python"),
     ]
@@ -198,6 +199,8 @@ def describe_program(program, recording):
 def _counted(number, word):
     if word == "step in Python":
         return f"{number:,} step{'s' * (number != 1)} in Python"
+    if word == "call of linear algebra":
+        return f"{number:,} call{'s' * (number != 1)} of linear algebra"
     if word == "fill or copy":
         return f"{number:,} fill{'s' * (number != 1)} or cop{'y' if number == 1 else 'ies'}"
     return _plural(number, word)
@@ -257,9 +260,24 @@ def _flops(node, unit):
     if unit.kind == "product":
         a, b = (arg.meta.shape if _is_node(arg) else arg.shape for arg in node.args[:2])
         return 2 * node.meta.size * a[-1]
+    if unit.kind == "routine":
+        return _routine_flops(node)
     if unit.kind == "group":
         return prod(unit.shape) if _name(node) != "setitem" else 0
     return int(unit.kind == "scalars" and node.kind == CALL and _name(node) not in ("getitem", "array"))
+
+
+# Multiples of the cube of the order.
+_CUBES = {"cholesky": 1 / 3, "solve": 2 / 3, "solve_triangular": 0, "inv": 2, "det": 2 / 3, "slogdet": 2 / 3}
+
+
+def _routine_flops(node):
+    """Of a call of linear algebra, in the leading terms."""
+    shape, *others = (arg.meta.shape if _is_node(arg) else arg.shape for arg in node.args[:2])
+    order, cubes = shape[-1], _CUBES[_name(node)]
+    if _name(node) == "cholesky" and others:  # the adjoint
+        return int(node.meta.size * order)
+    return int(prod(shape[:-2]) * cubes * order**3) + (node.meta.size * order if others else 0)
 
 
 def _bytes(value):
@@ -275,6 +293,7 @@ _COLORS = {
     "scalars": "#fff3c4",
     "group": "#d6eadf",
     "product": "#cfe3f5",
+    "routine": "#cfe3f5",
     "copies": "#eeeeee",
     "clear": "#eeeeee",
     "python": "#f7cfc9",

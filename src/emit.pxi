@@ -140,6 +140,7 @@ cdef int finish(Planner e) except -1:
     cdef int operand
     for i in range(len(p.results)):
         r = <Result>p.results[i]
+        r.late = r.node is not None and r.node.w.late
         if r.kind == RESULT_SCALAR:
             r.index = <int>r.node.w.address
         elif r.kind == RESULT_OBJECT:
@@ -151,6 +152,8 @@ cdef int finish(Planner e) except -1:
         if n is None or n.spot is None and not n.w.scalar:
             raise ValueError("an argument was changed in place to a value that a replay does not compute")
         p.updates.append((i, None, n.w.address) if n.w.scalar else (i, n.spot, 0))
+    for i in range(e.n):
+        p.late_guards = p.late_guards or e.w[i].late and e.code.records[i].kind >= GUARD_NODE
     p.nbases = <int>(1 + p.size + len(p.constants)) + p.noutputs
     for r in p.results:
         p.collects = p.collects or r.kind != RESULT_OUTPUT
@@ -167,8 +170,7 @@ cdef int finish(Planner e) except -1:
         "inputs": p.size, "nodes": e.n, "recorded": e.recording.code.n, "scalars": p.nscalars,
         "groups": p.ngroups, "grouped": sum([p.plan.groups[k].nins for k in range(p.ngroups)]),
         "calls": p.nloops, "copies": p.ncopies, "clears": p.nclears,
-        "python": [(<PythonStep>s).node.prim.name if (<PythonStep>s).node.prim is not None else "bool"
-                   for s in p.python],
+        "python": names_in_python(p), "routines": p.nroutines,
         "arena": p.arena_bytes, "guards": len(e.recording.guards), "steps": p.plan.nsteps,
     }
     return 0
@@ -188,6 +190,18 @@ cdef set primitives_of(Code code):
             recent[place] = p
             found.add(<Primitive>p)
     return found
+
+
+cdef list names_in_python(ReplayProgram p):
+    """The calls that run in Python in any case; those of routines do only where they fail."""
+    cdef list names = []
+    cdef Node n
+    cdef int k
+    for k in range(p.plan.nsteps):
+        if p.plan.steps[k].kind == STEP_PYTHON:
+            n = (<PythonStep>p.python[p.plan.steps[k].index]).node
+            names.append(n.prim.name if n.prim is not None else "bool")
+    return names
 
 
 # --- registers ------------------------------------------------------------------------------------------
@@ -291,6 +305,8 @@ cdef int emit_single(Planner e, Node n) except -1:
         emit_product(e, n)
     elif n.w.category == K_JOIN:
         emit_join(e, n)
+    elif n.w.category == K_ROUTINE:
+        emit_routine(e, n)
     else:
         emit_python(e, n)
     return 0
@@ -491,6 +507,11 @@ cdef int emit_product(Planner e, Node n) except -1:
 
 
 cdef int emit_python(Planner e, Node n) except -1:
+    return e.program.add_step(STEP_PYTHON, python_step(e, n), 0)
+
+
+cdef int python_step(Planner e, Node n) except -1:
+    """The number of a step that does a node in Python."""
     cdef PythonStep s = PythonStep.__new__(PythonStep)
     cdef Node x
     s.node = n
@@ -518,8 +539,7 @@ cdef int emit_python(Planner e, Node n) except -1:
     elif n.kind == CALL_NODE:
         s.out = n.spot
     e.program.python.append(s)
-    e.program.add_step(STEP_PYTHON, <int>len(e.program.python) - 1, 0)
-    return 0
+    return <int>len(e.program.python) - 1
 
 
 # --- groups -------------------------------------------------------------------------------------------------

@@ -155,6 +155,7 @@ cdef enum Category:
     K_ZEROS
     K_PRODUCT
     K_JOIN          # an array from arrays, by copies
+    K_ROUTINE       # linear algebra
     K_PYTHON
 
 cdef dict SCALAR_CODES = {
@@ -555,6 +556,8 @@ cdef class Planner:
             n.w.category = K_ITEMS
         elif n.prim.name in ("concatenate", "stack") and self.plan_join(n):
             n.w.category = K_JOIN
+        elif plan_routine(self, n):
+            n.w.category = K_ROUTINE
         return 0
 
     cdef bint plan_scalar(self, Record *r, Work *w) except -1:
@@ -790,10 +793,10 @@ cdef class Planner:
                 if o >= 0:
                     self.first_edge[o] += 1
                     w.waiting += 1
-            # Guards keep their order, and nothing runs in Python, where it may raise, before a guard that
-            # would have led elsewhere.
+            # Guards keep their order, and nothing that may raise, in Python or a routine, runs before a guard
+            # that would have led elsewhere.
             guarded[i] = -1
-            if w.category == K_PYTHON or w.category == K_GUARD:
+            if w.category == K_PYTHON or w.category == K_ROUTINE or w.category == K_GUARD:
                 after = late_guard if w.late else guard
                 if after >= 0:
                     guarded[i] = after

@@ -143,6 +143,18 @@ typedef struct {
     npy_intp steps[24];
 } LoopCall;
 
+/* A routine gets the call that it is and its arguments; it returns 0 when it has done its work. Otherwise the
+   driver does the step in Python, where it raises what it has to. The floating-point flags that a routine
+   leaves behind are dropped. */
+typedef int (*VmRoutine)(const LoopCall *call, char **args);
+
+typedef struct {
+    VmRoutine fn;
+    LoopCall call;      /* its loop, if the routine needs one; dims and steps are the routine's own */
+    int python;         /* the number of the step in Python */
+    double cost;        /* nanoseconds, roughly */
+} Routine;
+
 typedef struct {
     Place from, to;
     int width, ndim;
@@ -164,7 +176,7 @@ typedef struct {
 } TruthGuard;
 
 enum StepKind {
-    STEP_SCALARS, STEP_GROUP, STEP_CALL, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
+    STEP_SCALARS, STEP_GROUP, STEP_CALL, STEP_ROUTINE, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
 };
 
 typedef struct {
@@ -180,6 +192,7 @@ typedef struct {
     VmCall *calls;      /* of S_CALL1 and S_CALL2 */
     Group *groups;
     LoopCall *loops;
+    Routine *routines;
     Copy *copies;
     Clear *clears;
     TruthGuard *guards;
@@ -1082,6 +1095,18 @@ static void vm_run_call(const LoopCall *c, char **bases) {
     c->loop.fn(args, c->dims, c->steps, c->loop.data);
 }
 
+static int vm_run_routine(const Routine *r, char **bases) {
+    char *args[MAX_CALL_ARGS];
+    int j, failed, flags = fp_flags();
+    for (j = 0; j < r->call.nargs; j++)
+        args[j] = vm_place(bases, r->call.args[j]);
+    failed = r->fn(&r->call, args);
+    fp_clear();
+    if (flags)
+        fp_raise(flags);
+    return failed;
+}
+
 static void vm_run_clear(const Clear *c, char **bases) {
     if (c->bytes > 0)
         memset(vm_place(bases, c->at), 0, (size_t)c->bytes);
@@ -1109,6 +1134,12 @@ static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int f
             break;
         case STEP_CALL:
             vm_run_call(&plan->loops[s->index], bases);
+            break;
+        case STEP_ROUTINE:
+            if (vm_run_routine(&plan->routines[s->index], bases)) {
+                *where = (int)(s - plan->steps);
+                return VM_PYTHON;
+            }
             break;
         case STEP_COPY:
             if (!vm_run_copy(&plan->copies[s->index], bases, run))
@@ -1353,6 +1384,8 @@ static int vm_step_cost(const Plan *plan, const Step *s) {
         cost = g->nins * (8.0 + 0.5 * (double)vm_least(g->n, g->piece));
     } else if (s->kind == STEP_CALL)
         cost = vm_call_cost(&plan->loops[s->index]);
+    else if (s->kind == STEP_ROUTINE)
+        cost = 200.0 + plan->routines[s->index].cost;
     else if (s->kind == STEP_COPY)
         cost = vm_copy_cost(&plan->copies[s->index]);
     else if (s->kind == STEP_CLEAR)

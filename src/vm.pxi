@@ -58,6 +58,12 @@ cdef extern from "vm.h":
         Place args[8]
         cnp.npy_intp dims[8]
         cnp.npy_intp steps[24]
+    ctypedef int (*VmRoutine)(const LoopCall *call, char **args) noexcept nogil
+    ctypedef struct Routine:
+        VmRoutine fn
+        LoopCall call
+        int python
+        double cost
     ctypedef struct Copy:
         Place source "from"
         Place to
@@ -73,7 +79,7 @@ cdef extern from "vm.h":
         int guard
         char expected
     enum StepKind:
-        STEP_SCALARS, STEP_GROUP, STEP_CALL, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
+        STEP_SCALARS, STEP_GROUP, STEP_CALL, STEP_ROUTINE, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
     ctypedef struct Step:
         int kind, index, stop
     ctypedef struct VmPlan "Plan":
@@ -82,6 +88,7 @@ cdef extern from "vm.h":
         VmCall *calls
         Group *groups
         LoopCall *loops
+        Routine *routines
         Copy *copies
         Clear *clears
         TruthGuard *guards
@@ -195,8 +202,8 @@ cdef class ReplayProgram:
     It is immutable once planned: each run has a `Frame` of its own, so that any number of threads may run it.
     """
     cdef VmPlan plan
-    cdef int capacity[8]
-    cdef int nscalars, ncalls, ngroups, nloops, ncopies, nclears, nguards
+    cdef int capacity[9]
+    cdef int nscalars, ncalls, ngroups, nloops, nroutines, ncopies, nclears, nguards
     cdef readonly Py_ssize_t size       # number of inputs
     cdef readonly Py_ssize_t arena_bytes
     cdef int nbases
@@ -236,7 +243,6 @@ cdef class ReplayProgram:
         self.fastmath = fastmath
         self.plan.threads = threads
         plan_recording(self, recording, frozenset(seeds))
-        self.find_late(recording)
         self.slice = FREE_SLICE if self.plan.cost > LONG_PROGRAM else HELD_SLICE
 
     def __dealloc__(self):
@@ -259,21 +265,12 @@ cdef class ReplayProgram:
         PyMem_Free(self.plan.calls)
         PyMem_Free(self.plan.groups)
         PyMem_Free(self.plan.loops)
+        PyMem_Free(self.plan.routines)
         PyMem_Free(self.plan.copies)
         PyMem_Free(self.plan.clears)
         PyMem_Free(self.plan.guards)
 
     # --- building ---------------------------------------------------------------------------
-
-    cdef int find_late(self, Recording recording) except -1:
-        """Marks results and guards that depend on a seed."""
-        cdef Result r
-        cdef Node n
-        for r in self.results:
-            r.late = r.node is not None and r.node.late
-        for n in recording.guards:
-            self.late_guards = self.late_guards or n.late
-        return 0
 
     cdef int add_step(self, int kind, int index, int stop) except -1:
         self.plan.steps = <Step *>room_for(self.plan.steps, self.plan.nsteps, &self.capacity[0], sizeof(Step))
@@ -353,6 +350,19 @@ cdef class ReplayProgram:
         self.nloops += 1
         self.add_step(STEP_CALL, self.nloops - 1, 0)
         return &self.plan.loops[self.nloops - 1]
+
+    cdef Routine *add_routine(self, VmRoutine fn, int python) except NULL:
+        """A routine, and the number of the step in Python for where it fails."""
+        cdef Routine *r
+        self.plan.routines = <Routine *>room_for(self.plan.routines, self.nroutines, &self.capacity[8],
+                                                 sizeof(Routine))
+        r = &self.plan.routines[self.nroutines]
+        memset(r, 0, sizeof(Routine))
+        r.fn = fn
+        r.python = python
+        self.nroutines += 1
+        self.add_step(STEP_ROUTINE, self.nroutines - 1, 0)
+        return r
 
     cdef Copy *add_copy(self, int ndim) except NULL:
         cdef Copy *c
@@ -518,7 +528,10 @@ cdef class ReplayProgram:
             # NumPy's functions, which handlers of signals may call, too, clear the flags and report theirs.
             f.raised |= fp_flags()
             if stopped == VM_PYTHON:
-                where = (<PythonStep>self.python[self.plan.steps[start].index]).run(f)
+                where = self.plan.steps[start].index
+                if self.plan.steps[start].kind == STEP_ROUTINE:
+                    where = self.plan.routines[where].python
+                where = (<PythonStep>self.python[where]).run(f)
                 if where >= 0:
                     fp_clear()
                     return where

@@ -9,7 +9,7 @@ from test_random_programs import Program
 from test_sparse import HESSIANS, JACOBIANS, assert_same, draw, registered_calls, rosenbrock_loop
 
 import autograd_c.numpy as np
-from autograd_c import compile, grad, hessian, jacobian
+from autograd_c import accumulation, compile, grad, hessian, jacobian
 from autograd_c.accumulation import RULES
 from autograd_c.extend import Primitive
 from autograd_c.sparse import sparse_hessian, sparse_jacobian
@@ -409,6 +409,27 @@ def test_nesting():
 
 
 # ---------------------------------------------------------------- what it costs
+
+
+def test_the_second_recording_of_the_function_is_enough(monkeypatch):
+    """The Jacobian is recorded at the first call; the second one confirms it and is a replay already."""
+    walks = []
+    walk = accumulation.accumulated
+    monkeypatch.setattr(accumulation, "accumulated", lambda *args: walks.append(0) or walk(*args))
+    made = jacobian(compile(lambda x: np.sin(x) * x[::-1]))
+    for _ in range(CALLS):
+        x = draw(4)
+        onp.testing.assert_allclose(made(x), jacobian(lambda x: np.sin(x) * x[::-1])(x))
+    assert len(walks) == 1
+
+
+def test_the_second_call_warns_as_any_other():
+    made = jacobian(compile(lambda x: np.sqrt(x)))
+    made(onp.ones(1))
+    for _ in range(CALLS):
+        with pytest.warns(RuntimeWarning, match="divide by zero"):
+            assert made(onp.zeros(1)) == onp.inf
+    assert made(onp.ones(1)) == 0.5
 
 
 def test_zeros_are_not_computed():

@@ -22,7 +22,7 @@ def declined(*_):
 def way(request, monkeypatch):
     """Each test by accumulation, by one program for all seeds, and with all of them recorded as a whole."""
     if request.param != "accumulated":
-        monkeypatch.setattr(Accumulated, "recorded", declined)
+        monkeypatch.setattr(Accumulated, "source", declined)
         monkeypatch.setattr(_BySeeds, "FEW", 0 if request.param == "rows" else 128)
     return request.param
 

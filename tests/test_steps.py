@@ -2,11 +2,12 @@
 
 import numpy as onp
 import pytest
-from test_replay import compare, normal
+from test_replay import check, compare, normal, outcome_of, program
 
 import autograd_c.numpy as np
-from autograd_c import grad, jvp
+from autograd_c import compile, grad, jvp
 from autograd_c.operators import make_jvp, make_vjp
+from autograd_c.scipy import linalg
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +137,124 @@ def test_triangles(k, dtype):
     for fun in (np.tril, np.triu):
         native(derivatives(lambda x, fun=fun: fun(np.sin(x), k)), x, t, g)
         native(lambda xs, fun=fun: [fun(xs[0] / 0.0, k), fun(xs[0])], x)
+
+
+# ---------------------------------------------------------------- linear algebra
+
+
+def definite(x):
+    return x @ np.swapaxes(x, -1, -2) + x.shape[-1] * onp.eye(x.shape[-1], dtype=x.dtype)
+
+
+ALGEBRA = {
+    "cholesky": lambda a, b: np.linalg.cholesky(definite(a)),
+    "cholesky of a transposed one": lambda a, b: np.linalg.cholesky(np.swapaxes(definite(a), -1, -2)),
+    "solve": lambda a, b: np.linalg.solve(definite(a), b),
+    "solve, transposed": lambda a, b: np.linalg.solve(np.swapaxes(definite(a), -1, -2), b),
+    "solve, by a factor": lambda a, b: np.linalg.solve(np.linalg.cholesky(definite(a)), b),
+    "solve, by a transposed factor": lambda a, b: np.linalg.solve(
+        np.swapaxes(np.linalg.cholesky(definite(a)), -1, -2), b
+    ),
+    "inv": lambda a, b: np.linalg.inv(definite(a)) @ b,
+    "det": lambda a, b: np.linalg.det(a + 3 * onp.eye(a.shape[-1], dtype=a.dtype)),
+    "slogdet": lambda a, b: np.linalg.slogdet(definite(a))[1] + np.linalg.slogdet(a)[0],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("order", [1, 2, 7, 39, 41, 100])
+@pytest.mark.parametrize("name", ALGEBRA)
+def test_linear_algebra(name, order, dtype):
+    fun = ALGEBRA[name]
+
+    def function(xs):
+        a, b, g = xs
+        value = fun(a, b)
+        if order > 40:
+            return [value]
+        return [value, grad(lambda a, b: np.sum(np.tanh(fun(a, b)) * g), (0, 1))(a, b)]
+
+    matrix = normal(order, order) / order**0.5
+    replay = None
+    for b in (normal(order), normal(order, 3), normal(3, order).T):
+        leaves = [x.astype(dtype) for x in (matrix, b, normal(1))]
+        replay = compare(function, *leaves, tolerance=3e-3 if dtype == "float32" else 1e-9)
+        assert not {"cholesky", "solve", "inv", "slogdet"} & set(replay.summary["python"])
+        assert replay.summary["routines"] > 0
+
+
+def test_stacks_of_matrices():
+    def function(xs):
+        a, b = xs
+        values = [fun(a, b) for name, fun in ALGEBRA.items()]
+        one = [fun(a[0], b) for fun in ALGEBRA.values()] + [np.linalg.solve(definite(a), b[0, :, 0])]
+        return [*values, *one, np.linalg.solve(definite(a[:1]), b), np.linalg.solve(definite(a[::2]), b[::2])]
+
+    native(function, normal(3, 5, 5), normal(3, 5, 2), tolerance=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("lower", [False, True])
+@pytest.mark.parametrize("trans", [0, 1, "T"])
+@pytest.mark.parametrize("unit", [False, True])
+def test_triangular_systems(lower, trans, unit, dtype):
+    options = {"lower": lower, "trans": trans, "unit_diagonal": unit}
+
+    def function(xs):
+        a, b, c = xs
+        values = [
+            linalg.solve_triangular(m, v, **options) for m in (a, a.T, a * 1.0) for v in (b, c, b[:, ::2])
+        ]
+        loss = lambda a, b: np.sum(np.sin(linalg.solve_triangular(a, b, **options)))  # noqa: E731
+        return [*values, grad(loss, (0, 1))(a, b)]
+
+    a = 0.3 * normal(6, 6) + 3 * onp.eye(6)
+    leaves = [x.astype(dtype) for x in (a, normal(6, 4), normal(6))]
+    native(function, *leaves, tolerance=1e-5 if dtype == "float32" else 1e-13)
+
+
+def test_errors_of_linear_algebra():
+    """A routine that fails leaves it to NumPy and SciPy to say so; check() compares the exceptions."""
+    definite_one, other = onp.array([[2.0, 0.5], [0.5, 1.0]]), onp.array([[1.0, 2.0], [2.0, 1.0]])
+    singular, missing = onp.array([[1.0, 2.0], [2.0, 4.0]]), onp.array([[1.0, onp.nan], [onp.nan, 1.0]])
+    b = onp.array([1.0, 2.0])
+    for fun in (
+        lambda xs: [np.linalg.cholesky(xs[0])],
+        lambda xs: [np.linalg.solve(xs[0], xs[1])],
+        lambda xs: [np.linalg.solve(np.tril(xs[0] - 1.0), xs[1])],
+        lambda xs: [np.linalg.inv(xs[0])],
+        lambda xs: [np.linalg.det(xs[0]), np.linalg.slogdet(xs[0])],
+        lambda xs: [grad(lambda a: np.linalg.slogdet(a)[1])(xs[0])],
+        lambda xs: [linalg.solve_triangular(xs[0] - 0.0, xs[1], lower=True)],
+        lambda xs: [linalg.solve_triangular(xs[0] * 0.0, xs[1], lower=True)],
+    ):
+        points = [[m.copy(), b] for m in (definite_one, other, singular, missing, 0 * b * b[:, None])]
+        if isinstance(outcome_of(lambda fun=fun, points=points: fun(points[0])), Exception):
+            continue
+        check(fun, *points, tolerance=1e-12)
+
+
+def test_guards_come_before_routines_that_raise():
+    def function(xs):
+        a = xs[0]
+        if a[0, 0] > 0:
+            return [np.linalg.cholesky(a)]
+        return [a]
+
+    replay = program(function, [onp.eye(2)])
+    assert replay.run([-onp.eye(2)]) == 0
+
+
+def test_flags_of_routines_are_dropped():
+    """LAPACK may raise floating-point flags where NumPy reports nothing, and those of others stay."""
+    a = onp.array([[1e-300, 0.0], [0.0, 1.0]])
+    solved = compile(lambda a, b: np.linalg.solve(a, b))
+    logs = compile(lambda a: np.log(np.sum(a) - 1.0) + np.sum(np.linalg.inv(a)))
+    with onp.errstate(all="raise"):
+        for _ in range(4):
+            assert solved(a, onp.array([1e300, 1.0]))[0] == onp.inf
+            with pytest.raises(FloatingPointError):
+                logs(onp.eye(2) / 2)
 
 
 # ---------------------------------------------------------------- dtypes

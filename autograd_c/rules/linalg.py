@@ -29,11 +29,11 @@ import math
 
 import numpy as np
 import scipy.linalg
-from scipy.linalg import blas, lapack
+from scipy.linalg import lapack
 
 import autograd_c.numpy as anp
 
-from .._core import Primitive, trace_forward, trace_reverse
+from .._core import Primitive, cholesky_adjoint, hooks, trace_forward, trace_reverse
 from ..extend import call, composite, constant, refuse, rule
 from .products import matmul
 from .support import as_array
@@ -432,51 +432,12 @@ def _(a):
 
 # --- Cholesky -------------------------------------------------------------------------------------
 
-TRSM = {"f": blas.strsm, "d": blas.dtrsm}
-BLOCK = 40
-BELOW_OR_ON = np.tri(BLOCK, dtype=bool)
-
 
 def _cholesky_adjoint_plain(factor, g):
     """The cotangent of ``factor @ factor^H`` from that of the lower factor."""
-    if factor.ndim == 2 and factor.dtype == g.dtype and factor.dtype.char in TRSM:
-        return _cholesky_adjoint_blocks(factor, g)
+    if factor.ndim == 2 and factor.dtype == g.dtype and factor.dtype.char in "fd":
+        return cholesky_adjoint(np.ascontiguousarray(factor), np.ascontiguousarray(g))
     return _cholesky_adjoint_formula(factor, g)
-
-
-def _cholesky_adjoint_blocks(factor, g):
-    """The formula of a matrix cut in four, for the last block of columns first.
-
-    The factor is cut into ``[[D, 0], [C, E]]``, the left part of its cotangent into `g_D` and `g_C`, and `X`
-    is twice the result for the lower right part. Then twice the result has ``Y = (g_C - X C) D^-1`` on the
-    lower left, and on the upper left what ``D D^T`` alone gets from ``g_D - Y^T C``. Nearly all of it is
-    products, and it costs two or three factorisations; the formula for the whole matrix costs nine.
-    """
-    n = len(factor)
-    trsm = TRSM[factor.dtype.char]
-    out = np.empty((n, n), g.dtype)
-    size = -(-n // -(-n // BLOCK)) if n else 1
-    for start in reversed(range(0, n, size)):
-        here, below = slice(start, start + size), slice(start + size, n)
-        diagonal, bar = factor[here, here], g[here, here]
-        if below.start < n:
-            column = factor[below, here]
-            rest = g[below, here] - np.matmul(out[below, below], column)
-            rest = trsm(1.0, diagonal.T, rest.T, side=0, lower=0, overwrite_b=1)
-            bar = bar - np.matmul(rest, column)
-            out[here, below], out[below, here] = rest, rest.T
-        out[here, here] = _cholesky_adjoint_block(diagonal, bar, trsm)
-    out *= 0.5
-    return out
-
-
-def _cholesky_adjoint_block(factor, g, trsm):
-    """Twice the result for one block: ``L^-T Q L^-1``, where Q is ``L^T g`` below and mirrored above."""
-    upper = factor.T
-    q = np.matmul(upper, g)
-    q = np.where(BELOW_OR_ON[: len(q), : len(q)], q, q.T)
-    q = trsm(1.0, upper, q.T, side=0, lower=0, overwrite_b=1)
-    return trsm(1.0, upper, q, side=1, lower=0, trans_a=1, overwrite_b=1)
 
 
 def _cholesky_adjoint_formula(factor, g):
@@ -1185,3 +1146,38 @@ def _(x, /):
 
 constant(np.linalg.matrix_rank)
 refuse("write the solution as np.linalg.pinv(a) @ b, or solve the normal equations", np.linalg.lstsq)
+
+
+# --- in a replay ----------------------------------------------------------------------------------
+#
+# The routine of the core that does a call of a primitive on real matrices, and its flags; None if it does not.
+# Where one fails, the primitive itself is called.
+
+LOWER, TRANSPOSED, UNIT_DIAGONAL, CHECK_FINITE = 1, 2, 4, 8
+
+
+def _triangular_routine(a, b, lower=False, trans=0, unit_diagonal=False):
+    return "triangular", LOWER * bool(lower) | TRANSPOSED * bool(trans) | UNIT_DIAGONAL * bool(unit_diagonal)
+
+
+def _scipy_triangular_routine(
+    a, b, trans=0, lower=False, unit_diagonal=False, overwrite_b=False, check_finite=True
+):
+    if len(getattr(a, "meta", a).shape) != 2 or overwrite_b:
+        return None
+    name, flags = _triangular_routine(a, b, lower, _trans_number(trans), unit_diagonal)
+    return name, flags | CHECK_FINITE * bool(check_finite)
+
+
+hooks["routines"] = {
+    cholesky: lambda a, *, upper=False: None if upper else ("cholesky", 0),
+    _cholesky_adjoint: lambda factor, g: ("cholesky_adjoint", 0),
+    triangular: _triangular_routine,
+    solve_triangular: _scipy_triangular_routine,
+    solve: lambda a, b: ("solve", 0),
+    solve_transposed: lambda a, b: ("solve", TRANSPOSED),
+    inv: lambda a: ("inv", 0),
+    _inverse: lambda a: ("inverse", 0),
+    det: lambda a: ("det", 0),
+    _slogdet: lambda a: ("slogdet", 0),
+}
