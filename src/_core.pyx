@@ -104,7 +104,8 @@ cdef object DTYPE_FLOAT64 = np.dtype(np.float64)
 cdef object np_add = np.add, np_ufunc = np.ufunc
 cdef object np_maximum = np.maximum, np_minimum = np.minimum, np_multiply = np.multiply
 cdef object np_novalue = np._NoValue, np_sin = np.sin, np_cos = np.cos
-cdef object np_empty = np.empty, np_uint8 = np.uint8, np_shape = np.shape, np_int64 = np.dtype(np.int64)
+cdef object np_empty = np.empty, np_uint8 = np.uint8, np_shape = np.shape
+cdef object np_may_share_memory = np.may_share_memory, np_int64 = np.dtype(np.int64)
 cdef object np_unravel_index = np.unravel_index
 cdef object np_bool = np.bool_, np_complexfloating = np.complexfloating, np_complex128 = np.complex128
 

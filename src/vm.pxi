@@ -174,6 +174,12 @@ cdef class Frame:
         PyMem_Free(self.bases)
 
 
+cdef bint can_hold(cnp.ndarray a, Spot spot) except -1:
+    """Whether an array is as a program writes a result."""
+    return cnp.PyArray_CHKFLAGS(a, cnp.NPY_ARRAY_CARRAY) and cnp.PyArray_ISNOTSWAPPED(a) \
+        and cnp.PyArray_TYPE(a) == spot.dtype.type_num and shape_tuple(a) == spot.shape
+
+
 cdef enum ResultKind:
     RESULT_OUTPUT       # a fresh array, which the program filled
     RESULT_SCALAR       # a register
@@ -439,8 +445,11 @@ cdef class ReplayProgram:
             memcpy(f.arena.data + <Py_ssize_t>address * 8, <const char *><bytes>data, len(<bytes>data))
         return f
 
-    cdef object run_leaves(self, PyObject **leaves, Py_ssize_t n, int *flags):
-        """A run: a list of results, or the number of the guard that failed; `flags`: of floating point."""
+    cdef object run_leaves(self, PyObject **leaves, Py_ssize_t n, int *flags, list targets=None):
+        """A run: a list of results, or the number of the guard that failed; `flags`: of floating point.
+
+        By result, `targets` holds arrays to which the program may write, if they are as it writes them.
+        """
         cdef Frame f = self.take_frame()
         cdef Py_ssize_t i
         cdef int guard
@@ -448,7 +457,7 @@ cdef class ReplayProgram:
         try:
             for i in range(n):
                 self.set_input(f, i, leaves[i])
-            out = self.fresh_outputs(f)
+            out = self.fresh_outputs(f) if targets is None else self.targeted_outputs(f, targets)
             fp_clear()
             guard = self.run_steps(f, 0, self.plan.nsteps)
             flags[0] = fp_flags() | f.raised
@@ -473,6 +482,22 @@ cdef class ReplayProgram:
                 a = self.fresh_output(f, r)
             Py_INCREF(a)
             PyList_SET_ITEM(out, i, a)
+        return out
+
+    cdef list targeted_outputs(self, Frame f, list targets):
+        """The same with arrays of the caller's where they fit."""
+        cdef Py_ssize_t i
+        cdef Result r
+        cdef list out = [None] * PyList_GET_SIZE(self.results)
+        for i in range(PyList_GET_SIZE(out)):
+            r = <Result>self.results[i]
+            if r.kind != RESULT_OUTPUT:
+                continue
+            if i < len(targets) and targets[i] is not None and can_hold(<cnp.ndarray>targets[i], r.spot):
+                out[i] = targets[i]
+                self.set_base(f, r.index, out[i])
+            else:
+                out[i] = self.fresh_output(f, r)
         return out
 
     cdef inline object fresh_output(self, Frame f, Result r):
