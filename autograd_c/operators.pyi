@@ -8,8 +8,8 @@
 # `grad`, `value_and_grad` and `elementwise_grad` know argument 1, the pair (0, 1) and other sequences too.
 # Cotangents are Any: the core takes a float for a float64, and casts.
 #
-# Before these stands an overload for compiled functions, whose derivatives are compiled. A compiled function is
-# callable as any other, but what comes of it has more methods: hence the overlap. Its gradients are Any.
+# Before these stands an overload for compiled functions, whose derivatives are compiled. A compiled function
+# is callable as any other, but what comes of it has more methods: hence the overlap. Its gradients are Any.
 
 from collections.abc import Callable
 from os import PathLike

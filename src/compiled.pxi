@@ -257,6 +257,7 @@ cdef enum ReadKind:
     READ_PLACE          # where[number] is what, where a list
     READ_SIZE           # where, a list, has `number` items
     READ_COUNT          # where, a dict, has `number` items
+    READ_SET            # where, a set, has the items of what, a tuple, in that order
     READ_ARRAY          # where, an array, has the memory and shape that it had: `copy` is a view of it
     READ_BYTES          # where, an array, holds the bytes of `copy`
 
@@ -269,7 +270,8 @@ cdef struct Read:
 
 cdef dict READ_KINDS = {
     "cell": READ_CELL, "item": READ_ITEM, "absent": READ_ABSENT, "type": READ_TYPE, "slot": READ_SLOT,
-    "place": READ_PLACE, "size": READ_SIZE, "count": READ_COUNT, "array": READ_ARRAY, "bytes": READ_BYTES,
+    "place": READ_PLACE, "size": READ_SIZE, "count": READ_COUNT, "set": READ_SET,
+    "array": READ_ARRAY, "bytes": READ_BYTES,
 }
 
 
@@ -363,6 +365,8 @@ cdef bint still_reads(Read *r) except -1:
         return PyList_GET_SIZE(where) == r.number
     elif r.kind == READ_COUNT:
         return PyDict_GET_SIZE(where) == r.number
+    elif r.kind == READ_SET:
+        return same_items(where, <tuple><object>r.what)
     elif r.kind == READ_PLACE:
         if r.number >= PyList_GET_SIZE(where):
             return False
@@ -372,6 +376,18 @@ cdef bint still_reads(Read *r) except -1:
     else:
         return same_bytes(<cnp.ndarray>where, <cnp.ndarray><object>r.what)
     return found == r.what or found != NULL and same_number(<object>found, <object>r.what)
+
+
+cdef bint same_items(object items, tuple what) except -1:
+    """Whether a set still has these items, and goes through them in this order."""
+    cdef Py_ssize_t i = 0
+    if len(items) != len(what):
+        return False
+    for item in items:
+        if not same_number(item, what[i]):
+            return False
+        i += 1
+    return True
 
 
 cdef inline bint same_place(cnp.ndarray a, cnp.ndarray b) noexcept:

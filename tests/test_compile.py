@@ -697,6 +697,30 @@ def test_a_function_that_changes_its_environment():
             assert same(g(X), X * 0.5**count)
 
 
+def test_sets_of_the_environment():
+    frozen, wanted = {"which": frozenset([1.0, 2.0])}, {"sin", "scale"}
+
+    def fun(x):
+        x = np.sin(x) if "sin" in wanted else x
+        return x * sum(frozen["which"]) if "scale" in wanted else x
+
+    f, ran = counted(fun)
+    changes = [
+        lambda: wanted.discard("scale"),
+        lambda: wanted.add("scale"),
+        lambda: (wanted.remove("sin"), wanted.add("cos")),
+        lambda: frozen.update(which=frozenset([1.0, 3.0])),
+    ]
+    for change in changes:
+        for _ in range(4):
+            assert same(f(X), fun(X))
+        change()
+        assert same(f(X), fun(X))
+    before = ran()
+    f(X), f(X)
+    assert ran() == before + 1
+
+
 def test_a_cache_is_filled_once():
     cache = {}
 
