@@ -74,6 +74,7 @@ cdef extern from "Python.h":
         PySequenceMethods *tp_as_sequence
     ctypedef object (*vectorcallfunc)(object, PyObject *const *, size_t, PyObject *)
     unsigned long Py_TPFLAGS_HAVE_VECTORCALL
+    Py_ssize_t PY_SSIZE_T_MAX
     Py_ssize_t PyVectorcall_NARGS(size_t) noexcept nogil
     object PyVectorcall_Call(object, object, object)
     object PyObject_Vectorcall(object, PyObject *const *, size_t, PyObject *)

@@ -368,13 +368,6 @@ cdef enum Category:
     K_ROUTINE       # linear algebra
     K_PYTHON
 
-cdef dict SCALAR_CODES = {
-    "add": S_ADD, "subtract": S_SUB, "multiply": S_MUL, "divide": S_DIV, "negative": S_NEG,
-    "absolute": S_ABS, "sqrt": S_SQRT, "square": S_SQUARE, "reciprocal": S_RECIPROCAL,
-    "less": S_LT, "less_equal": S_LE, "greater": S_GT, "greater_equal": S_GE, "equal": S_EQ,
-    "not_equal": S_NE, "logical_and": S_AND, "logical_or": S_OR, "logical_not": S_NOT,
-    "where": S_SELECT, "scalar_power": S_POW, "scalar_square": S_POW, "positive": S_MOVE,
-}
 cdef dict REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum, "amax": np.maximum,
                         "amin": np.minimum, "prod": np.multiply}
 
@@ -474,18 +467,6 @@ cdef inline bint is_scalar_operand(object a) except -1:
     if type(a) is bool or type(a) is np_bool:
         return True
     return not cnp.PyArray_Check(a) and uniform(a, &value)
-
-
-cdef int find_scalar(Primitive p) except -1:
-    """What the scalar interpreter does for a primitive: an operation of its own, or the float64 loop."""
-    cdef char out = 0
-    p.scalar_code = SCALAR_CODES.get(p.name, -1) if p.ours else -1
-    if p.scalar_code < 0 and p.is_ufunc and 0 < p.nin <= 2:
-        p.scalar_loop = p.find_loop(b"d" * p.nin, &out)
-        if p.scalar_loop.fn != NULL and out == b"d":
-            p.scalar_code = S_CALL1 if p.nin == 1 else S_CALL2
-    p.scalar_known = True
-    return 0
 
 
 cdef bint plan_scalar(Node n) except -1:
