@@ -6,7 +6,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 
 ==================  ==========================================================================
 ``loops.pxi``       NumPy's inner loops and the floating-point flags
-``machine.pxi``     programs: elementwise rules as flat lists of inner loops
+``machine.pxi``     the machine of `vm.h`, and programs for it: elementwise rules
 ``box.pxi``         the value being traced, its operators and protocols
 ``tape.pxi``        the Wengert list
 ``sweep.pxi``       adjoints and the reverse sweep
@@ -20,7 +20,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``tree.pxi``        containers: leaves and structure
 ``trace.pxi``       reverse, forward and recording traces; what the operators call
 ``record.pxi``      recordings: functions as lists of primitive calls
-``vm.pxi``          the replay machine: tables of a program, and a run of it
+``vm.pxi``          replays on the machine: tables of a program, and a run of it
 ``plan.pxi``        from a recording to a program: simplify, classify, schedule, lay out
 ``fastmath.pxi``    what the planner may do with `fastmath`
 ``emit.pxi``        the program's tables

@@ -1,4 +1,4 @@
-# The driver of the replay machine: the tables of a program for it, and a run with its Python steps.
+# The driver of replays: the tables of a program for the machine, and a run with its Python steps.
 
 cdef extern from "loops.h":
     void libm_sincos(double x, double *s, double *c) noexcept nogil
