@@ -44,7 +44,7 @@ from cpython.object cimport PyObject_GetItem, PyObject_SetItem
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_New
 from libc.limits cimport INT_MAX, UINT_MAX
-from libc.math cimport INFINITY, NAN, fabs, sqrt
+from libc.math cimport INFINITY, NAN, fabs
 from libc.string cimport memcpy, memset
 
 import numpy as np

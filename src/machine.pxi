@@ -213,28 +213,28 @@ cdef Program compile_program(list code, int nin, object result, bytes inputs):
         Where a primitive has no loop for these types or is not elementwise.
     """
     cdef Program p = Program()
-    cdef Lowering l = Lowering.__new__(Lowering)
+    cdef Lowering lowering = Lowering.__new__(Lowering)
     cdef int i
     if nin > MAX_INPUTS:
         raise NoProgram("too many inputs")
-    l.begin(nin, inputs)
+    lowering.begin(nin, inputs)
     for prim, operands in code:
-        l.instruction(<Primitive>prim, operands)
+        lowering.instruction(<Primitive>prim, operands)
     p.nin = nin
-    p.result = l.operand(result)
-    p.used = l.used
-    p.code = l.types[p.result]
+    p.result = lowering.operand(result)
+    p.used = lowering.used
+    p.code = lowering.types[p.result]
     if p.code == b"?":
         raise NoProgram("the result is not a number")
-    if len(l.types) > VM_RULE_REGISTERS:
+    if len(lowering.types) > VM_RULE_REGISTERS:
         raise NoProgram("too long")
     for i in range(nin):
         p.input_code[i] = inputs[i]
-    if inputs == b"d" * nin and l.is_of_doubles():
-        l.lower_scalars(&p.rule, p.result)
-    l.lower_constants(p)
-    l.lower_group(p, False)
-    l.lower_group(p, True)
+    if inputs == b"d" * nin and lowering.is_of_doubles():
+        lowering.lower_scalars(&p.rule, p.result)
+    lowering.lower_constants(p)
+    lowering.lower_group(p, False)
+    lowering.lower_group(p, True)
     return p
 
 
@@ -374,6 +374,8 @@ cdef class Lowering:
         else:
             b.loop(P_POS.find_loop(code, &out), [p.result], self.nin)
         b.give_blocks()
+        # Without one where the last instruction has written elsewhere.
+        b.g.regs[p.result].block = max(b.g.regs[p.result].block, 0)
         vm_prepare_registers(b.g)
         if b.g.nscratch * b.g.width * b.g.block > VM_RULE_BYTES:
             raise NoProgram("too many intermediate values")
