@@ -10,7 +10,7 @@ something that may have been *computed* from an array, the array's bytes are com
 `autograd_c.replay`).
 
 What is not walked: the standard library, NumPy, SciPy and other installed packages, attributes that the code
-does not name, sets, and the inside of objects that keep their state in C.
+does not name, and the inside of objects that keep their state in C.
 """
 
 import functools
@@ -166,6 +166,11 @@ class Environment:
         for place, item in enumerate(items):
             self._visit(item, f"{label}[{place}]", depth)
 
+    def _set(self, items, label, depth):
+        items_now = tuple(items)
+        self._read("set", items, None, 0, items_now, label)
+        self._tuple(items_now, label, depth)
+
     def _dict(self, mapping, label, depth):
         self._read("count", mapping, None, len(mapping), None, label)
         for key in list(mapping):
@@ -297,6 +302,7 @@ _VISITS = [
     (np.ndarray, Environment._array),
     (list, Environment._list),
     (tuple, Environment._tuple),
+    ((set, frozenset), Environment._set),
     (dict, Environment._dict),
     (types.FunctionType, Environment._function),
     (types.MethodType, Environment._method),

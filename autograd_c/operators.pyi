@@ -7,8 +7,12 @@
 #
 # `grad`, `value_and_grad` and `elementwise_grad` know argument 1, the pair (0, 1) and other sequences too.
 # Cotangents are Any: the core takes a float for a float64, and casts.
+#
+# Before these stands an overload for compiled functions, whose derivatives are compiled. A compiled function
+# is callable as any other, but what comes of it has more methods: hence the overlap. Its gradients are Any.
 
 from collections.abc import Callable
+from os import PathLike
 from typing import (
     Any,
     Concatenate,
@@ -26,6 +30,8 @@ from typing import (
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._core import Compiled
 
 __all__ = [
     "checkpoint",
@@ -96,8 +102,23 @@ class Derived(Generic[_P, _R_co]):
         self: Derived[Concatenate[_Self, _Q], _R], instance: _Self, owner: type | None = None
     ) -> Callable[_Q, _R]: ...
 
+# What an operator makes of a compiled function where that takes several programs.
+@type_check_only
+class _Replayed(Generic[_P, _R_co]):
+    __name__: str
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+    @property
+    def programs(self) -> list[dict[str, Any]]: ...
+    def clear(self) -> None: ...
+    def cost(self) -> dict[str, Any]: ...
+    def explain(self, svg: str | PathLike[str] | None = None) -> str: ...
+
 # ---------------------------------------------------------------- gradients
 
+@overload
+def grad(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, _R], argnum: SupportsIndex | _Argnums = 0
+) -> Compiled[_P, Any]: ...
 @overload
 def grad(
     fun: Callable[Concatenate[_ArrayLike, _P], Any], argnum: Literal[0] = 0
@@ -119,6 +140,10 @@ def grad(fun: Callable[_P, Any], argnum: SupportsIndex) -> Derived[_P, Any]: ...
 @overload
 def grad(fun: Callable[_P, Any], argnum: _Argnums) -> Derived[_P, tuple[Any, ...]]: ...
 @overload
+def value_and_grad(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, _R], argnum: SupportsIndex | _Argnums = 0
+) -> Compiled[_P, tuple[_R, Any]]: ...
+@overload
 def value_and_grad(
     fun: Callable[Concatenate[_ArrayLike, _P], _R], argnum: Literal[0] = 0
 ) -> Derived[Concatenate[Any, _P], tuple[_R, Any]]: ...
@@ -139,6 +164,10 @@ def value_and_grad(fun: Callable[_P, _R], argnum: SupportsIndex) -> Derived[_P, 
 @overload
 def value_and_grad(fun: Callable[_P, _R], argnum: _Argnums) -> Derived[_P, tuple[_R, tuple[Any, ...]]]: ...
 @overload
+def grad_and_aux(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, tuple[Any, _Aux]], argnum: SupportsIndex | _Argnums = 0
+) -> Compiled[_P, tuple[Any, _Aux]]: ...
+@overload
 def grad_and_aux(
     fun: Callable[Concatenate[_ArrayLike, _P], tuple[Any, _Aux]], argnum: Literal[0] = 0
 ) -> Derived[Concatenate[Any, _P], tuple[Any, _Aux]]: ...
@@ -152,6 +181,10 @@ def grad_and_aux(
 ) -> Derived[_P, tuple[Any, _Aux]]: ...
 def grad_named(fun: Callable[_P, Any], argname: str) -> Derived[_P, Any]: ...
 def multigrad_dict(fun: Callable[_P, Any]) -> Callable[_P, dict[str, Any]]: ...
+@overload
+def elementwise_grad(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, _R], argnum: SupportsIndex | _Argnums = 0
+) -> Compiled[_P, Any]: ...
 @overload
 def elementwise_grad(
     fun: Callable[Concatenate[_ArrayLike, _P], Any], argnum: Literal[0] = 0
@@ -173,6 +206,10 @@ def elementwise_grad(fun: Callable[_P, Any], argnum: SupportsIndex) -> Derived[_
 @overload
 def elementwise_grad(fun: Callable[_P, Any], argnum: _Argnums) -> Derived[_P, tuple[Any, ...]]: ...
 @overload
+def holomorphic_grad(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, Any], argnum: SupportsIndex | _Argnums = 0
+) -> Compiled[_P, Any]: ...
+@overload
 def holomorphic_grad(
     fun: Callable[Concatenate[_ArrayLike, _P], Any], argnum: Literal[0] = 0
 ) -> Derived[Concatenate[Any, _P], Any]: ...
@@ -186,6 +223,10 @@ def holomorphic_grad(fun: Callable[_P, Any], argnum: SupportsIndex | _Argnums) -
 # ---------------------------------------------------------------- tangents and cotangents
 
 @overload
+def make_vjp(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, _R], argnum: SupportsIndex | _Argnums = 0
+) -> _Replayed[_P, tuple[Callable[[Any], Any], _R]]: ...
+@overload
 def make_vjp(
     fun: Callable[Concatenate[_ArrayLike, _P], _R], argnum: Literal[0] = 0
 ) -> Derived[Concatenate[Any, _P], tuple[Callable[[Any], Any], _R]]: ...
@@ -198,6 +239,10 @@ def make_vjp(
     fun: Callable[_P, _R], argnum: SupportsIndex | _Argnums
 ) -> Derived[_P, tuple[Callable[[Any], Any], _R]]: ...
 def vjp(fun: Callable[[*_Args], _R], *primals: *_Args) -> tuple[_R, Callable[[Any], tuple[*_Args]]]: ...
+@overload
+def make_jvp(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, _R], argnum: SupportsIndex | _Argnums = 0
+) -> _Replayed[_P, Callable[[Any], tuple[_R, _R]]]: ...
 @overload
 def make_jvp(
     fun: Callable[Concatenate[_ArrayLike, _P], _R], argnum: Literal[0] = 0
@@ -215,6 +260,10 @@ def jvp(fun: Callable[[*_Args], _R], primals: tuple[*_Args], tangents: tuple[*_A
 @overload
 def jvp(fun: Callable[..., _R], primals: list[Any], tangents: list[Any]) -> tuple[_R, _R]: ...
 @overload
+def make_jvp_reversemode(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, _R], argnum: SupportsIndex | _Argnums = 0
+) -> _Replayed[_P, Callable[[Any], _R]]: ...
+@overload
 def make_jvp_reversemode(
     fun: Callable[Concatenate[_ArrayLike, _P], _R], argnum: Literal[0] = 0
 ) -> Derived[Concatenate[Any, _P], Callable[[Any], _R]]: ...
@@ -227,6 +276,10 @@ def make_jvp_reversemode(
     fun: Callable[_P, _R], argnum: SupportsIndex | _Argnums
 ) -> Derived[_P, Callable[[Any], _R]]: ...
 @overload
+def deriv(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, _R], argnum: SupportsIndex | _Argnums = 0
+) -> Compiled[_P, _R]: ...
+@overload
 def deriv(
     fun: Callable[Concatenate[_ArrayLike, _P], Any], argnum: SupportsIndex | _Argnums = 0
 ) -> Derived[Concatenate[Any, _P], Any]: ...
@@ -235,6 +288,10 @@ def deriv(fun: Callable[_P, _R], argnum: SupportsIndex | _Argnums = 0) -> Derive
 
 # ---------------------------------------------------------------- Jacobians and Hessians
 
+@overload
+def jacobian(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, Any], argnum: SupportsIndex | _Argnums = 0
+) -> _Replayed[_P, Any]: ...
 @overload
 def jacobian(
     fun: Callable[Concatenate[_ArrayLike, _P], Any], argnum: SupportsIndex | _Argnums = 0
@@ -249,6 +306,10 @@ def jacobian(fun: Callable[_P, Any], argnum: SupportsIndex | _Argnums = 0) -> De
 jacrev = jacobian
 
 @overload
+def jacfwd(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, Any], argnum: SupportsIndex | _Argnums = 0
+) -> _Replayed[_P, Any]: ...
+@overload
 def jacfwd(
     fun: Callable[Concatenate[_ArrayLike, _P], Any], argnum: SupportsIndex | _Argnums = 0
 ) -> Derived[Concatenate[Any, _P], Any]: ...
@@ -259,6 +320,10 @@ def jacfwd(
 @overload
 def jacfwd(fun: Callable[_P, Any], argnum: SupportsIndex | _Argnums = 0) -> Derived[_P, Any]: ...
 @overload
+def hessian(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, Any], argnum: SupportsIndex | _Argnums = 0
+) -> _Replayed[_P, Any]: ...
+@overload
 def hessian(
     fun: Callable[Concatenate[_ArrayLike, _P], Any], argnum: SupportsIndex | _Argnums = 0
 ) -> Derived[Concatenate[Any, _P], Any]: ...
@@ -268,6 +333,10 @@ def hessian(
 ) -> Derived[Concatenate[_Array, _P], NDArray[Any]]: ...
 @overload
 def hessian(fun: Callable[_P, Any], argnum: SupportsIndex | _Argnums = 0) -> Derived[_P, Any]: ...
+@overload
+def make_hvp(  # type: ignore[overload-overlap]
+    fun: Compiled[_P, Any], argnum: SupportsIndex | _Argnums = 0
+) -> _Replayed[_P, tuple[Callable[[Any], Any], Any]]: ...
 @overload
 def make_hvp(
     fun: Callable[Concatenate[_ArrayLike, _P], Any], argnum: Literal[0] = 0

@@ -46,7 +46,7 @@ from ._core import (
 from .environment import Environment, owner, same_bytes
 from .prepared import Inlined, Prepared, PreparedProgram, Unprepared, call_inside
 from .prepared import is_leaf as _is_leaf
-from .tree import Misfit, describe, name_of
+from .tree import Misfit, describe, gather, name_of
 
 __all__ = ["Compiled", "ReplayWarning", "compile"]
 
@@ -1141,6 +1141,44 @@ class _Policy:
         return {"flops": flops, "bytes": moved, "unknown": dict(unknown)}
 
 
+def written_into(compiled, out, result):
+    """The result of a call, written into the arrays of `out`, which take its place: `Compiled.into`."""
+    name = f"{name_of(compiled)}.into"
+    leaves, structure = _core.flatten(result, lambda value: True)
+    found, of_out = _core.flatten(out, lambda value: True)
+    # What is no array is passed over.
+    found = [target if isinstance(target, np.ndarray) else 0.0 for target in found]
+    try:
+        targets = gather(structure, _core.unflatten(of_out, found))
+    except ValueError as error:
+        raise ValueError(f"{name}: out does not fit the result: {error}") from None
+    pending = [
+        place
+        for place, target in enumerate(targets)
+        if isinstance(target, np.ndarray) and leaves[place] is not target
+    ]
+    for place in pending:
+        _require_room(f"{name}: array {place} of out", targets[place], leaves[place])
+    # A result may be a view of an argument, and so of what is written first.
+    values = [np.array(leaves[place]) if len(pending) > 1 else leaves[place] for place in pending]
+    for place, value in zip(pending, values, strict=True):
+        leaves[place] = targets[place]
+        targets[place][...] = value
+    return _core.unflatten(structure, leaves)
+
+
+def _require_room(label, target, value):
+    if is_box(value):
+        raise TypeError(f"{label} cannot take a traced value; call the function and use its result")
+    value = np.asarray(value)
+    if value.shape != target.shape:
+        raise ValueError(f"{label} has the shape {target.shape}, the result {value.shape}")
+    if value.dtype != target.dtype:
+        raise TypeError(f"{label} is of {target.dtype}, the result of {value.dtype}")
+    if not target.flags.writeable:
+        raise ValueError(f"{label} is read-only")
+
+
 def explained(functions, svg=None):
     """The text about some compiled functions; their picture is written to the file `svg`."""
     told = [function.policy.told() for function in functions]
@@ -1246,4 +1284,5 @@ def _hold(environment, copies):
 
 
 hooks["compile_policy"] = _Policy
+hooks["written_into"] = written_into
 hooks["describe"] = describe

@@ -6,7 +6,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 
 ==================  ==========================================================================
 ``loops.pxi``       NumPy's inner loops and the floating-point flags
-``machine.pxi``     programs: elementwise rules as flat lists of inner loops
+``machine.pxi``     the machine of `vm.h`, and programs for it: elementwise rules
 ``box.pxi``         the value being traced, its operators and protocols
 ``tape.pxi``        the Wengert list
 ``sweep.pxi``       adjoints and the reverse sweep
@@ -20,7 +20,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``tree.pxi``        containers: leaves and structure
 ``trace.pxi``       reverse, forward and recording traces; what the operators call
 ``record.pxi``      recordings: functions as lists of primitive calls
-``vm.pxi``          the replay machine: tables of a program, and a run of it
+``vm.pxi``          replays on the machine: tables of a program, and a run of it
 ``plan.pxi``        from a recording to a program: simplify, classify, schedule, lay out
 ``fastmath.pxi``    what the planner may do with `fastmath`
 ``emit.pxi``        the program's tables
@@ -44,7 +44,7 @@ from cpython.object cimport PyObject_GetItem, PyObject_SetItem
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_New
 from libc.limits cimport INT_MAX, UINT_MAX
-from libc.math cimport INFINITY, NAN, fabs, sqrt
+from libc.math cimport INFINITY, NAN, fabs
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -74,6 +74,7 @@ cdef extern from "Python.h":
         PySequenceMethods *tp_as_sequence
     ctypedef object (*vectorcallfunc)(object, PyObject *const *, size_t, PyObject *)
     unsigned long Py_TPFLAGS_HAVE_VECTORCALL
+    Py_ssize_t PY_SSIZE_T_MAX
     Py_ssize_t PyVectorcall_NARGS(size_t) noexcept nogil
     object PyVectorcall_Call(object, object, object)
     object PyObject_Vectorcall(object, PyObject *const *, size_t, PyObject *)
@@ -104,7 +105,8 @@ cdef object DTYPE_FLOAT64 = np.dtype(np.float64)
 cdef object np_add = np.add, np_ufunc = np.ufunc
 cdef object np_maximum = np.maximum, np_minimum = np.minimum, np_multiply = np.multiply
 cdef object np_novalue = np._NoValue, np_sin = np.sin, np_cos = np.cos
-cdef object np_empty = np.empty, np_uint8 = np.uint8, np_shape = np.shape, np_int64 = np.dtype(np.int64)
+cdef object np_empty = np.empty, np_uint8 = np.uint8, np_shape = np.shape
+cdef object np_may_share_memory = np.may_share_memory, np_int64 = np.dtype(np.int64)
 cdef object np_unravel_index = np.unravel_index
 cdef object np_bool = np.bool_, np_complexfloating = np.complexfloating, np_complex128 = np.complex128
 

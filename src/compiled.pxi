@@ -224,7 +224,7 @@ cdef class Signature:
         try:
             for i in range(self.size):
                 given[i] = PyList_GET_ITEM(plain, i)
-            return replay_signature(function, self, given)
+            return replay_signature(function, self, given, None)
         finally:
             if given != few:
                 PyMem_Free(given)
@@ -257,6 +257,7 @@ cdef enum ReadKind:
     READ_PLACE          # where[number] is what, where a list
     READ_SIZE           # where, a list, has `number` items
     READ_COUNT          # where, a dict, has `number` items
+    READ_SET            # where, a set, has the items of what, a tuple, in that order
     READ_ARRAY          # where, an array, has the memory and shape that it had: `copy` is a view of it
     READ_BYTES          # where, an array, holds the bytes of `copy`
 
@@ -269,7 +270,8 @@ cdef struct Read:
 
 cdef dict READ_KINDS = {
     "cell": READ_CELL, "item": READ_ITEM, "absent": READ_ABSENT, "type": READ_TYPE, "slot": READ_SLOT,
-    "place": READ_PLACE, "size": READ_SIZE, "count": READ_COUNT, "array": READ_ARRAY, "bytes": READ_BYTES,
+    "place": READ_PLACE, "size": READ_SIZE, "count": READ_COUNT, "set": READ_SET,
+    "array": READ_ARRAY, "bytes": READ_BYTES,
 }
 
 
@@ -363,6 +365,8 @@ cdef bint still_reads(Read *r) except -1:
         return PyList_GET_SIZE(where) == r.number
     elif r.kind == READ_COUNT:
         return PyDict_GET_SIZE(where) == r.number
+    elif r.kind == READ_SET:
+        return same_items(where, <tuple><object>r.what)
     elif r.kind == READ_PLACE:
         if r.number >= PyList_GET_SIZE(where):
             return False
@@ -372,6 +376,18 @@ cdef bint still_reads(Read *r) except -1:
     else:
         return same_bytes(<cnp.ndarray>where, <cnp.ndarray><object>r.what)
     return found == r.what or found != NULL and same_number(<object>found, <object>r.what)
+
+
+cdef bint same_items(object items, tuple what) except -1:
+    """Whether a set still has these items, and goes through them in this order."""
+    cdef Py_ssize_t i = 0
+    if len(items) != len(what):
+        return False
+    for item in items:
+        if not same_number(item, what[i]):
+            return False
+        i += 1
+    return True
 
 
 cdef inline bint same_place(cnp.ndarray a, cnp.ndarray b) noexcept:
@@ -455,11 +471,11 @@ cdef list leaf_list(PyObject **leaves, Py_ssize_t n):
     return out
 
 
-cdef object run_program(object program, PyObject **leaves, Py_ssize_t n, int *flags):
-    """The results of a program, or the number of the guard that failed."""
+cdef object run_program(object program, PyObject **leaves, Py_ssize_t n, int *flags, list targets=None):
+    """The results of a program, in arrays of the caller's where they are given; or the guard that failed."""
     if type(program) is ReplayProgram:
         try:
-            return (<ReplayProgram>program).run_leaves(leaves, n, flags)
+            return (<ReplayProgram>program).run_leaves(leaves, n, flags, targets)
         except ReplayMismatch:
             return RUN_EAGERLY
     outs = program.run(leaf_list(leaves, n))
@@ -475,12 +491,59 @@ def run_with_flags(program, list leaves):
     return outs, fp_to_npy(flags) if type(program) is ReplayProgram else flags
 
 
-cdef object replay_signature(Compiled c, Signature s, PyObject **leaves):
+@cython.final
+cdef class Targets:
+    """Arrays of the caller's for the results of one call."""
+    cdef Structure structure
+    cdef list leaves
+
+    cdef list usable(self, Version version, Structure structure, PyObject **leaves, Py_ssize_t n):
+        """By result: an array that a program may write to while it runs, or None.
+
+        Such an array shares no memory with what the function reads, as far as that is known, or with another.
+        """
+        cdef list others, targets = []
+        cdef Py_ssize_t i
+        cdef object target
+        if not in_one_order(self.structure, structure):
+            return None
+        others = leaf_list(leaves, n)
+        for i in range(version.size):
+            if version.checks[i].kind == READ_ARRAY:
+                others.append(<object>version.checks[i].where)
+        for target in self.leaves:
+            if cnp.PyArray_CheckExact(target) and not shares_memory(target, others):
+                targets.append(target)
+            else:
+                targets.append(None)
+            others.append(target)
+        return targets
+
+
+cdef bint in_one_order(Structure a, Structure b) except -1:
+    """Whether two structures are equal and have their leaves in the same order."""
+    cdef Py_ssize_t i
+    if a.kind != b.kind or a.type is not b.type or a.keys != b.keys or len(a.children) != len(b.children):
+        return False
+    for i in range(len(a.children)):
+        if not in_one_order(<Structure>a.children[i], <Structure>b.children[i]):
+            return False
+    return True
+
+
+cdef bint shares_memory(object array, list others) except -1:
+    for other in others:
+        if cnp.PyArray_Check(other) and np_may_share_memory(array, other):
+            return True
+    return False
+
+
+cdef object replay_signature(Compiled c, Signature s, PyObject **leaves, Targets into):
     """Runs the program that holds for these leaves; MISS when there is none."""
-    return replay_strided(c, s, leaves) if s.strided else replay_valid(c, s, leaves, leaves)
+    return replay_strided(c, s, leaves, into) if s.strided else replay_valid(c, s, leaves, leaves, into)
 
 
-cdef object replay_strided(Compiled c, Signature s, PyObject **leaves):
+cdef object replay_strided(Compiled c, Signature s, PyObject **leaves, Targets into):
     """The same where some array is not contiguous: the program is run on copies."""
     cdef list plain = []
     cdef Py_ssize_t i
@@ -496,24 +559,25 @@ cdef object replay_strided(Compiled c, Signature s, PyObject **leaves):
                 v = cnp.PyArray_NewCopy(<cnp.ndarray>v, cnp.NPY_CORDER)
             plain.append(v)
             given[i] = <PyObject *>v
-        return replay_valid(c, s, given, leaves)
+        return replay_valid(c, s, given, leaves, into)
     finally:
         PyMem_Free(given)
 
 
-cdef object replay_valid(Compiled c, Signature s, PyObject **given, PyObject **leaves):
+cdef object replay_valid(Compiled c, Signature s, PyObject **given, PyObject **leaves, Targets into):
     """Runs a program of the version that holds now on `given`; `leaves` are the caller's own objects."""
     cdef Version version
     for version in s.versions:
         if version.changed() < 0:
-            return replay_version(c, s, version, given, leaves)
+            return replay_version(c, s, version, given, leaves, into)
     return MISSED
 
 
-cdef object replay_version(Compiled c, Signature s, Version version, PyObject **given, PyObject **leaves):
+cdef object replay_version(Compiled c, Signature s, Version version, PyObject **given, PyObject **leaves,
+                           Targets into):
     """Tries branch after branch."""
     cdef Branch branch
-    cdef list tried = None
+    cdef list tried = None, targets = None
     cdef object outs
     cdef int flags = 0
     cdef Py_ssize_t guard
@@ -523,7 +587,9 @@ cdef object replay_version(Compiled c, Signature s, Version version, PyObject **
     while True:
         if branch.careful:
             return c.policy.run_careful(s, version, leaf_list(leaves, s.size))
-        outs = run_program(branch.program, given, s.size, &flags)
+        if into is not None:
+            targets = into.usable(version, branch.structure, leaves, s.size)
+        outs = run_program(branch.program, given, s.size, &flags, targets)
         if type(outs) is list:
             break
         if outs is RUN_EAGERLY:
@@ -602,6 +668,52 @@ cdef class Compiled:
                 self.made.pop(next(iter(self.made)), None)
         return found
 
+    def into(self, out, /, *args, **kwargs):
+        """Calls the function and writes its results into arrays of the caller's.
+
+        A replay writes them there at once, without arrays of its own. After an error their contents are
+        undefined, as NumPy's are.
+
+        Parameters
+        ----------
+        out : ndarray, or a container of them
+            Of the structure of the result. An array in it takes the result in its place, and must have its
+            shape and dtype; with None in its place, a result is returned as always. Arrays may be strided,
+            and share memory with arguments.
+        *args, **kwargs
+            Those of the function.
+
+        Returns
+        -------
+        object
+            The result, with the arrays of `out` in their places.
+
+        Raises
+        ------
+        ValueError
+            When the result has another structure or shape, or an array is read-only.
+        TypeError
+            When the result has another dtype, or is traced.
+
+        Examples
+        --------
+        >>> import numpy
+        >>> from autograd_c import compile
+        >>> double = compile(lambda x: 2.0 * x)
+        >>> room = numpy.empty(3)
+        >>> double.into(room, numpy.arange(3.0)) is room
+        True
+        >>> room
+        array([0., 2., 4.])
+        """
+        cdef Targets into = Targets.__new__(Targets)
+        cdef tuple given = args + tuple(kwargs.values()), names = tuple(kwargs)
+        cdef PyObject *kwnames = <PyObject *>names if names else NULL
+        into.leaves = []
+        into.structure = take_apart(out, into.leaves, is_anything, False)
+        result = call_compiled(self, (<PyTupleObject *>given).ob_item, len(args), kwnames, into)
+        return out if result is out else hooks["written_into"](self, out, result)
+
     def enter(self, Signature signature):
         """A signature that calls are compared with from now on."""
         self.signatures = [signature] + self.signatures
@@ -641,10 +753,17 @@ cdef class Compiled:
         return self.policy.cost()
 
 
+def is_anything(value):
+    return True
+
+
 cdef object compiled_vectorcall(object callable_, PyObject *const *args, size_t nargsf, PyObject *kwnames):
-    cdef Compiled c = <Compiled>callable_
+    return call_compiled(<Compiled>callable_, args, PyVectorcall_NARGS(nargsf), kwnames, None)
+
+
+cdef object call_compiled(Compiled c, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, Targets into):
     cdef Signature s
-    cdef Py_ssize_t i, k, n = PyVectorcall_NARGS(nargsf)
+    cdef Py_ssize_t i, k
     cdef PyObject *few[FEW]
     cdef PyObject **leaves
     cdef list signatures = c.signatures
@@ -662,11 +781,11 @@ cdef object compiled_vectorcall(object callable_, PyObject *const *args, size_t 
             if k > 0:
                 c.signatures = [s] + [other for other in signatures if other is not s]
             if s.eager:
-                return PyObject_Vectorcall(c.fun, args, nargsf, kwnames)
+                return PyObject_Vectorcall(c.fun, args, n, kwnames)
             for i in range(s.size):
                 Py_INCREF(<object>leaves[i])
             try:
-                out = replay_signature(c, s, leaves)
+                out = replay_signature(c, s, leaves, into)
             finally:
                 for i in range(s.size):
                     Py_DECREF(<object>leaves[i])
@@ -674,7 +793,7 @@ cdef object compiled_vectorcall(object callable_, PyObject *const *args, size_t 
             if leaves != few:
                 PyMem_Free(leaves)
         if out is RUN_EAGERLY:
-            return PyObject_Vectorcall(c.fun, args, nargsf, kwnames)
+            return PyObject_Vectorcall(c.fun, args, n, kwnames)
         if out is not MISSED:
             return out
         return call_policy(c, args, n, kwnames, s)

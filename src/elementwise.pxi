@@ -4,81 +4,20 @@
 
 # --- scalars -----------------------------------------------------------------------------------
 
-cdef QuickPartial quick_partial(object program):
-    cdef QuickPartial q
-    cdef Program p
-    q.program = NULL
-    q.input = -1
-    q.value = NAN
-    q.loop = NULL
-    q.data = NULL
-    q.loop_input = 0
-    q.choice = NULL
-    if program is None:
-        return q
-    p = <Program>program
-    q.program = <PyObject *>p
-    if p.nins == 0 and p.result < p.nin:
-        q.input = p.result
-    elif p.nins == 0:
-        q.program = NULL
-        q.value = p.constant[p.result - p.nin][0]
-    elif p.nins == 1 and p.ins[0].op == OP_LOOP and p.ins[0].nin == 1 and p.ins[0].r[0] < p.nin:
-        q.loop = p.ins[0].fn
-        q.data = p.ins[0].data
-        q.loop_input = p.ins[0].r[0]
-    return q
+cdef inline double scalar_partial(const ScalarRule *rule, double *inputs) noexcept:
+    return vm_scalar_rule(rule, inputs) if rule.ins != NULL else NAN
 
 
-cdef inline double scalar_partial(QuickPartial *q, double *inputs) noexcept:
-    cdef char *args[2]
-    cdef cnp.npy_intp steps[2]
-    cdef cnp.npy_intp one = 1
-    cdef double out
-    if q.input >= 0:
-        return inputs[q.input]
-    if q.program == NULL:
-        return q.value
-    if q.loop != NULL:
-        args[0] = <char *>&inputs[q.loop_input]
-        args[1] = <char *>&out
-        steps[0] = steps[1] = 8
-        q.loop(args, &one, steps, q.data)
-        return out
-    return run_scalar(<Program>q.program, inputs)
-
-
-cdef inline double scalar_value(Primitive p, const double *x) noexcept nogil:
-    cdef char *args[3]
-    cdef cnp.npy_intp steps[3]
-    cdef cnp.npy_intp one = 1
-    cdef double out
-    cdef int i
-    if p.op == OP_MUL:
-        return x[0] * x[1]
-    if p.op == OP_ADD:
-        return x[0] + x[1]
-    if p.op == OP_SUB:
-        return x[0] - x[1]
-    if p.op == OP_DIV:
-        return x[0] / x[1]
-    if p.op == OP_NEG:
-        return -x[0]
-    for i in range(p.nin):
-        args[i] = <char *>&x[i]
-        steps[i] = 8
-    args[p.nin] = <char *>&out
-    steps[p.nin] = 8
-    p.loops[0].fn(args, &one, steps, p.loops[0].data)
-    return out
+cdef inline double scalar_value(Primitive p, const double *x, bint libm_power) noexcept nogil:
+    return vm_compute(S_POW if libm_power else p.scalar_code, &p.scalar_loop, x[0], x[1])
 
 
 cdef inline double scalar_result(Primitive p, const double *x, bint libm_power) except? -1.0:
     """The value, with NumPy's floating-point warnings."""
-    cdef double value = libm_pow(x[0], x[1]) if libm_power else scalar_value(p, x)
+    cdef double value = scalar_value(p, x, libm_power)
     if unusual(value):
         fp_clear()
-        value = libm_pow(x[0], x[1]) if libm_power else scalar_value(p, x)
+        value = scalar_value(p, x, libm_power)
         if fp_flags():
             give_errors(p.name, fp_flags())
     return value
@@ -91,7 +30,7 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
     With `libm_power` the value is the C library's ``pow(a, b)``, as it is for `**` between NumPy scalars;
     `p` gives the partials.
     """
-    cdef double inputs[4]       # cotangent, result, arguments: the layout of every rule's program
+    cdef double inputs[VM_RULE_REGISTERS]   # cotangent, result, arguments; room for what a rule computes
     cdef double s0 = 1.0, s1 = 1.0      # of an argument that is not traced: no special case
     if not t.open:
         raise_outlived()
@@ -100,9 +39,9 @@ cdef object scalar_call(Primitive p, Trace t, Box bx, Box by, double a, double b
     inputs[3] = b
     inputs[1] = scalar_result(p, &inputs[2], libm_power)
     if bx is not None:
-        s0 = scalar_partial(&p.quick[0], inputs)
+        s0 = scalar_partial(&p.scalar_rules[0], inputs)
     if by is not None:
-        s1 = scalar_partial(&p.quick[1], inputs)
+        s1 = scalar_partial(&p.scalar_rules[1], inputs)
     if s0 - s0 != 0.0 or s1 - s1 != 0.0:
         note_infinite(p, t, bx, by, inputs)
     if p.chooses and (s0 == 0.0 or s1 == 0.0):
@@ -147,17 +86,17 @@ cdef inline object record_scalar(Primitive p, Trace t, Box bx, Box by, double s0
 cdef object record_chosen(Primitive p, Trace t, Box bx, Box by, double s0, double s1, double *inputs,
                           bint weak):
     """The same for a primitive that may choose, and has a partial that is 0."""
-    return record_scalar(p, t, None if left_out(&p.quick[0], s0, inputs) else bx,
-                         None if left_out(&p.quick[1], s1, inputs) else by, s0, s1, inputs[1], weak)
+    return record_scalar(p, t, None if left_out(&p.choices[0], s0, inputs) else bx,
+                         None if left_out(&p.choices[1], s1, inputs) else by, s0, s1, inputs[1], weak)
 
 
-cdef bint left_out(QuickPartial *q, double partial, double *inputs) noexcept:
+cdef bint left_out(const ScalarRule *rule, double partial, double *inputs) noexcept:
     """Whether a partial is 0 because it was chosen to be: then even an infinite cotangent adds nothing."""
     cdef double c
-    if partial != 0.0 or q.choice == NULL:
+    if partial != 0.0 or rule.ins == NULL:
         return False
     inputs[0] = INFINITY
-    c = run_scalar(<Program>q.choice, inputs)
+    c = vm_scalar_rule(rule, inputs)
     inputs[0] = 1.0
     return c == 0.0
 
@@ -174,9 +113,9 @@ cdef int note_infinite(Primitive p, Trace t, Box bx, Box by, double *inputs) exc
         no_partial(p, 1)
     fp_clear()
     if bx is not None:
-        scalar_partial(&p.quick[0], inputs)
+        scalar_partial(&p.scalar_rules[0], inputs)
     if by is not None:
-        scalar_partial(&p.quick[1], inputs)
+        scalar_partial(&p.scalar_rules[1], inputs)
     if fp_flags() and t.mode == REVERSE:
         tape = t.recording()
         if debugging:

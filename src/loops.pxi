@@ -32,9 +32,10 @@ cdef extern from "numpy/arrayscalars.h":
     ctypedef struct PyFloatScalarObject:
         float obval
 
-ctypedef struct LoopRef:
-    Loop fn
-    void *data
+cdef extern from "vm.h":
+    ctypedef struct LoopRef "VmCall":
+        Loop fn
+        void *data
 
 
 cdef int type_number(char code) noexcept:

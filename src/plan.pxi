@@ -158,14 +158,6 @@ cdef enum Category:
     K_ROUTINE       # linear algebra
     K_PYTHON
 
-cdef dict SCALAR_CODES = {
-    "add": S_ADD, "subtract": S_SUB, "multiply": S_MUL, "divide": S_DIV, "negative": S_NEG,
-    "absolute": S_ABS, "sqrt": S_SQRT, "square": S_SQUARE, "reciprocal": S_RECIPROCAL,
-    "less": S_LT, "less_equal": S_LE, "greater": S_GT, "greater_equal": S_GE, "equal": S_EQ,
-    "not_equal": S_NE, "logical_and": S_AND, "logical_or": S_OR, "logical_not": S_NOT,
-    "where": S_SELECT, "scalar_power": S_POW, "scalar_square": S_POW, "positive": S_MOVE,
-}
-
 
 cdef inline bint joins_group(const Work *w) noexcept:
     return w.category == K_ELEMENTWISE or w.category == K_REDUCTION or w.category == K_UPDATE
@@ -254,19 +246,9 @@ cdef bint plan_elementwise(Node n) except -1:
 
 
 cdef int find_facts(Primitive p) except -1:
-    """What the planner wants to know of a primitive.
-
-    For scalars: an operation of their interpreter, or the float64 loop.
-    """
-    cdef char out = 0
-    p.scalar_code = SCALAR_CODES.get(p.name, -1) if p.ours else -1
-    if p.scalar_code < 0 and p.is_ufunc and 0 < p.nin <= 2:
-        p.scalar_loop = p.find_loop(b"d" * p.nin, &out)
-        if p.scalar_loop.fn != NULL and out == b"d":
-            p.scalar_code = S_CALL1 if p.nin == 1 else S_CALL2
-    # The interpreter does these with the operands of a ufunc, or of a function of our own.
-    if not p.is_ufunc and p is not P_WHERE and not (p.ours and p.name in SCALAR_CODES):
-        p.scalar_code = -1
+    """What the planner wants to know of a primitive."""
+    if not p.scalar_known:
+        find_scalar(p)
     p.naming = NAMING.get(p.name, NAMES_NOTHING)
     p.splits = p.ours and p.name in SPLITS
     p.facts_known = True

@@ -25,17 +25,6 @@ cdef inline int code_index(char code) noexcept nogil:
     return 3
 
 
-cdef struct QuickPartial:
-    # A partial over doubles in the form that costs least: an input or constant, one loop, or a program.
-    PyObject *program       # borrowed; NULL for an argument without derivative
-    int input               # the register that already holds the value, or -1
-    double value            # the value, where it is constant
-    Loop loop               # the only instruction, if that is a loop of one argument
-    void *data
-    int loop_input
-    PyObject *choice        # borrowed: cotangent times partial, if a 0 may leave the cotangent out; or NULL
-
-
 @cython.final
 cdef class Primitive:
     """A function that the traces know: it computes, and it carries its derivative.
@@ -65,13 +54,14 @@ cdef class Primitive:
     cdef list scalar_partials       # for each argument: Program of the partial over doubles, or None
     cdef dict contributions         # (argument, code) -> Program or None
     cdef list fast                  # the same for float64, by argument
-    cdef QuickPartial quick[2]
+    cdef ScalarRule scalar_rules[2]     # of those, borrowed; nothing for an argument without derivative
+    cdef ScalarRule choices[2]      # cotangent times partial, if a 0 may leave the cotangent out
     cdef bint scalar_ok
     cdef bint chooses               # a partial over doubles may leave the cotangent out
-    cdef int op                     # what a scalar call computes without a loop
     cdef public bint inlined        # a recording holds what the function does, not the call
     cdef bint facts_known           # what the planner knows of it: see `find_facts`
-    cdef int scalar_code            # the operation of the scalar interpreter, or -1
+    cdef bint scalar_known          # what the scalar interpreter does: see `find_scalar`
+    cdef int scalar_code            # the operation, or -1
     cdef LoopRef scalar_loop
     cdef int naming
     cdef bint splits
@@ -261,7 +251,9 @@ cdef class Primitive:
             loops[k] = self.find_loop(codes, &out)
             if loops[k].fn != NULL and out != b"dfDF"[k]:
                 loops[k].fn = NULL
-        scalar_ok = loops[0].fn != NULL and self.nin <= 2
+        if not self.scalar_known:
+            find_scalar(self)
+        scalar_ok = loops[0].fn != NULL and self.nin <= 2 and self.scalar_code >= 0
         for k in range(self.nin):
             recording = hooks["record_partial"](self, self.partials[k],
                                                 self.complex_partials[k] if self.complex_partials else None)
@@ -273,18 +265,21 @@ cdef class Primitive:
             partials[k] = self.lower(recording[0], b"d")
             fast[k] = self.lower(recording[1], b"d")
             program = <Program>partials[k]
-            if program is None or not program.scalar:
+            if program is None or program.rule.ins == NULL:
                 scalar_ok = False
         for k in range(self.nin):
             self.used[k] = 0xffff if recordings[k] is None else recordings[k][2]
             if k < 2:
-                self.quick[k] = quick_partial(partials[k] if scalar_ok else None)
-                if scalar_ok and recordings[k] is not None and recordings[k][3] and fast[k] is not None:
-                    self.quick[k].choice = <PyObject *>fast[k]
+                memset(&self.scalar_rules[k], 0, sizeof(ScalarRule))
+                memset(&self.choices[k], 0, sizeof(ScalarRule))
+                if not scalar_ok or partials[k] is None:
+                    continue
+                self.scalar_rules[k] = (<Program>partials[k]).rule
+                if recordings[k][3] and fast[k] is not None:
+                    self.choices[k] = (<Program>fast[k]).rule
                     self.chooses = True
         for k in range(MAX_CODES):
             self.loops[k] = loops[k]
-        self.op = SCALAR_OPS.get(self.name, OP_LOOP)
         self.libm_power = self.ours and self.name in ("scalar_power", "scalar_square")
         self.recordings = recordings
         self.scalar_partials = partials

@@ -200,16 +200,18 @@ cdef int plan_entry(Plan *plan, Tape t, Py_ssize_t slot, Adjoint *adjoints, obje
 
 cdef bint passed_on(Tape t, Entry *e, Program program, Source *g, Source *target) noexcept:
     """Whether there is nothing to compute: the contribution is the cotangent, or a residual times 1."""
+    cdef ScalarIns product
     cdef int k, factor, saved = 0
     cdef object v
     if program.passes_input(0):
         target[0] = g[0]
         target.own = False
         return True
-    if program.nins != 1 or program.ins[0].op != OP_MUL or g.step != 0 or (<double *>g.line)[0] != 1.0:
+    if program.rule.stop - program.rule.ins != 1 or g.step != 0 or (<double *>g.line)[0] != 1.0:
         return False
-    factor = program.ins[0].r[1] if program.ins[0].r[0] == 0 else program.ins[0].r[0]
-    if factor == 0 or factor >= program.nin or program.ins[0].r[0] != 0 and program.ins[0].r[1] != 0:
+    product = program.rule.ins[0]
+    factor = product.a + product.b
+    if product.op != S_MUL or product.a != 0 and product.b != 0 or not 0 < factor < program.nin:
         return False
     for k in range(factor - 1):
         saved += e.saved >> k & 1
@@ -251,8 +253,8 @@ cdef inline void read_array(Source *to, object v) noexcept:
 
 
 cdef void run_steps(RunStep *steps, int nsteps, cnp.npy_intp n) noexcept:
-    cdef char *line[MAX_INPUTS]
-    cdef cnp.npy_intp step[MAX_INPUTS]
+    cdef char *at[VM_RULE_REGISTERS]
+    cdef cnp.npy_intp step[VM_RULE_REGISTERS]
     cdef RunStep *s
     cdef Program p
     cdef cnp.npy_intp start = 0, m
@@ -263,9 +265,11 @@ cdef void run_steps(RunStep *steps, int nsteps, cnp.npy_intp n) noexcept:
             s = &steps[i]
             p = <Program>s.program
             for k in range(p.nin):
-                line[k] = s.input[k].line
+                at[k] = s.input[k].line
                 step[k] = s.input[k].step
                 if s.input[k].moves:
-                    line[k] += start * step[k]
-            run_line(p, line, step, s.out + (start * 8 if s.out_moves else 0), 8, m, s.add)
+                    at[k] += start * step[k]
+            at[p.nin] = s.out + (start * 8 if s.out_moves else 0)
+            step[p.nin] = 8
+            vm_run_rule(&p.groups[s.add], &p.constants, at, step, m)
         start += m

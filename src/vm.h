@@ -1,6 +1,11 @@
-/* The replay machine: what a planned program consists of, and the loops that run it. There is no Python in
-   here: a run needs no GIL. The planner (`plan.pxi`) fills these structures, the driver (`vm.pxi`) runs them
-   and does the steps that need Python.
+/* The machine: what programs consist of, and the loops that run them. There is no Python in here: a run needs
+   no GIL. Two sorts of programs come here:
+
+     replays   whole functions. The planner (`plan.pxi`) fills a `Plan`, the driver (`vm.pxi`) runs it and does
+               the steps that need Python.
+     rules     of elementwise primitives (`machine.pxi`): scalar instructions for doubles, groups for arrays.
+
+   Of a replay:
 
      bases     a table of base pointers: [0] the arena of this run, then inputs, constants and results
      arena     one block of memory for all intermediates; its offsets are fixed by the planner
@@ -210,6 +215,9 @@ typedef struct {
     double slice;       /* nanoseconds after which it is to stop */
 } Run;
 
+/* Of rules: registers of a group at most, and bytes of all its scratch blocks together. */
+enum { VM_RULE_REGISTERS = 64, VM_RULE_BYTES = 32768 };
+
 enum VmStop { VM_DONE, VM_GUARD, VM_PYTHON, VM_PAUSE };
 
 /* Works out what the machine keeps for itself in a plan that is otherwise complete; once, before its first
@@ -222,6 +230,29 @@ static void vm_prepare(Plan *plan);
    slice of time is over, VM_PAUSE with the number of the step to go on with after vm_resume, which may be
    `last`. */
 static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int first, int last, int *where);
+
+/* A rule over doubles: instructions on a file of doubles that begins with its inputs. */
+typedef struct {
+    ScalarIns *ins, *stop;  /* both NULL where there is no such rule */
+    VmCall *calls;
+    double *numbers;        /* its constants */
+    int *number_at;         /* by constant: its register */
+    int nnumbers, result;
+} ScalarRule;
+
+/* Prepares the scalar instructions from `first` to `stop` - 1, and the registers of a rule's group. */
+static void vm_prepare_scalars(ScalarIns *first, const ScalarIns *stop);
+static void vm_prepare_registers(Group *g);
+
+/* The result of a rule; `x` has its inputs, and room for all its registers. */
+static inline double vm_scalar_rule(const ScalarRule *r, double *x);
+
+/* The result of one operation, or of a call. */
+static inline double vm_compute(int op, const VmCall *call, double a, double b);
+
+/* Runs a rule's group, which has no reductions, on `n` items. Where its streams are, and how many bytes their
+   items lie apart, is said at each call: by register in `at` and `step`, with room for its other registers. */
+static void vm_run_rule(const Group *g, char **bases, char **at, npy_intp *step, npy_intp n);
 
 /* Begins a new slice of time. */
 static void vm_resume(Run *run);
@@ -395,6 +426,18 @@ static void vm_call_scalar(const VmCall *call, double *a, double *b, double *out
     call->fn(args, &one, steps, call->data);
 }
 
+/* Without the interpreter's preparations. */
+static inline double vm_compute(int op, const VmCall *call, double a, double b) {
+    double out;
+#define VM_VALUE(name, value) case name: return value;
+    switch (op) {
+    VM_ARITHMETIC(VM_VALUE, VM_VALUE)
+    default: vm_call_scalar(call, &a, op == S_CALL2 ? &b : NULL, &out);
+    }
+#undef VM_VALUE
+    return out;
+}
+
 /* Runs the instructions from `i` up to `stop`; returns the number of the guard that failed, or -1. */
 static int vm_run_scalars(const ScalarIns *i, const ScalarIns *stop, const VmCall *calls, char **bases) {
     double *x = (double *)bases[0], last = 0.0;
@@ -450,6 +493,18 @@ static int vm_run_scalars(const ScalarIns *i, const ScalarIns *stop, const VmCal
     default: return -1;
     }
 #endif
+}
+
+static inline double vm_scalar_rule(const ScalarRule *r, double *x) {
+    char *file = (char *)x;
+    int k;
+    for (k = 0; k < r->nnumbers; k++)
+        x[r->number_at[k]] = r->numbers[k];
+    if (r->ins + 1 == r->stop)
+        return vm_compute(r->ins->op, r->calls, x[r->ins->a], x[r->ins->b]);
+    if (r->ins < r->stop)
+        vm_run_scalars(r->ins, r->stop, r->calls, &file);
+    return x[r->result];
 }
 
 /* --- copying -------------------------------------------------------------------------------------- */
@@ -900,12 +955,18 @@ static inline char *vm_aligned(char *p) {
     return p + (-(npy_uintp)p & 63);
 }
 
-/* A range of a group's items under way: at the beginning of the scratch memory of whoever does it. */
+/* A range of a group's items under way. In a replay it stands at the beginning of the scratch memory of
+   whoever does it, its tables behind it. */
 typedef struct {
     npy_intp next, stop;    /* items to do */
     Tally *tallies;         /* one for each reduction */
-    char *at[];             /* by register: where the item `next` is */
+    char **at;              /* by register: where the item `next` is */
 } Part;
+
+/* From one scratch block of so many items to the next. */
+static inline npy_intp vm_spacing(const Group *g, npy_intp items) {
+    return (items * g->width + 63) & ~(npy_intp)63;
+}
 
 static inline Part *vm_part(const Group *g, char *scratch, int k) {
     return (Part *)(vm_aligned(scratch) + k * g->part_bytes);
@@ -951,6 +1012,7 @@ static void vm_begin_part(const Group *g, char **bases, char *scratch, int part)
     int k;
     p->next = g->parts == 1 ? 0 : vm_part_begins(g, part);
     p->stop = g->parts == 1 ? g->n : vm_part_begins(g, part + 1);
+    p->at = (char **)(p + 1);
     for (k = 0; k < g->nreg; k++, r++)
         p->at[k] = r->kind == R_SCRATCH ? blocks + r->block * g->spacing
                                         : vm_place(bases, r->at) + p->next * r->advance;
@@ -960,8 +1022,10 @@ static void vm_begin_part(const Group *g, char **bases, char *scratch, int part)
     }
 }
 
-static inline void vm_call_loop(const GroupIns *t, char **at, const npy_intp *m) {
+/* With the steps of `step`, by register, or those beside the instruction if that is NULL. */
+static inline void vm_call_loop(const GroupIns *t, char **at, const npy_intp *step, const npy_intp *m) {
     char *args[5];
+    npy_intp steps[5];
     int j;
     if (t->nin == 2) {
         args[0] = at[t->r[0]];
@@ -970,7 +1034,12 @@ static inline void vm_call_loop(const GroupIns *t, char **at, const npy_intp *m)
         for (j = 0; j < t->nin; j++)
             args[j] = at[t->r[j]];
     args[t->nin] = at[t->out];
-    t->loop.fn(args, m, t->steps, t->loop.data);
+    if (step != NULL) {
+        for (j = 0; j < t->nin; j++)
+            steps[j] = step[t->r[j]];
+        steps[t->nin] = step[t->out];
+    }
+    t->loop.fn(args, m, step != NULL ? steps : t->steps, t->loop.data);
 }
 
 static void vm_run_other(const Group *g, const GroupIns *t, char **bases, char **at, Tally *tallies,
@@ -984,25 +1053,30 @@ static void vm_run_other(const Group *g, const GroupIns *t, char **bases, char *
     }
 }
 
-/* A part's next items, `g->piece` of them or what is left. */
-static void vm_run_piece(const Group *g, char **bases, Part *p) {
+/* A part's items before `stop`, block by block; `step` as above. */
+static inline void vm_run_blocks(const Group *g, char **bases, Part *p, npy_intp stop, const npy_intp *step) {
     const GroupIns *t, *end = g->ins + g->nins;
-    npy_intp start = p->next, stop = start + vm_least(g->piece, p->stop - start), m;
+    npy_intp start = p->next, m;
     int k;
     while (start < stop) {
         m = vm_least(g->block, stop - start);
         for (t = g->ins; t < end; t++)
             if (t->op == G_LOOP)
-                vm_call_loop(t, p->at, &m);
+                vm_call_loop(t, p->at, step, &m);
             else
                 vm_run_other(g, t, bases, p->at, p->tallies, start, m);
         start += m;
         if (start == p->stop)
             break;
         for (k = 0; k < g->nreg; k++)
-            p->at[k] += m * g->regs[k].advance;
+            p->at[k] += m * (step == NULL || g->regs[k].kind != R_STREAM ? g->regs[k].advance : step[k]);
     }
     p->next = start;
+}
+
+/* A part's next items, `g->piece` of them or what is left. */
+static void vm_run_piece(const Group *g, char **bases, Part *p) {
+    vm_run_blocks(g, bases, p, p->next + vm_least(g->piece, p->stop - p->next), NULL);
 }
 
 /* What the parts have reduced becomes one, in the order of their items. */
@@ -1083,6 +1157,26 @@ static inline int vm_run_group(const Group *g, char **bases, char *scratch, Run 
     vm_begin_part(g, bases, scratch, 0);
     vm_run_piece(g, bases, vm_part(g, scratch, 0));
     return 1;
+}
+
+static void vm_run_rule(const Group *g, char **bases, char **at, npy_intp *step, npy_intp n) {
+    char room[VM_RULE_BYTES + 64 * (VM_RULE_REGISTERS + 1)];
+    char *blocks = vm_aligned(room);
+    npy_intp spacing = vm_spacing(g, vm_least(g->block, n));
+    const Register *r = g->regs;
+    Part p;
+    int k;
+    for (k = 0; k < g->nreg; k++, r++) {
+        if (r->kind == R_STREAM)
+            continue;
+        at[k] = r->kind == R_SCRATCH ? blocks + r->block * spacing : vm_place(bases, r->at);
+        step[k] = r->step;
+    }
+    p.next = 0;
+    p.stop = n;
+    p.tallies = NULL;
+    p.at = at;
+    vm_run_blocks(g, bases, &p, n, step);
 }
 
 /* --- single steps --------------------------------------------------------------------------------- */
@@ -1242,6 +1336,11 @@ static void vm_choose_pairs(ScalarIns *i, const ScalarIns *stop) {
     }
 }
 
+static void vm_prepare_scalars(ScalarIns *first, const ScalarIns *stop) {
+    vm_choose_forms(first, stop);
+    vm_choose_pairs(first, stop);
+}
+
 static void vm_prepare_registers(Group *g) {
     Register *r;
     int k;
@@ -1297,7 +1396,7 @@ static void vm_lay_out_part(Group *g) {
         if (g->reductions[k].kind == REDUCE_LEADING)
             g->blocks_at += g->reductions[k].inner * g->reductions[k].width;
     g->blocks_at = (g->blocks_at + 63) & ~(npy_intp)63;
-    g->spacing = (g->block * g->width + 63) & ~(npy_intp)63;
+    g->spacing = vm_spacing(g, g->block);
     g->part_bytes = g->blocks_at + g->nscratch * g->spacing;
 }
 
@@ -1401,10 +1500,9 @@ static void vm_prepare(Plan *plan) {
     plan->cost = 0.0;
     for (k = 0; k < plan->nsteps; k++) {
         Step *s = &plan->steps[k];
-        if (s->kind == STEP_SCALARS) {
-            vm_choose_forms(plan->scalars + s->index, plan->scalars + s->stop);
-            vm_choose_pairs(plan->scalars + s->index, plan->scalars + s->stop);
-        } else if (s->kind == STEP_GROUP) {
+        if (s->kind == STEP_SCALARS)
+            vm_prepare_scalars(plan->scalars + s->index, plan->scalars + s->stop);
+        else if (s->kind == STEP_GROUP) {
             npy_intp bytes = vm_prepare_group(&plan->groups[s->index], threads);
             if (bytes > plan->scratch_bytes)
                 plan->scratch_bytes = bytes;

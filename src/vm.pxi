@@ -1,112 +1,4 @@
-# The driver of the replay machine: the C structures of `vm.h`, their tables, and a run with its Python steps.
-
-cdef extern from "vm.h":
-    ctypedef struct Place:
-        cnp.npy_intp offset
-        int base
-    enum ScalarOp:
-        S_MOVE, S_ADD, S_SUB, S_MUL, S_DIV, S_NEG, S_ABS, S_SQRT, S_SQUARE, S_RECIPROCAL, S_POW
-        S_LT, S_LE, S_GT, S_GE, S_EQ, S_NE, S_AND, S_OR, S_NOT
-        S_SELECT, S_CALL1, S_CALL2, S_SINCOS, S_LOAD, S_GUARD, S_NONE
-    ctypedef struct ScalarIns:
-        unsigned short op, k
-        unsigned int a, b, out
-    ctypedef void (*VmLoop)(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
-                            void *data) noexcept nogil
-    ctypedef struct VmCall:
-        VmLoop fn
-        void *data
-    enum RegisterKind:
-        R_SCRATCH, R_STREAM, R_SCALAR
-    ctypedef struct Register:
-        int kind, width, block
-        Place at
-    ctypedef struct Strided:
-        int reg, ndim
-        Place at
-        cnp.npy_intp *shape
-        cnp.npy_intp *strides
-    enum ReduceKind:
-        REDUCE_ALL, REDUCE_LEADING, REDUCE_MIDDLE, REDUCE_TRAILING
-    ctypedef struct Reduction:
-        int kind, seeded, adds, reg
-        VmCall loop
-        cnp.npy_intp inner, stack
-        Place out
-        int width
-        double initial[2]
-    enum GroupOp:
-        G_LOOP, G_GATHER, G_SCATTER, G_REDUCE
-    ctypedef struct GroupIns:
-        int op, nin
-        int r[4]
-        int out
-        VmCall loop
-    ctypedef struct Group:
-        cnp.npy_intp n, block
-        int nreg, nins, nscratch, width
-        Register *regs
-        GroupIns *ins
-        Strided *strided
-        Reduction *reductions
-        int nstrided, nreductions
-    enum:
-        MAX_CALL_ARGS
-    ctypedef struct LoopCall:
-        VmCall loop
-        int nargs
-        Place args[8]
-        cnp.npy_intp dims[8]
-        cnp.npy_intp steps[24]
-    ctypedef int (*VmRoutine)(const LoopCall *call, char **args) noexcept nogil
-    ctypedef struct Routine:
-        VmRoutine fn
-        LoopCall call
-        int python
-        double cost
-    ctypedef struct Copy:
-        Place source "from"
-        Place to
-        int width, ndim
-        cnp.npy_intp *shape
-        cnp.npy_intp *from_strides
-        cnp.npy_intp *to_strides
-    ctypedef struct Clear:
-        Place at
-        cnp.npy_intp bytes
-    ctypedef struct TruthGuard:
-        Place at
-        int guard
-        char expected
-    enum StepKind:
-        STEP_SCALARS, STEP_GROUP, STEP_CALL, STEP_ROUTINE, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
-    ctypedef struct Step:
-        int kind, index, stop
-    ctypedef struct VmPlan "Plan":
-        Step *steps
-        ScalarIns *scalars
-        VmCall *calls
-        Group *groups
-        LoopCall *loops
-        Routine *routines
-        Copy *copies
-        Clear *clears
-        TruthGuard *guards
-        int nsteps, threads
-        cnp.npy_intp scratch_bytes
-        double cost
-    ctypedef struct Run:
-        cnp.npy_intp done
-        double spent, since, slice
-    enum VmStop:
-        VM_DONE, VM_GUARD, VM_PYTHON, VM_PAUSE
-    void vm_prepare(VmPlan *plan) noexcept nogil
-    void vm_copy_line(char *to, cnp.npy_intp to_step, const char *source, cnp.npy_intp step, cnp.npy_intp n,
-                      int width) noexcept nogil
-    int vm_run(const VmPlan *plan, char **bases, char *scratch, Run *run, int first, int last,
-               int *where) noexcept nogil
-    void vm_resume(Run *run) noexcept nogil
-    bint vm_is_late(const Run *run) noexcept nogil
+# The driver of replays: the tables of a program for the machine, and a run with its Python steps.
 
 cdef extern from "loops.h":
     void libm_sincos(double x, double *s, double *c) noexcept nogil
@@ -124,20 +16,6 @@ cdef enum:
     # it. A release before that would be taken back before the other thread has woken up.
     HELD_SLICE = 12000000
     FREE_SLICE = 30000000
-
-
-cdef void *room_for(void *table, int count, int *capacity, size_t item) except NULL:
-    """The table with room for one more item."""
-    cdef int more
-    cdef void *new
-    if count < capacity[0]:
-        return table
-    more = capacity[0] * 2 + 8
-    new = PyMem_Realloc(table, more * item)
-    if new == NULL:
-        raise MemoryError("a program of %d instructions" % count)
-    capacity[0] = more
-    return new
 
 
 @cython.final
@@ -172,6 +50,12 @@ cdef class Frame:
 
     def __dealloc__(self):
         PyMem_Free(self.bases)
+
+
+cdef bint can_hold(cnp.ndarray a, Spot spot) except -1:
+    """Whether an array is as a program writes a result."""
+    return cnp.PyArray_CHKFLAGS(a, cnp.NPY_ARRAY_CARRAY) and cnp.PyArray_ISNOTSWAPPED(a) \
+        and cnp.PyArray_TYPE(a) == spot.dtype.type_num and shape_tuple(a) == spot.shape
 
 
 cdef enum ResultKind:
@@ -323,13 +207,12 @@ cdef class ReplayProgram:
         """The number of a loop in the table of scalar calls."""
         cdef int k
         for k in range(self.ncalls):
-            if self.plan.calls[k].fn == <VmLoop>loop.fn and self.plan.calls[k].data == loop.data:
+            if self.plan.calls[k].fn == loop.fn and self.plan.calls[k].data == loop.data:
                 return k
         if self.ncalls > 65535:
             raise OverflowError("a program calls at most 65536 different scalar functions")
         self.plan.calls = <VmCall *>room_for(self.plan.calls, self.ncalls, &self.capacity[2], sizeof(VmCall))
-        self.plan.calls[self.ncalls].fn = <VmLoop>loop.fn
-        self.plan.calls[self.ncalls].data = loop.data
+        self.plan.calls[self.ncalls] = loop
         self.ncalls += 1
         return self.ncalls - 1
 
@@ -444,8 +327,11 @@ cdef class ReplayProgram:
             memcpy(f.arena.data + <Py_ssize_t>address * 8, <const char *><bytes>data, len(<bytes>data))
         return f
 
-    cdef object run_leaves(self, PyObject **leaves, Py_ssize_t n, int *flags):
-        """A run: a list of results, or the number of the guard that failed; `flags`: of floating point."""
+    cdef object run_leaves(self, PyObject **leaves, Py_ssize_t n, int *flags, list targets=None):
+        """A run: a list of results, or the number of the guard that failed; `flags`: of floating point.
+
+        By result, `targets` holds arrays to which the program may write, if they are as it writes them.
+        """
         cdef Frame f = self.take_frame()
         cdef Py_ssize_t i
         cdef int guard
@@ -453,7 +339,7 @@ cdef class ReplayProgram:
         try:
             for i in range(n):
                 self.set_input(f, i, leaves[i])
-            out = self.fresh_outputs(f)
+            out = self.fresh_outputs(f) if targets is None else self.targeted_outputs(f, targets)
             fp_clear()
             guard = self.run_steps(f, 0, self.plan.nsteps)
             flags[0] = fp_flags() | f.raised
@@ -478,6 +364,22 @@ cdef class ReplayProgram:
                 a = self.fresh_output(f, r)
             Py_INCREF(a)
             PyList_SET_ITEM(out, i, a)
+        return out
+
+    cdef list targeted_outputs(self, Frame f, list targets):
+        """The same with arrays of the caller's where they fit."""
+        cdef Py_ssize_t i
+        cdef Result r
+        cdef list out = [None] * PyList_GET_SIZE(self.results)
+        for i in range(PyList_GET_SIZE(out)):
+            r = <Result>self.results[i]
+            if r.kind != RESULT_OUTPUT:
+                continue
+            if i < len(targets) and targets[i] is not None and can_hold(<cnp.ndarray>targets[i], r.spot):
+                out[i] = targets[i]
+                self.set_base(f, r.index, out[i])
+            else:
+                out[i] = self.fresh_output(f, r)
         return out
 
     cdef inline object fresh_output(self, Frame f, Result r):

@@ -697,6 +697,30 @@ def test_a_function_that_changes_its_environment():
             assert same(g(X), X * 0.5**count)
 
 
+def test_sets_of_the_environment():
+    frozen, wanted = {"which": frozenset([1.0, 2.0])}, {"sin", "scale"}
+
+    def fun(x):
+        x = np.sin(x) if "sin" in wanted else x
+        return x * sum(frozen["which"]) if "scale" in wanted else x
+
+    f, ran = counted(fun)
+    changes = [
+        lambda: wanted.discard("scale"),
+        lambda: wanted.add("scale"),
+        lambda: (wanted.remove("sin"), wanted.add("cos")),
+        lambda: frozen.update(which=frozenset([1.0, 3.0])),
+    ]
+    for change in changes:
+        for _ in range(4):
+            assert same(f(X), fun(X))
+        change()
+        assert same(f(X), fun(X))
+    before = ran()
+    f(X), f(X)
+    assert ran() == before + 1
+
+
 def test_a_cache_is_filled_once():
     cache = {}
 
@@ -1049,6 +1073,152 @@ def test_results_that_are_equal_are_not_one_object():
     for _ in range(4):
         first, second = f(X)
         assert not onp.shares_memory(first, second)
+
+
+# --- results in arrays of the caller's --------------------------------------------------------------
+
+
+def test_into_an_array():
+    f, ran = counted(lambda x: np.sin(x) * x)
+    for step in range(5):
+        room = onp.full(3, onp.nan)
+        assert f.into(room, X + step) is room and same(room, f.fun(X + step))
+    assert ran() == 2 + 5
+
+
+def test_into_is_written_without_a_copy(programs):
+    """A step in Python sees where the machine has put its argument."""
+    seen = []
+
+    @ag.extend.primitive
+    def look(y):
+        seen.append(y)
+        return y * 2.0
+
+    def fun(x):
+        y = np.sin(x) * x
+        return y, look(y)
+
+    f, room = compile(fun), onp.empty(3)
+    for _ in range(4):
+        seen.clear()
+        y, doubled = f.into((room, None), X)
+        assert y is room and same(doubled, 2.0 * room) and same(room, onp.sin(X) * X)
+    assert onp.shares_memory(seen[0], room) or type(programs[0]) is NaiveProgram
+
+
+def test_into_structures():
+    def fun(x, scale=2.0):
+        y = np.sin(x) * scale
+        return {
+            "b": y,
+            "a": (np.cos(x), np.sum(x)),
+            "n": 3,
+            "none": None,
+            "x": x,
+            "part": y[1:],
+            "i": x > 0.0,
+        }
+
+    f, ran = counted(fun)
+    for step in range(5):
+        x = X - step
+        y, cosine, total, argument, part = (
+            onp.empty(3),
+            onp.empty(3),
+            onp.empty(()),
+            onp.empty(3),
+            onp.empty(2),
+        )
+        room = {"a": (cosine, total), "b": y, "none": None, "n": 0, "part": part, "x": argument, "i": None}
+        out = f.into(room, x, scale=3.0)
+        expected = fun(x, scale=3.0)
+        assert (
+            list(out) == list(expected) and out["b"] is y and out["a"][0] is cosine and out["x"] is argument
+        )
+        assert out["a"][1] is total and total == onp.sum(x) and out["n"] == 3 and out["none"] is None
+        for name in ("b", "x", "part", "i"):
+            assert same(out[name], expected[name])
+        assert same(cosine, onp.cos(x))
+    assert ran() == 2
+
+
+def test_into_keys_in_another_order():
+    f = compile(lambda x: {"a": x * 2.0, "b": x * 3.0})
+    for _ in range(4):
+        a, b = onp.empty(3), onp.empty(3)
+        out = f.into({"b": b, "a": a}, X)
+        assert out["a"] is a and out["b"] is b and same(a, X * 2.0) and same(b, X * 3.0)
+
+
+def test_into_an_argument_and_what_is_read_from_outside():
+    weights = onp.array([1.0, -1.0, 0.5])
+
+    def fun(x):
+        y = x[::-1] * weights
+        return y + np.sum(y) * weights[::-1], x * 2.0
+
+    f = compile(fun)
+    for _ in range(5):
+        x, other = X.copy(), onp.empty(3)
+        expected = fun(x)
+        out = f.into((x, other), x)
+        assert out[0] is x and same(x, expected[0]) and same(other, expected[1])
+        before = weights.copy()
+        expected = fun(X)
+        f.into((weights, None), X)
+        assert same(weights, expected[0])
+        weights[:] = before
+        both = onp.empty(4)
+        expected = fun(X)
+        out = f.into((both[:3], both[1:]), X)
+        assert same(both[1:], expected[1])
+
+
+def test_into_strided_and_odd_arrays():
+    f = compile(lambda x: np.outer(x, x) * 2.0)
+    for _ in range(5):
+        for room in (onp.empty((3, 6))[:, ::2], onp.empty((3, 3)).T):
+            assert f.into(room, X) is room and same(onp.ascontiguousarray(room), f(X))
+
+
+def test_into_refuses():
+    f = compile(lambda x: (np.sin(x), np.sum(x)))
+    fixed = onp.empty(3)
+    fixed.flags.writeable = False
+    for _ in range(4):
+        with pytest.raises(ValueError, match=r"into: array 0 of out has the shape \(2,\), the result \(3,\)"):
+            f.into((onp.empty(2), None), X)
+        with pytest.raises(TypeError, match="into: array 0 of out is of float32, the result of float64"):
+            f.into((onp.empty(3, "f4"), None), X)
+        with pytest.raises(ValueError, match="array 0 of out is read-only"):
+            f.into((fixed, None), X)
+        with pytest.raises(ValueError, match="out does not fit the result"):
+            f.into(onp.empty(3), X)
+        with pytest.raises(TypeError, match="cannot take a traced value; call the function"):
+            grad(lambda x: f.into((onp.empty(3), None), x)[1])(X)
+
+
+def test_into_branches_and_keyword_out():
+    def fun(x, out=1.0):
+        return np.sin(x) * out if x[0] > 0.0 else np.cos(x) * out
+
+    f, ran = counted(fun)
+    for _ in range(4):
+        for x in (X, -X):
+            room = onp.empty(3)
+            assert f.into(room, x, out=2.0) is room and same(room, fun(x, out=2.0))
+    assert ran() == 4
+
+
+def test_into_with_floating_point_errors():
+    f = compile(lambda x: np.log(x) * 2.0)
+    for _ in range(4):
+        f.into(onp.empty(3), X)
+    room = onp.empty(3)
+    with pytest.warns(RuntimeWarning, match="divide by zero encountered in log"):
+        f.into(room, X - 1.0)
+    assert room[0] == -onp.inf
 
 
 # --- updates in place -------------------------------------------------------------------------------

@@ -58,6 +58,18 @@ def test_programs_of_any_length(k, n):
     assert grad(fun)(float(x[0])) == expected[0]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128])
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_long_programs_over_operands_of_any_layout(k, dtype):
+    """Operands that are gathered take scratch blocks beside those of the program, of any item size."""
+    x = np.linspace(-1.0, 1.0, 130 * 70).reshape(130, 70).astype(dtype)
+    fun = elementwise(lambda x: np.sin(x), chain(k), name="chain")
+    expected = chain_on_arrays(k, x)
+    for name, xs in layouts(x):
+        pullback, _ = make_vjp(fun)(xs)
+        np.testing.assert_array_equal(pullback(np.ones_like(x)), expected, err_msg=name)
+
+
 def layouts(x):
     """The same values in memory in many ways."""
     yield "plain", x.copy()
@@ -65,10 +77,10 @@ def layouts(x):
     yield "transposed", np.ascontiguousarray(x.T).T
     yield "backwards", x[..., ::-1].copy()[..., ::-1]
     yield "upside down", x[::-1].copy()[::-1]
-    room = np.zeros((*x.shape[:-1], 3 * x.shape[-1]))
+    room = np.zeros((*x.shape[:-1], 3 * x.shape[-1]), x.dtype)
     room[..., ::3] = x
     yield "strided", room[..., ::3]
-    outer = np.zeros((x.shape[0] + 2, *x.shape[1:]))
+    outer = np.zeros((x.shape[0] + 2, *x.shape[1:]), x.dtype)
     outer[1:-1] = x
     yield "part", outer[1:-1]
 
@@ -97,6 +109,9 @@ def test_operands_of_any_layout(shape):
         ((2, 3, 4), (3, 1)),
         ((2, 3, 4), (1, 1, 1)),
         ((5,), (1,)),
+        ((130, 70), (70,)),
+        ((130, 70), (130, 1)),
+        ((3, 1100, 4), (1100, 1)),
     ],
     ids=str,
 )
@@ -127,6 +142,18 @@ def test_adjoints_with_many_contributions():
         np.cos(y) + np.cos(y) - np.sin(y) * y + 1.0 + 2.0 * y - 1.0 / 3.0 + np.where(x > 0.5, 1.0, 0.0)
     )
     np.testing.assert_allclose(grad(fun)(x), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (90, 101), (3, 40, 61)], ids=str)
+def test_parts_of_an_adjoint(shape):
+    """Contributions to strided parts of an adjoint are added where they belong, and nowhere else."""
+    x = np.random.default_rng(0).standard_normal(shape)
+    got = grad(lambda x: anp.sum(x[..., 1:] * x[..., :-1]) + anp.sum(x[..., ::2] * 3.0))(x)
+    expected = np.zeros(shape)
+    expected[..., 1:] += x[..., :-1]
+    expected[..., :-1] += x[..., 1:]
+    expected[..., ::2] += 3.0
+    np.testing.assert_allclose(got, expected, rtol=1e-15, atol=1e-15)
 
 
 def test_a_shared_cotangent_is_not_written_to():

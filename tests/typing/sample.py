@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias, assert_type
 import autograd_c.numpy as np
 from autograd_c import (
     checkpoint,
+    compile,
     deriv,
     elementwise_grad,
     grad,
@@ -71,6 +72,21 @@ def fit(layer: Layer, x: Array) -> np.float64:
 
 x: Array = np.linspace(0.1, 1.0, 3)
 y: Array = np.ones(3)
+
+
+def compiled() -> None:
+    """What operators make of a compiled function is compiled, and has its methods."""
+    f = compile(loss)
+    assert_type(grad(f)(x, y, scale=2.0), Any)
+    assert_type(value_and_grad(f)(x, y), tuple[np.float64, Any])
+    assert_type(elementwise_grad(f, 1)(x, y), Any)
+    assert_type(grad(f).explain(), str)
+    assert_type(value_and_grad(f).cost(), dict[str, Any])
+    assert_type(f.into(None, x, y), np.float64)
+    assert_type(make_vjp(f).programs, list[dict[str, Any]])
+    assert_type(jacobian(f).clear(), None)
+    assert_type(hessian(f).explain(), str)
+    assert_type(deriv(compile(square))(2.0), float)
 
 
 def gradients() -> None:
@@ -211,6 +227,7 @@ def described(x: Array) -> str:
 
 
 if __name__ == "__main__":
+    compiled()
     gradients()
     products()
     derivatives()
