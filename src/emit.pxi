@@ -266,6 +266,8 @@ cdef int emit_unit(Planner e, list unit) except -1:
             emit_join(e, n)
         elif n.category == K_ROUTINE:
             emit_routine(e, n)
+        elif n.category == K_MOVE:
+            emit_move(e, n)
         else:
             emit_python(e, n)
     return 0

@@ -366,6 +366,7 @@ cdef enum Category:
     K_PRODUCT
     K_JOIN          # an array from arrays, by copies
     K_ROUTINE       # linear algebra
+    K_MOVE          # items to other places
     K_PYTHON
 
 cdef dict REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum, "amax": np.maximum,
@@ -528,7 +529,7 @@ cdef bint plan_view(Node n, Spot base) except -1:
     return n.spot is not None
 
 
-cdef frozenset VIEWS = frozenset(("broadcast_to", "getitem", "real"))
+cdef frozenset VIEWS = frozenset(("broadcast_to", "diag", "getitem", "real"))
 
 
 @cython.final
@@ -691,6 +692,8 @@ cdef class Planner:
             n.category = K_JOIN
         elif plan_routine(self, n):
             n.category = K_ROUTINE
+        elif plan_move(self, n):
+            n.category = K_MOVE
         return 0
 
     cdef bint no_nodes(self, args) except -1:
@@ -728,11 +731,7 @@ cdef class Planner:
         code = code_of(n.meta.dtype)
         if code == 0 or code == b"?":
             return False
-        # In place where nobody else reads the old value.
-        if x.uses == 1 and not x.kept and x.late == n.late and self.spot_of(x).buffer.base == 0 \
-                and x.category != K_VIEW and x.category != K_INPUT and x.spot.contiguous:
-            n.spot = x.spot
-            n.in_place = True
+        take_over(self, n, x)
         s = self.spot_of(n)
         sample = s.sample()
         part = sample[index]
