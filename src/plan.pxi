@@ -303,6 +303,8 @@ cdef int split_node(list nodes, Node n) except -1:
         return split_mean(nodes, n)
     if n.prim.ours and n.prim.name in REDUCTIONS:
         return split_reduction(nodes, n)
+    if n.prim is hooks["cross3"]:
+        return split_cross(nodes, n)
     if n.prim is hooks["count_true"]:
         return split_count(nodes, n)
     if n.prim.ours and (n.prim.name == "tril" or n.prim.name == "triu"):

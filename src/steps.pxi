@@ -107,6 +107,47 @@ cdef int split_triangle(Node n) except -1:
     return 0
 
 
+# --- cross products ---------------------------------------------------------------------------------------
+
+cdef int split_cross(list nodes, Node n) except -1:
+    """The products and differences by which NumPy computes stacks of cross products."""
+    cdef list a, b, parts = []
+    cdef Node left, right
+    cdef int i, j, k
+    cdef Meta meta = Meta(n.meta.shape[:len(n.meta.shape) - 1], n.meta.dtype)
+    if len(n.args) != 2 or not meta.shape or not n.meta.size:
+        return 0
+    for x in n.args:
+        if type(x) is not Node or (<Node>x).meta.dtype != n.meta.dtype:
+            return 0
+    for name, axis in (n.kwargs or {}).items():
+        if axis != -1:
+            return 0
+    a = components(nodes, <Node>n.args[0])
+    b = components(nodes, <Node>n.args[1])
+    for i in range(3):
+        j = (i + 1) % 3
+        k = (i + 2) % 3
+        left = numbered(nodes, new_node(CALL_NODE, P_MUL, (a[j], b[k]), None, meta))
+        right = numbered(nodes, new_node(CALL_NODE, P_MUL, (a[k], b[j]), None, meta))
+        parts.append(numbered(nodes, new_node(CALL_NODE, P_SUB, (left, right), None, meta)))
+    n.prim = <Primitive>hooks["stack"]
+    n.args = (-1, *parts)
+    n.kwargs = None
+    return 0
+
+
+cdef list components(list nodes, Node x):
+    """The three items along the last axis; of a single vector as arrays, too."""
+    cdef tuple shape = x.meta.shape[:len(x.meta.shape) - 1]
+    cdef Meta meta = Meta(shape or (1,), x.meta.dtype)
+    cdef list parts = []
+    for i in range(3):
+        index = (Ellipsis, i) if shape else (slice(i, i + 1),)
+        parts.append(numbered(nodes, new_node(CALL_NODE, P_GETITEM, (x, index), None, meta)))
+    return parts
+
+
 # --- arrays of one number -------------------------------------------------------------------------------
 
 cdef frozenset SPREADS = frozenset(("reshape", "expand_dims", "broadcast_to"))
@@ -322,7 +363,7 @@ cdef enum MoveMode:
     MOVE_SET, MOVE_ADD
 
 cdef frozenset MOVES = frozenset((
-    "getitem", "take", "roll", "tile", "repeat", "reshape", "diagonal", "diag", "flip", "rot90",
+    "getitem", "take", "roll", "tile", "repeat", "reshape", "diagonal", "flip", "rot90",
 ))
 
 
@@ -390,7 +431,8 @@ cdef bint plan_scatter(Planner e, Node n) except -1:
     to = np_asarray(places_of(packed_spot(n.meta.shape, n.meta.dtype))[index])
     if to.size > LONGEST_MAP:
         return False
-    source = np.array(np.broadcast_to(source.reshape(source.shape[max(source.ndim - to.ndim, 0):]), to.shape))
+    source = source.reshape(source.shape[max(source.ndim - to.ndim, 0):])
+    source = np.array(np.broadcast_to(source, to.shape), order="C")
     adds = n.prim is hooks["index_add"] \
         or fresh and not (hooks["names_once"](index) or len(n.args) > 3 and n.args[3])
     n.op = MOVE_ADD if adds else MOVE_SET

@@ -312,7 +312,9 @@ def test_items_are_written(name):
         z[index] = 2.0
         w = x * 1.0
         w[index] = np.cos(v)
-        return [y, z, w, y * x, grad(lambda x, v: np.sum(put(x, v, index) ** 2), (0, 1))(x, v)]
+        u = x * 1.0
+        u[onp.array([0, 2])] = x[1] * 2.0
+        return [y, z, w, u, y * x, grad(lambda x, v: np.sum(put(x, v, index) ** 2), (0, 1))(x, v)]
 
     native(function, normal(4, 3), values, 0.5)
 
@@ -341,6 +343,19 @@ def test_floating_point_errors_of_added_items_are_seen():
         slope(onp.ones(2), onp.ones(2))
     with onp.errstate(all="raise"), pytest.raises(FloatingPointError):
         slope(onp.ones(2), onp.array([1.7e308, 1.7e308]))
+
+
+# ---------------------------------------------------------------- cross products
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128"])
+def test_cross_products(dtype):
+    def function(xs):
+        a, b, c = xs
+        values = [np.cross(a, b), np.cross(b, a[0]), np.cross(c, a), np.cross(a[:, ::-1], b.T[:3].T * 2)]
+        return [*values, grad(lambda a, b: np.real(np.sum(np.cross(a, b) * a * np.sin(b))), (0, 1))(a, b)]
+
+    native(function, *[normal(*s).astype(dtype) for s in ((4, 3), (4, 3), (2, 1, 3))])
 
 
 # ---------------------------------------------------------------- dtypes
