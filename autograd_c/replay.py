@@ -990,6 +990,7 @@ class _Policy:
             del pending[next(iter(pending))]
 
     def add(self, version, recorded):
+        arrays = _watched(recorded)  # before the planner adds constants of its own
         if isinstance(self.fun, Rows):
             program = _RowsProgram(recorded.recording, self.options)
         else:
@@ -1005,7 +1006,7 @@ class _Policy:
         version.extend(
             [
                 ("bytes", array, None, 0, np.array(array, order="C"))
-                for _, array in _watched(recorded)
+                for _, array in arrays
                 if id(array) not in watched
             ]
         )

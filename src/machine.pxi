@@ -79,7 +79,7 @@ cdef extern from "vm.h":
     ctypedef struct Routine:
         VmRoutine fn
         LoopCall call
-        int python
+        int python, quiet
         double cost
     ctypedef struct Copy:
         Place source "from"

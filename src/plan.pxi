@@ -156,6 +156,7 @@ cdef enum Category:
     K_PRODUCT
     K_JOIN          # an array from arrays, by copies
     K_ROUTINE       # linear algebra
+    K_MOVE          # items to other places
     K_PYTHON
 
 
@@ -278,7 +279,7 @@ cdef bint plan_view(Node n, Spot base) except -1:
     return n.spot is not None
 
 
-cdef frozenset VIEWS = frozenset(("broadcast_to", "getitem", "real"))
+cdef frozenset VIEWS = frozenset(("broadcast_to", "diag", "getitem", "real"))
 
 
 cdef bint reduces_axes(Node n) except -1:
@@ -540,6 +541,8 @@ cdef class Planner:
             n.w.category = K_JOIN
         elif plan_routine(self, n):
             n.w.category = K_ROUTINE
+        elif plan_move(self, n):
+            n.w.category = K_MOVE
         return 0
 
     cdef bint plan_scalar(self, Record *r, Work *w) except -1:
@@ -629,9 +632,7 @@ cdef class Planner:
         code = code_of(n.meta.dtype)
         if code == 0 or code == b"?":
             return False
-        if self.may_overwrite(x.number, n.w):
-            n.spot = x.spot
-            n.w.in_place = True
+        take_over(self, n, x)
         s = self.spot_of(n)
         sample = s.sample()
         part = sample[index]

@@ -5,7 +5,7 @@
 
 # --- calls made of others -------------------------------------------------------------------------------
 
-cdef frozenset SPLITS = frozenset((*REDUCTIONS, "mean", "count_true", "tril", "triu", "scatter"))
+cdef frozenset SPLITS = frozenset((*REDUCTIONS, "mean", "count_true", "tril", "triu", "scatter", "cross"))
 
 
 cdef int split_call(Draft d) except? -1:
@@ -25,6 +25,8 @@ cdef int split_call(Draft d) except? -1:
         return split_count(d, operands, meta)
     if p.name == "scatter":
         return split_scatter(d, operands, meta)
+    if p.name == "cross":
+        return split_cross(d, operands, kwargs, meta)
     return split_triangle(d, p, operands, kwargs, meta)
 
 
@@ -157,6 +159,45 @@ cdef int split_triangle(Draft d, Primitive p, list operands, dict kwargs, Meta m
     return d.last_call(P_WHERE, [d.constant(mask), operands[0], d.constant(0.0)], None)
 
 
+# --- cross products ---------------------------------------------------------------------------------------
+
+cdef int split_cross(Draft d, list operands, dict kwargs, Meta meta) except? -1:
+    """The products and differences by which NumPy computes stacks of cross products."""
+    cdef list a, b, parts = [d.constant(-1)]
+    cdef int i, j, k, left, right
+    cdef Meta of_parts = Meta(meta.shape[:len(meta.shape) - 1], meta.dtype), x
+    if len(operands) != 2 or not of_parts.shape or not meta.size:
+        return NO_OPERAND
+    for o in operands:
+        x = d.meta_of(o)
+        if x is None or x.dtype != meta.dtype:
+            return NO_OPERAND
+    for axis in (kwargs or {}).values():
+        if axis != -1:
+            return NO_OPERAND
+    a = components(d, operands[0])
+    b = components(d, operands[1])
+    for i in range(3):
+        j = (i + 1) % 3
+        k = (i + 2) % 3
+        left = d.call(P_MUL, [a[j], b[k]], None, of_parts)
+        right = d.call(P_MUL, [a[k], b[j]], None, of_parts)
+        parts.append(d.call(P_SUB, [left, right], None, of_parts))
+    return d.last_call(hooks["stack"], parts, None)
+
+
+cdef list components(Draft d, int x):
+    """The three items along the last axis; of a single vector as arrays, too."""
+    cdef Meta meta = d.meta_of(x)
+    cdef tuple shape = meta.shape[:len(meta.shape) - 1]
+    cdef Meta of_part = Meta(shape or (1,), meta.dtype)
+    cdef list parts = []
+    for i in range(3):
+        index = (Ellipsis, i) if shape else (slice(i, i + 1),)
+        parts.append(d.call(P_GETITEM, [x, d.constant(index)], None, of_part))
+    return parts
+
+
 # --- arrays of one number -------------------------------------------------------------------------------
 
 cdef frozenset SPREADS = frozenset(("reshape", "expand_dims", "broadcast_to"))
@@ -262,7 +303,8 @@ cdef bint plan_routine(Planner e, Node n) except -1:
     if takes_two(kind) and not is_right_side(e.spot_of(n.operands[1]), batch):
         return False
     if kind == CHOLESKY_ADJOINT and not (e.spot_of(n.operands[0]).contiguous
-                                         and shape_of_operand(n.operands[0]) == shape_of_operand(n.operands[1])):
+                                         and shape_of_operand(n.operands[0])
+                                         == shape_of_operand(n.operands[1])):
         return False
     load_blas()
     return True
@@ -316,6 +358,7 @@ cdef int emit_routine(Planner e, Node n) except -1:
         steps_of_loop(c, kind, order, a.width)
     else:
         steps_in_items(c, b, batch, order, a.width)
+    r.quiet = True
     r.cost = 0.1 * c.dims[0] * order * order * (order + c.dims[2])
     return 0
 
@@ -355,4 +398,198 @@ cdef int steps_of_loop(LoopCall *c, int kind, Py_ssize_t order, int width) excep
     if kind == INV_LOOP:
         c.steps[c.nargs + 2] = order * width
         c.steps[c.nargs + 3] = width
+    return 0
+
+
+# --- items moved about ------------------------------------------------------------------------------------
+#
+# What a function does that only moves items is found out by giving it their places: indexing by constant
+# arrays, `roll`, `tile` and the like. The answer is a map: for each item of the result, where it comes from.
+# Adding and writing to items that constant arrays name go by maps, too.
+
+cdef enum:
+    LONGEST_MAP = 1 << 22       # items
+
+cdef enum MoveMode:
+    MOVE_SET, MOVE_ADD
+
+cdef frozenset MOVES = frozenset((
+    "getitem", "take", "roll", "tile", "repeat", "reshape", "diagonal", "flip", "rot90",
+))
+
+
+cdef object places_of(Spot s):
+    """Where the items of an array are: bytes from the first one."""
+    cdef object places = np.zeros(s.shape, np_int64)
+    cdef int i, ndim = <int>len(s.shape)
+    for i in range(ndim):
+        along = np.arange(s.shape[i], dtype=np_int64) * s.strides[i]
+        places = places + along.reshape((-1,) + (1,) * (ndim - 1 - i))
+    return places
+
+
+cdef bint is_movable(Planner e, object a, Node n) except -1:
+    """Whether an operand is an array of the dtype of a node, and not too long for a map."""
+    cdef bint weak = False
+    if not shape_of_operand(a) or type(a) is Node and (<Node>a).w.scalar:
+        return False
+    dtype = (<Node>a).meta.dtype if type(a) is Node else a.dtype
+    return dtype == n.meta.dtype and operand_code(a, &weak) != 0 and e.spot_of(a).size <= LONGEST_MAP
+
+
+cdef bint plan_gather(Planner e, Node n) except -1:
+    cdef object taken
+    if n.prim.name not in MOVES or not n.meta.shape or not n.meta.size or n.meta.size > LONGEST_MAP \
+            or not is_movable(e, n.operands[0], n) or holds_nodes(n.operands[1:]):
+        return False
+    if n.prim is P_RESHAPE and n.kwargs is None and len(n.operands) == 2:
+        return True         # by a copy
+    taken = n.prim.fun(places_of(e.spot_of(n.operands[0])), *n.operands[1:], **(n.kwargs or {}))
+    if not cnp.PyArray_CheckExact(taken) or taken.dtype != np_int64 or shape_tuple(taken) != n.meta.shape:
+        return False
+    n.operands = (n.operands[0], np.ascontiguousarray(taken))
+    n.kwargs = None
+    e.spot_of(n.operands[1])
+    return True
+
+
+cdef bint holds_nodes(object args) except -1:
+    for a in args:
+        if type(a) is Node or type(a) is tuple and holds_nodes(a):
+            return True
+    return False
+
+
+cdef bint plan_scatter(Planner e, Node n) except -1:
+    """Writing or adding to what constant arrays of indices name, in zeros or in an array."""
+    cdef bint fresh = n.prim is hooks["scatter"], weak = False
+    cdef object value, index, to, source
+    if n.kwargs is not None or not fresh and n.prim is not hooks["index_add"] \
+            and n.prim is not hooks["setitem"]:
+        return False
+    value, index = (n.operands[0], n.operands[1]) if fresh else (n.operands[1], n.operands[2])
+    if not n.meta.shape or not n.meta.size or n.meta.dtype.char not in "fdFD" or holds_nodes((index,)) \
+            or not fresh and not is_movable(e, n.operands[0], n):
+        return False
+    if e.is_scalar_value(value) and (type(value) is not Node or n.meta.dtype == DTYPE_FLOAT64):
+        source = np.zeros((), np_int64)
+    elif is_movable(e, value, n):
+        source = places_of(e.spot_of(value))
+    else:
+        return False
+    if n.meta.size > LONGEST_MAP:
+        return False
+    to = np_asarray(places_of(packed_spot(n.meta.shape, n.meta.dtype))[index])
+    if to.size > LONGEST_MAP:
+        return False
+    source = source.reshape(source.shape[max(source.ndim - to.ndim, 0):])
+    source = np.array(np.broadcast_to(source, to.shape), order="C")
+    adds = n.prim is hooks["index_add"] \
+        or fresh and not (hooks["names_once"](index) or len(n.operands) > 3 and n.operands[3])
+    n.w.op = MOVE_ADD if adds else MOVE_SET
+    if not fresh:
+        take_over(e, n, n.operands[0])
+    n.operands = ((None if fresh else n.operands[0]), value, np.ascontiguousarray(to), source)
+    e.spot_of(n.operands[2])
+    e.spot_of(n.operands[3])
+    return True
+
+
+cdef int take_over(Planner e, Node n, object a) except -1:
+    """An update happens in place where nobody else reads the old value."""
+    if type(a) is Node and e.may_overwrite((<Node>a).number, n.w):
+        n.spot = (<Node>a).spot
+        n.w.in_place = True
+    return 0
+
+
+cdef bint plan_move(Planner e, Node n) except -1:
+    return plan_gather(e, n) or plan_scatter(e, n)
+
+
+cdef int emit_move(Planner e, Node n) except -1:
+    cdef Spot x
+    if n.prim is P_RESHAPE and len(n.operands) == 2 and not cnp.PyArray_Check(n.operands[1]):
+        x = e.spot_of(n.operands[0])
+        strides = packed_strides(x.shape, x.width)
+        emit_copy(e, x, new_spot(n.spot.buffer, n.spot.offset, x.shape, strides, x.dtype))
+    elif len(n.operands) == 2:
+        emit_gather(e, n)
+    else:
+        emit_scatter(e, n)
+    release_operands(e, n.number)
+    return 0
+
+
+cdef int emit_gather(Planner e, Node n) except -1:
+    cdef Routine *r = e.program.add_routine(gather_routine, -1)
+    r.call.nargs = 3
+    r.call.args[0] = e.spot_of(n.operands[0]).at()
+    r.call.args[1] = e.spot_of(n.operands[1]).at()
+    r.call.args[2] = n.spot.at()
+    r.call.dims[0] = n.spot.size
+    r.call.dims[1] = n.spot.width
+    r.cost = 2.0 * n.spot.size
+    return 0
+
+
+cdef int emit_scatter(Planner e, Node n) except -1:
+    cdef Spot to = e.spot_of(n.operands[2])
+    cdef Routine *r
+    if n.operands[0] is None:
+        e.program.add_clear(n.spot.at(), n.spot.size * n.spot.width)
+    elif not n.w.in_place:
+        emit_copy(e, e.spot_of(n.operands[0]), n.spot)
+    r = e.program.add_routine(scatter_routine, -1)
+    r.call.nargs = 4
+    if type(n.operands[1]) is Node and (<Node>n.operands[1]).w.scalar:
+        r.call.args[0] = register_place((<Node>n.operands[1]).w.address)
+    elif e.is_scalar_value(n.operands[1]):
+        r.call.args[0] = register_place(constant_register(e, n.spot.code, n.operands[1]))
+    else:
+        r.call.args[0] = e.spot_of(n.operands[1]).at()
+    r.call.args[1] = e.spot_of(n.operands[3]).at()
+    r.call.args[2] = to.at()
+    r.call.args[3] = n.spot.at()
+    r.call.dims[0] = to.size
+    r.call.dims[1] = n.spot.width
+    r.call.dims[2] = n.w.op == MOVE_ADD
+    r.call.dims[3] = n.spot.code == b"f" or n.spot.code == b"F"
+    r.cost = 2.0 * to.size
+    return 0
+
+
+cdef int gather_routine(const LoopCall *c, char **args) noexcept nogil:
+    cdef Py_ssize_t i, n = c.dims[0]
+    cdef const cnp.int64_t *places = <const cnp.int64_t *>args[1]
+    if c.dims[1] == 8:
+        for i in range(n):
+            (<double *>args[2])[i] = (<double *>(args[0] + places[i]))[0]
+    else:
+        for i in range(n):
+            memcpy(args[2] + i * c.dims[1], args[0] + places[i], c.dims[1])
+    return 0
+
+
+cdef void add_items(real *x, const char *value, const cnp.int64_t *source, const cnp.int64_t *to,
+                    Py_ssize_t n, int parts) noexcept nogil:
+    """One after the other, as an item may be named twice; complex items have two parts."""
+    cdef Py_ssize_t i
+    cdef int k
+    for i in range(n):
+        for k in range(parts):
+            (<real *>(<char *>x + to[i]))[k] += (<const real *>(value + source[i]))[k]
+
+
+cdef int scatter_routine(const LoopCall *c, char **args) noexcept nogil:
+    cdef const cnp.int64_t *source = <const cnp.int64_t *>args[1]
+    cdef const cnp.int64_t *to = <const cnp.int64_t *>args[2]
+    cdef Py_ssize_t i, n = c.dims[0], width = c.dims[1]
+    if not c.dims[2]:
+        for i in range(n):
+            memcpy(args[3] + to[i], args[0] + source[i], width)
+    elif c.dims[3]:
+        add_items(<float *>args[3], args[0], source, to, n, <int>(width // 4))
+    else:
+        add_items(<double *>args[3], args[0], source, to, n, <int>(width // 8))
     return 0

@@ -149,14 +149,14 @@ typedef struct {
 } LoopCall;
 
 /* A routine gets the call that it is and its arguments; it returns 0 when it has done its work. Otherwise the
-   driver does the step in Python, where it raises what it has to. The floating-point flags that a routine
-   leaves behind are dropped. */
+   driver does the step in Python, where it raises what it has to. */
 typedef int (*VmRoutine)(const LoopCall *call, char **args);
 
 typedef struct {
     VmRoutine fn;
     LoopCall call;      /* its loop, if the routine needs one; dims and steps are the routine's own */
     int python;         /* the number of the step in Python */
+    int quiet;          /* the floating-point flags that it leaves behind are dropped */
     double cost;        /* nanoseconds, roughly */
 } Routine;
 
@@ -1195,9 +1195,11 @@ static int vm_run_routine(const Routine *r, char **bases) {
     for (j = 0; j < r->call.nargs; j++)
         args[j] = vm_place(bases, r->call.args[j]);
     failed = r->fn(&r->call, args);
-    fp_clear();
-    if (flags)
-        fp_raise(flags);
+    if (r->quiet) {
+        fp_clear();
+        if (flags)
+            fp_raise(flags);
+    }
     return failed;
 }
 

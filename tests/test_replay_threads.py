@@ -334,8 +334,8 @@ def test_python_inside_a_program_is_interrupted():
     x = values(60, 60) + 9.0 * numpy.eye(60)
 
     def long(x):
-        for _ in range(300):
-            x = np.linalg.inv(x) + 0.01 * x.T
+        for _ in range(50):
+            x = np.linalg.pinv(x) + 0.01 * x.T
         return x
 
     compiled = replayed(long, x)

@@ -257,6 +257,107 @@ def test_flags_of_routines_are_dropped():
                 logs(onp.eye(2) / 2)
 
 
+# ---------------------------------------------------------------- items moved about
+
+PLACES = {
+    "integers": onp.array([2, 0, 2, 3, 3]),
+    "negative": onp.array([[-1, 0], [1, -4]]),
+    "two axes": (onp.array([0, 3, 3, 1]), onp.array([2, 2, 2, 0])),
+    "with a slice": (slice(None, None, -2), onp.array([0, 1, 1])),
+    "with a number": (onp.array([0, 2, 0]), 1),
+    "with a new axis": (Ellipsis, None, onp.array([1, 1])),
+    "mask": onp.arange(12).reshape(4, 3) % 3 == 1,
+    "mask of rows": onp.array([True, False, True, True]),
+}
+MOVED = {
+    **{f"index: {name}": (lambda x, i=i: x[i]) for name, i in PLACES.items()},
+    "take": lambda x: np.take(x, onp.array([3, 0, 0]), axis=0),
+    "roll": lambda x: np.roll(x, 2),
+    "roll along an axis": lambda x: np.roll(x, -1, axis=1),
+    "tile": lambda x: np.tile(x, (2, 1, 3)),
+    "repeat": lambda x: np.repeat(x, 3, axis=1),
+    "repeat differently": lambda x: np.repeat(x, onp.array([2, 0, 1, 1]), axis=0),
+    "reshape": lambda x: np.reshape(x.T, (2, 6)),
+    "reshape, F": lambda x: np.reshape(x, (6, 2), order="F"),
+    "ravel": lambda x: np.ravel(x.T[::2]),
+    "diag": lambda x: np.diag(x, -1),
+    "diagonal": lambda x: np.diagonal(x[:, ::-1]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128", "complex64"])
+@pytest.mark.parametrize("name", MOVED)
+def test_items_are_moved(name, dtype):
+    move = MOVED[name]
+    # Copies of an item give a sum.
+    tolerance = 1e-6 if name == "tile" else 0.0
+    x, t = (normal(4, 3, seed=i).astype(dtype) for i in range(2))
+    g = normal(*onp.shape(move(x))).astype(dtype)
+    native(derivatives(lambda x: move(np.sin(x)) * 2), x, t, g, tolerance=tolerance)
+    native(derivatives(lambda x: move(x)), x, t, g, tolerance=tolerance)
+    native(derivatives(lambda x: move(x.T.reshape(3, 4).T)), x, t, g, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_items_are_written(name):
+    index = PLACES[name]
+    values = normal(*onp.zeros((4, 3))[index].shape)
+
+    def function(xs):
+        x, v, a = xs
+        y = np.sin(x)
+        y[index] = v
+        z = np.array(x)
+        z[index] = a
+        z[index] = 2.0
+        w = x * 1.0
+        w[index] = np.cos(v)
+        u = x * 1.0
+        u[onp.array([0, 2])] = x[1] * 2.0
+        return [y, z, w, u, y * x, grad(lambda x, v: np.sum(put(x, v, index) ** 2), (0, 1))(x, v)]
+
+    native(function, normal(4, 3), values, 0.5)
+
+
+def put(x, v, index):
+    y = np.sin(x)
+    y[index] = v * 2
+    return y
+
+
+def test_cotangents_of_items_named_twice_are_added_in_order():
+    index = onp.array([1, 0, 1, 1, 2, 1])
+
+    def function(xs):
+        x, g = xs
+        slope = grad(lambda x: np.sum(x[index] * g))
+        return [slope(x), grad(lambda x: np.sum(x[index] ** 2))(x)]
+
+    native(function, normal(4), normal(6) * 1e8)
+
+
+def test_floating_point_errors_of_added_items_are_seen():
+    index = onp.array([0, 0])
+    slope = compile(grad(lambda x, g: np.sum(x[index] * g)))
+    for _ in range(4):
+        slope(onp.ones(2), onp.ones(2))
+    with onp.errstate(all="raise"), pytest.raises(FloatingPointError):
+        slope(onp.ones(2), onp.array([1.7e308, 1.7e308]))
+
+
+# ---------------------------------------------------------------- cross products
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128"])
+def test_cross_products(dtype):
+    def function(xs):
+        a, b, c = xs
+        values = [np.cross(a, b), np.cross(b, a[0]), np.cross(c, a), np.cross(a[:, ::-1], b.T[:3].T * 2)]
+        return [*values, grad(lambda a, b: np.real(np.sum(np.cross(a, b) * a * np.sin(b))), (0, 1))(a, b)]
+
+    native(function, *[normal(*s).astype(dtype) for s in ((4, 3), (4, 3), (2, 1, 3))])
+
+
 # ---------------------------------------------------------------- dtypes
 
 

@@ -54,6 +54,7 @@ def is_basic(index):
     return all(i is None or i is Ellipsis or type(i) in (int, slice) for i in parts)
 
 
+@hook
 def names_once(index):
     """Whether no item can be named twice: everything but arrays of integers."""
     parts = index if isinstance(index, tuple) else (index,)

@@ -12,7 +12,7 @@ import numpy as np
 
 import autograd_c.numpy as anp
 
-from .._core import Meta, stand_in
+from .._core import Meta, hooks, stand_in
 from ..extend import call, composite, rule
 from .support import as_array, unbroadcast
 
@@ -361,7 +361,7 @@ def _cross_right(g, _ans, a, _b, axisa=-1, axisb=-1, axisc=-1):
     return _from_last(cross3(_to_last(g, axisc), _to_last(a, axisa)), axisb, _b.ndim)
 
 
-cross3 = rule(
+cross3 = hooks["cross3"] = rule(
     _cross3,
     (_cross_left, _cross_right),
     ("same", "same"),
