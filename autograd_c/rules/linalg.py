@@ -1150,7 +1150,7 @@ refuse("write the solution as np.linalg.pinv(a) @ b, or solve the normal equatio
 
 # --- in a replay ----------------------------------------------------------------------------------
 #
-# The routine of the core that does a call of a primitive on real matrices, and its flags; None.
+# The routine of the core that does a call of a primitive on real matrices, and its flags; None without.
 # none. Where one fails, the primitive itself is called.
 
 LOWER, TRANSPOSED, UNIT_DIAGONAL, CHECK_FINITE = 1, 2, 4, 8
