@@ -46,6 +46,8 @@ def units_of(recording):
 
 def _units_and_results(recording):
     """The units, and the nodes and constants that the program returns."""
+    if recording.forgotten:
+        return [], recording.results
     units, results, updates = _core.units_of(recording)
     home, needed = {}, set()
     for place, (_, nodes, *_) in enumerate(units):
@@ -173,6 +175,8 @@ def describe_program(program, recording):
     recording : _core.Recording
         From which it was planned.
     """
+    if recording.forgotten:
+        return _describe_long(program, recording)
     units = units_of(recording)
     kinds = collections.Counter(unit.kind for unit in units)
     nodes = sum(len(unit.nodes) for unit in units)
@@ -194,6 +198,20 @@ def describe_program(program, recording):
     for place, unit in _some(units):
         lines.append(f"{place + 1:4d}  {_text(unit)}" if unit else f"      ... {place:,} more")
     return lines
+
+
+def _describe_long(program, recording):
+    """The same of a program whose steps were too many to be kept."""
+    summary = program.summary
+    parts = [(summary["groups"], "fused group"), (summary["scalars"], "scalar instruction")]
+    parts.append((len(summary["python"]), "step in Python"))
+    said = ", ".join(_counted(number, word) for number, word in parts if number)
+    lines = [
+        f"program: {summary['recorded']:,} recorded, {summary['nodes']:,} computed: {said}",
+        f"memory between inputs and results: {program.arena_bytes:,} bytes",
+        "its steps are not kept: it has too many",
+    ]
+    return lines + [f"guard: {guard.outcome!r:.40}" + _at(guard) for guard in recording.guards]
 
 
 def _counted(number, word):
@@ -222,12 +240,16 @@ def _some(units):
 # ---------------------------------------------------------------- work
 
 
-def work_of(recording, rows=1):
+def work_of(program, recording, rows=1):
     """Flops, bytes and unknown steps of one run of a planned recording.
+
+    Of a program with too many steps to be kept, scalar instructions are all that is known.
 
     Parameters
     ----------
+    program : _core.ReplayProgram
     recording : _core.Recording
+        From which it was planned.
     rows : int, optional
         How often the units that depend on seeds are run.
 
@@ -239,6 +261,10 @@ def work_of(recording, rows=1):
     unknown : Counter
         Names of the steps in Python.
     """
+    if recording.forgotten:
+        unknown = collections.Counter(program.summary["python"])
+        unknown.update({"group": program.summary["groups"]} if program.summary["groups"] else {})
+        return program.summary["scalars"], 0, unknown
     flops = moved = 0
     unknown = collections.Counter()
     for unit in units_of(recording):
@@ -395,7 +421,7 @@ def _graph(recording):
     home = {node.number for unit in units for node in unit.nodes}
     for place, result in enumerate(results):
         boxes.append(_Box("result", [f"result {place}", _value(result)], last))
-        if _is_node(result):
+        if _is_node(result) and not recording.forgotten:
             (source,) = _sources(result, home)
             if source.number in maker:
                 edges.append((maker[source.number], boxes[-1], _value(result)))

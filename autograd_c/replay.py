@@ -1137,7 +1137,8 @@ class _Policy:
         for signature in list(self.signatures.values()):
             for version in signature.versions[:1]:
                 for branch in version.branches[:1]:
-                    more = explain.work_of(branch.notes.recording, _rows(branch.program, signature.key))
+                    rows = _rows(branch.program, signature.key)
+                    more = explain.work_of(_machine(branch.program), branch.notes.recording, rows)
                     flops, moved, unknown = flops + more[0], moved + more[1], unknown + more[2]
         return {"flops": flops, "bytes": moved, "unknown": dict(unknown)}
 

@@ -54,8 +54,8 @@ cdef Planner planned_units(ReplayProgram program, Recording r, frozenset seeds):
     cdef int i, k, o
     if r.escapes:
         raise ValueError("a function from which values escape cannot be replayed: %s, at %s" % r.escapes[0])
-    if r.size > r.code.n:
-        raise ValueError("this recording was let go")
+    if r.forgotten:
+        raise ValueError("this recording was let go, as it was too long to be kept")
     e.program = program
     e.recording = r
     e.bases = {}

@@ -518,7 +518,7 @@ cdef class Recording:
     cdef list changed           # (input, operand): inputs changed in place, and their last value
     cdef readonly list escapes
     cdef readonly Py_ssize_t size
-    cdef readonly bint planned, fastmath
+    cdef readonly bint planned, forgotten, fastmath
     cdef readonly frozenset seeds       # of the last program
 
     def __len__(self):
@@ -576,25 +576,35 @@ cdef class Recording:
         return found
 
     def forget(self):
-        """Lets go of a long recording, but for inputs and guards, once it has a program."""
+        """Lets go of a long recording, but for inputs, results and guards, once it has a program."""
         cdef Code kept, code = self.code
         cdef Record *r
         cdef Py_ssize_t i
-        cdef int number
+        cdef int number, operand
+        cdef dict moved = {}
+        cdef set results = set(self.outs) | {operand for _, operand in self.changed}
         if code.n < LONG_RECORDING:
             return
         kept = Code.__new__(Code)
         for i in range(code.n):
             r = &code.records[i]
-            if r.kind != CALL_NODE:
-                number = kept.add(r.kind, <Primitive>r.prim if r.prim != NULL else None,
-                                  <Meta>r.meta if r.meta != NULL else None, NULL, 0)
-                if r.extra >= 0:
-                    kept.extras.append(code.extras[r.extra])
-                    kept.records[number].extra = <int>PyList_GET_SIZE(kept.extras) - 1
-        self.outs = []
-        self.changed = []
+            if r.kind == CALL_NODE and i not in results:
+                continue
+            number = kept.add(r.kind, <Primitive>r.prim if r.prim != NULL else None,
+                              <Meta>r.meta if r.meta != NULL else None, NULL, 0)
+            kept.records[number].weak = r.weak
+            kept.records[number].array0 = r.array0
+            if r.extra >= 0:
+                kept.extras.append(code.extras[r.extra])
+                kept.records[number].extra = <int>PyList_GET_SIZE(kept.extras) - 1
+            moved[i] = number
+        for operand in results:
+            if operand < 0:
+                moved[operand] = kept.constant(code.constant_at(operand))
         self.code = kept
+        self.outs = [moved[operand] for operand in self.outs]
+        self.changed = [(i, moved[operand]) for i, operand in self.changed]
+        self.forgotten = True
 
     def same_as(self, Recording other):
         """Whether another recording of the function is the same program: same calls, constants and results.

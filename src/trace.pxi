@@ -288,6 +288,13 @@ def trace_forward(call, list leaves, list tangents):
     return outs, out_tangents
 
 
+cdef object as_float64(object value):
+    """A value as users get it: a Python float, traced by a recording or not, becomes a float64."""
+    if type(value) is Box and (<Box>value).kind == SCALAR and (<Box>value).weak and (<Box>value).trace.replay:
+        return P_POS(value)
+    return float64(value) if type(value) is float else value
+
+
 def grad_hot(fun, tuple args, kwargs, argnum, bint want_value):
     """Gradient of a scalar function with respect to one argument, or several if `argnum` is a tuple.
 
@@ -345,7 +352,7 @@ def grad_hot(fun, tuple args, kwargs, argnum, bint want_value):
         free_adjoints(tape, adjoints)
     if not want_value:
         return g
-    return (float64(value) if type(value) is float else value), g
+    return as_float64(value), g
 
 
 # --- calls that bring their derivative along ----------------------------------------------------------------

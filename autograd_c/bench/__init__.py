@@ -227,15 +227,22 @@ def resolved(target, compared):
     return target if target.must is not None else Target(min(peers, default=None), target.aim)
 
 
-def recording_seconds(workload, repeats=3):
-    """Return the time of a compiled function's first two calls, which record it and make its program."""
+def recording_seconds(workload, least=3, most=30, seconds=0.3):
+    """Return the time of a compiled function's first two calls, which record it and make its program.
+
+    The fastest of at least `least` compiled functions, and of up to `most` while `seconds` have not passed.
+    """
     inputs = workload.make_inputs()
 
     def once():
         function = compiled(workload)
         return turn(lambda: function(*inputs), 2, time.perf_counter)
 
-    return min(once() for _ in range(repeats))
+    begun = time.perf_counter()
+    taken = [once() for _ in range(least)]
+    while len(taken) < most and time.perf_counter() - begun < seconds:
+        taken.append(once())
+    return min(taken)
 
 
 def measure_overheads(overheads, settings):
