@@ -1,4 +1,4 @@
-"""Recordings as tables: what they hold, what is shared, what long ones let go of, scalars in reverse traces."""
+"""Recordings as tables: what they hold and share, what long ones let go of, scalars in reverse traces."""
 
 import numpy as onp
 import pytest
@@ -6,10 +6,6 @@ from test_replay import check, compare, near, normal, record
 
 import autograd_c.numpy as np
 from autograd_c import _core, compile, grad, value_and_grad
-
-
-def names(recording):
-    return [node.prim.name for node in recording.nodes if node.prim is not None]
 
 
 # ---------------------------------------------------------------- what a recording holds
