@@ -7,7 +7,6 @@ from test_replay import check, compare, near, normal, record
 import autograd_c.numpy as np
 from autograd_c import _core, compile, grad, value_and_grad
 
-
 # ---------------------------------------------------------------- what a recording holds
 
 
