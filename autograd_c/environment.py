@@ -93,6 +93,8 @@ class Environment:
         From the id of the owner of each array's memory to the array.
     numbers : set
         Numbers found, and those written in the code.
+    scalars : dict
+        From the id of each NumPy number found to the number.
     objects : dict
         From the id of each object found to the object.
     generators : list
@@ -103,6 +105,7 @@ class Environment:
         self._root = getattr(fun, "__module__", None)
         self.names = set()
         self.numbers = set()
+        self.scalars = {}
         while True:
             # An attribute counts when some code names it, and code is found on the way.
             known = len(self.names)
@@ -140,6 +143,8 @@ class Environment:
             return
         if isinstance(value, _NUMBERS):
             self.numbers.add(value)
+            if isinstance(value, np.generic):
+                self.scalars[id(value)] = value
             return
         if id(value) in self.objects or depth > _DEEPEST:
             return

@@ -703,6 +703,9 @@ def _watched(recorded):
                 computed = computed or not _is_uniform(value, environment.numbers, sizes, largest)
         elif isinstance(value, (int, float, complex, np.number)):
             computed = computed or not _is_explained(value, environment.numbers, sizes, largest)
+    # A number of NumPy's that the function computed with is no literal, whatever its value: `x * w[0]`.
+    for recording in recordings:
+        computed = computed or any(id(number) not in environment.scalars for number in recording.given)
     # Arrays with one value throughout come from rules, or from such an array of the environment.
     return [
         (label, array)

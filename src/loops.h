@@ -72,6 +72,16 @@ static inline int unusual(double d) {
 /* The same for any other object. */
 #define OWNED_OBJECT(o) (Py_REFCNT(o) == 1)
 
+/* How many sweeps this thread is in: what is computed then is computed by rules. */
+#ifdef _MSC_VER
+static __declspec(thread) int sweeping;
+#else
+static __thread int sweeping;
+#endif
+static inline void sweep_begins(void) { sweeping++; }
+static inline void sweep_ends(void) { sweeping--; }
+static inline int in_sweep(void) { return sweeping > 0; }
+
 /* In an adjoint's object field: the adjoint is the double beside it. */
 #define MARK ((PyObject *)1)
 

@@ -106,6 +106,10 @@ cdef object call_recorded(Primitive p, Trace top, PyObject *const *args, Py_ssiz
             t = recording_of(v)
     if t is None or not take_traced(first, t, &x[0]) or n == 2 and not take_traced(second, t, &x[1]):
         return None
+    if type(first) is np_float64:
+        t.code.note_given(first)
+    if type(second) is np_float64:
+        t.code.note_given(second)
     tape = top.recording()
     record_step(t, p, x, n, &ans)
     t.code.records[ans.operand].weak = weak

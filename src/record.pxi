@@ -63,6 +63,7 @@ cdef class Code:
     cdef list constants
     cdef list extras            # (keywords or None, outcome, line of a guard or check)
     cdef dict views             # number -> Node, as far as somebody asked
+    cdef list given             # NumPy's numbers that the function itself, not a rule, computed with
     # Constants found again: the same literal in a loop is one constant. The list keeps them alive.
     cdef PyObject *recent[64]
     cdef int recent_operand[64]
@@ -71,6 +72,7 @@ cdef class Code:
         self.constants = []
         self.extras = []
         self.views = {}
+        self.given = []
 
     def __dealloc__(self):
         cdef Py_ssize_t i
@@ -85,10 +87,18 @@ cdef class Code:
         cdef size_t place = (<size_t><PyObject *>v >> 4) & 63
         if self.recent[place] == <PyObject *>v:
             return self.recent_operand[place]
+        if not PyFloat_CheckExact(v) and isinstance(v, np_generic):
+            self.note_given(v)
         self.constants.append(v)
         self.recent[place] = <PyObject *>v
         self.recent_operand[place] = -<int>PyList_GET_SIZE(self.constants)
         return self.recent_operand[place]
+
+    cdef int note_given(self, object number) except -1:
+        """Notes a number of NumPy's, which may be an item of an array that plain NumPy looked up."""
+        if not in_sweep():
+            self.given.append(number)
+        return 0
 
     cdef inline object constant_at(self, int operand):
         return <object>PyList_GET_ITEM(self.constants, -1 - operand)
@@ -313,6 +323,10 @@ cdef object record_scalars(Primitive p, Trace t, object x, object y, double a, d
     given[0] = a
     given[1] = b
     value = scalar_result(p, given, libm_power)
+    if type(x) is np_float64:
+        t.code.note_given(x)
+    if type(y) is np_float64:
+        t.code.note_given(y)
     # A float stays the object that it is: the planner knows a literal by it.
     operands[0] = operand_of(t, x if type(x) is Box or type(x) is float else a)
     if y is not None:
@@ -562,6 +576,11 @@ cdef class Recording:
             if kwargs is not None:
                 found.extend(kwargs.values())
         return found
+
+    @property
+    def given(self):
+        """NumPy's numbers that the function itself, not a rule, computed with."""
+        return self.code.given
 
     @property
     def shapes(self):

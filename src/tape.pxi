@@ -53,6 +53,9 @@ cdef extern from "loops.h":
     PyObject *MARK          # an address no object has
     bint OWNED_ARRAY(PyObject *a) noexcept
     bint OWNED_OBJECT(PyObject *o) noexcept
+    void sweep_begins() noexcept
+    void sweep_ends() noexcept
+    bint in_sweep() noexcept
 
 cdef struct Parent:
     int slot

@@ -176,7 +176,11 @@ cdef int run_sweep(Tape t, Adjoint *adjoints, bint last) except -1:
     """A sweep, with NumPy's floating-point warnings for what its direct loops met."""
     cdef int raised
     fp_clear()
-    sweep(t, adjoints, last)
+    sweep_begins()
+    try:
+        sweep(t, adjoints, last)
+    finally:
+        sweep_ends()
     raised = fp_flags()
     if t.raised is not None:
         report_partials(t)

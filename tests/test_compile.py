@@ -1380,3 +1380,28 @@ def test_what_a_rule_computes_from_an_array_of_ones_is_seen():
     scale[:] = 2.0
     for _ in range(4):
         assert (f(x) == 0.5).all()
+
+
+ITEMS = {
+    "array times item": lambda x, w: np.sum(x * w) + np.sum(x) * w[0],
+    "item of a scalar": lambda x, w: np.sum(x * w) + x[0] * w[1] + w[2] * x[1] ** 2,
+    "size": lambda x, w: np.sum(x * w) * w.sum(),
+    "number in a branch": lambda x, w: np.sum(x * w) * (w.max() if w.max() < 5 else 1.0),
+}
+
+
+@pytest.mark.parametrize("name", ITEMS)
+@pytest.mark.parametrize("derivative", [False, True])
+def test_an_item_that_equals_a_literal_of_an_array_that_is_an_operand(name, derivative):
+    """Plain NumPy looks the item up, so that nothing but its type tells it from a number in the code."""
+    w = onp.ones(3)
+    x = onp.array([0.5, 1.5, 2.5])
+
+    def f(x):
+        return ITEMS[name](x, w)
+
+    plain = grad(f) if derivative else f
+    compiled = compile(plain)
+    for value in (1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 0.5, 0.5, 0.5, 1.0):
+        w[:] = value
+        onp.testing.assert_allclose(compiled(x), plain(x), rtol=1e-14)
