@@ -713,14 +713,21 @@ def _one_item(index, shape):
     return item
 
 
+def _item_of(walk, node):
+    """The only item that an update with a scalar changes, by its number, and the items of the array; or None."""
+    x, value, index = node.args
+    item = _one_item(index, node.meta.shape)
+    if item is None or any(type(part.columns) is not int for part in walk.parts(value)):
+        return item, None
+    return item, walk.items(x, walk.plan.uses.get(getattr(x, "number", None)) == 1)
+
+
 def _index_added(walk, node):
     x, g, index = node.args
-    item = _one_item(index, node.meta.shape)
-    if item is not None and all(type(part.columns) is int for part in walk.parts(g)):
-        items = walk.items(x, walk.plan.uses.get(getattr(x, "number", None)) == 1)
-        if items is not None:
-            items.add(item, walk.parts(g))
-            return items
+    item, items = _item_of(walk, node)
+    if items is not None:
+        items.add(item, walk.parts(g))
+        return items
     found = list(walk.parts(x))
     for part in walk.parts(g):
         for once in _once(walk, part, _shape(g), index, node.meta.shape):
@@ -764,13 +771,11 @@ def _updated(walk, base, columns, more, index, adds):
 
 def _item_set(walk, node):
     x, value, index = node.args
-    item = _one_item(index, node.meta.shape)
-    if item is not None and all(type(part.columns) is int for part in walk.parts(value)):
-        items = walk.items(x, walk.plan.uses.get(getattr(x, "number", None)) == 1)
-        if items is not None:
-            items.rows.pop(item, None)
-            items.add(item, walk.parts(value))
-            return items
+    item, items = _item_of(walk, node)
+    if items is not None:
+        items.rows.pop(item, None)
+        items.add(item, walk.parts(value))
+        return items
     found = []
     for part in walk.parts(x):
         columns = np.array(part.columns)

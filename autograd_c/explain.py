@@ -189,12 +189,8 @@ def describe_program(program, recording):
         (kinds["copies"] + kinds["clear"], "fill or copy"),
         (kinds["python"], "step in Python"),
     ]
-    said = ", ".join(_counted(number, word) for number, word in parts if number)
-    lines = [
-        f"program: {len(recording):,} recorded, {nodes:,} computed: {said or 'nothing'}",
-        f"memory between inputs and results: {program.arena_bytes:,} bytes",
-    ]
-    lines += [f"guard: {guard.outcome!r:.40}" + _at(guard) for guard in recording.guards]
+    lines = _size(program, len(recording), nodes, parts)
+    lines += _guards(recording)
     for place, unit in _some(units):
         lines.append(f"{place + 1:4d}  {_text(unit)}" if unit else f"      ... {place:,} more")
     return lines
@@ -205,13 +201,21 @@ def _describe_long(program, recording):
     summary = program.summary
     parts = [(summary["groups"], "fused group"), (summary["scalars"], "scalar instruction")]
     parts.append((len(summary["python"]), "step in Python"))
+    lines = _size(program, summary["recorded"], summary["nodes"], parts)
+    return [*lines, "its steps are not kept: it has too many", *_guards(recording)]
+
+
+def _size(program, recorded, nodes, parts):
+    """How much a program does, and the memory that it takes."""
     said = ", ".join(_counted(number, word) for number, word in parts if number)
-    lines = [
-        f"program: {summary['recorded']:,} recorded, {summary['nodes']:,} computed: {said}",
+    return [
+        f"program: {recorded:,} recorded, {nodes:,} computed: {said or 'nothing'}",
         f"memory between inputs and results: {program.arena_bytes:,} bytes",
-        "its steps are not kept: it has too many",
     ]
-    return lines + [f"guard: {guard.outcome!r:.40}" + _at(guard) for guard in recording.guards]
+
+
+def _guards(recording):
+    return [f"guard: {guard.outcome!r:.40}" + _at(guard) for guard in recording.guards]
 
 
 def _counted(number, word):

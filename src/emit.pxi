@@ -171,7 +171,7 @@ cdef int finish(Planner e) except -1:
         "groups": p.ngroups, "grouped": sum([p.plan.groups[k].nins for k in range(p.ngroups)]),
         "calls": p.nloops, "copies": p.ncopies, "clears": p.nclears,
         "python": names_in_python(p), "routines": p.nroutines,
-        "arena": p.arena_bytes, "guards": len(e.recording.guards), "steps": p.plan.nsteps,
+        "arena": p.arena_bytes, "guards": e.draft.nguards, "steps": p.plan.nsteps,
     }
     return 0
 

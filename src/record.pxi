@@ -134,9 +134,21 @@ cdef class Code:
         self.operands = <int *>table_for(self.operands, noperands, &self.capacity[1], sizeof(int))
         return 0
 
+    cdef int add_like(self, const Record *r, const int *operands, Py_ssize_t count) except -1:
+        """One more record that is like that one but for its operands and extra; its number."""
+        cdef int number = self.add(r.kind, <Primitive>r.prim if r.prim != NULL else None,
+                                   <Meta>r.meta if r.meta != NULL else None, operands, count)
+        self.records[number].weak = r.weak
+        self.records[number].array0 = r.array0
+        return number
+
+    cdef int add_extra(self, tuple extra) except -1:
+        """The place of one more extra."""
+        self.extras.append(extra)
+        return <int>PyList_GET_SIZE(self.extras) - 1
+
     cdef int set_extra(self, Py_ssize_t number, dict kwargs, object outcome, object line) except -1:
-        self.extras.append((kwargs if kwargs else None, outcome, line))
-        self.records[number].extra = <int>PyList_GET_SIZE(self.extras) - 1
+        self.records[number].extra = self.add_extra((kwargs if kwargs else None, outcome, line))
         return 0
 
     cdef inline dict keywords(self, Record *r):
@@ -609,13 +621,9 @@ cdef class Recording:
             r = &code.records[i]
             if r.kind == CALL_NODE and i not in results:
                 continue
-            number = kept.add(r.kind, <Primitive>r.prim if r.prim != NULL else None,
-                              <Meta>r.meta if r.meta != NULL else None, NULL, 0)
-            kept.records[number].weak = r.weak
-            kept.records[number].array0 = r.array0
+            number = kept.add_like(r, NULL, 0)
             if r.extra >= 0:
-                kept.extras.append(code.extras[r.extra])
-                kept.records[number].extra = <int>PyList_GET_SIZE(kept.extras) - 1
+                kept.records[number].extra = kept.add_extra(code.extras[r.extra])
             moved[i] = number
         for operand in results:
             if operand < 0:

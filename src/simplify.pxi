@@ -118,6 +118,7 @@ cdef class Draft:
     cdef Constant *constants
     cdef Py_ssize_t capacity[3]
     cdef list results, updates  # operands; (input, operand)
+    cdef int nguards            # guards and checks of the recording
     cdef int *same              # by number in the recording: the operand that stands for it
     cdef int *constant_of       # by constant of the recording: the draft's, or 0
     cdef int *needed            # by number in the recording: how often; for fastmath only
@@ -203,20 +204,15 @@ cdef class Draft:
             key.append(operand_key(kwargs[name]))
         packed = tuple(key)
         if packed not in self.keywords:
-            self.code.extras.append((kwargs, None, None))
-            self.keywords[packed] = PyList_GET_SIZE(self.code.extras) - 1
+            self.keywords[packed] = self.code.add_extra((kwargs, None, None))
         return self.keywords[packed]
 
     # --- records ----------------------------------------------------------------------------
 
     cdef int enter(self, const Record *r, const int *args) except -1:
         """One more record like that one; its number."""
-        cdef int number
+        cdef int number = self.code.add_like(r, args, r.count)
         cdef Work *w
-        number = self.code.add(r.kind, <Primitive>r.prim if r.prim != NULL else None,
-                               <Meta>r.meta if r.meta != NULL else None, args, r.count)
-        self.code.records[number].weak = r.weak
-        self.code.records[number].array0 = r.array0
         self.code.records[number].extra = r.extra
         self.w = <Work *>table_for(self.w, number + 1, &self.capacity[0], sizeof(Work))
         w = &self.w[number]
@@ -341,7 +337,6 @@ cdef class Draft:
         cdef Code old = self.recording.code
         cdef Record *r
         cdef Py_ssize_t i, k, most = 2
-        cdef int guard = 0
         cdef set guarded = set()
         for i in range(old.n):
             most = max(most, old.records[i].count)
@@ -367,17 +362,16 @@ cdef class Draft:
                 continue
             # Truth values that are known, or are guarded already, need no guard.
             if r.kind == GUARD_NODE and (self.args[0] < 0 or self.args[0] in guarded):
-                guard += 1
+                self.nguards += 1
                 continue
             if r.kind == GUARD_NODE:
                 guarded.add(self.args[0])
             if r.extra >= 0:
-                self.code.extras.append(old.extras[r.extra])
-                self.now.extra = <int>PyList_GET_SIZE(self.code.extras) - 1
+                self.now.extra = self.code.add_extra(old.extras[r.extra])
             self.same[i] = self.enter(&self.now, self.args)
             if r.kind >= GUARD_NODE:
-                self.w[self.same[i]].k = guard
-                guard += 1
+                self.w[self.same[i]].k = self.nguards
+                self.nguards += 1
         self.results = [self.operand(o) for o in self.recording.outs]
         self.updates = [(j, self.operand(o)) for j, o in self.recording.changed]
         return self.drop_unwanted()

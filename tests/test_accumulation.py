@@ -5,7 +5,7 @@ import itertools
 
 import numpy as onp
 import pytest
-from test_random_programs import Program
+from test_random_programs import Program, vector_and_number
 from test_sparse import HESSIANS, JACOBIANS, assert_same, draw, registered_calls, rosenbrock_loop
 
 import autograd_c.numpy as np
@@ -81,15 +81,7 @@ def test_sample_calls_of_all_rules():
 def test_random_programs(seed):
     program = Program(seed)
     k = len(program.inputs) - 1
-
-    def f(*inputs):
-        values = list(inputs)
-        for step in program.steps:
-            values.append(step.run(np, values))
-        return np.concatenate([np.ravel(value) for value in values[-3:]])
-
-    def total(*inputs):
-        return np.sum(np.sin(f(*inputs)))
+    f, total = vector_and_number(program)
 
     check(jacobian, jacobian, f, [program.inputs] * 3, argnum=k, rtol=1e-10)
     check(hessian, hessian, total, [program.inputs] * 3, argnum=k, rtol=1e-8)

@@ -5,12 +5,12 @@ What is replayed must not be told from the plain function: values, derivatives, 
 
 import functools
 import gc
-import itertools
 import threading
 import warnings
 
 import numpy as onp
 import pytest
+from test_compile import counted
 
 import autograd_c as ag
 import autograd_c.numpy as np
@@ -20,18 +20,6 @@ from autograd_c.extend import defvjp, primitive
 X = onp.array([0.3, -0.7, 1.1])
 V = onp.array([0.5, 2.0, -1.0])
 CALLS = 5  # the first is eager, two are recorded
-
-
-def counted(fun, **options):
-    """A compiled function, and a function that tells how often Python has run it."""
-    runs = itertools.count()
-
-    @functools.wraps(fun)
-    def run(*args, **kwargs):
-        next(runs)
-        return fun(*args, **kwargs)
-
-    return compile(run, **options), lambda: runs.__reduce__()[1][0]
 
 
 def same(a, b):

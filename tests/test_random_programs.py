@@ -156,6 +156,21 @@ class Program:
         return total
 
 
+def vector_and_number(program):
+    """Functions of the program's inputs: its last three values as a vector, and a sum over these."""
+
+    def vector(*inputs):
+        values = list(inputs)
+        for step in program.steps:
+            values.append(step.run(np, values))
+        return np.concatenate([np.ravel(value) for value in values[-3:]])
+
+    def number(*inputs):
+        return np.sum(np.sin(vector(*inputs)))
+
+    return vector, number
+
+
 def run_if_valid(step, values):
     """The value of a step, or None when NumPy refuses it or it is too large."""
     try:

@@ -6,7 +6,7 @@ import threading
 import numpy as onp
 import pytest
 import scipy.sparse
-from test_random_programs import Program
+from test_random_programs import Program, vector_and_number
 
 import autograd_c.numpy as np
 from autograd_c import checkpoint, grad, hessian, jacobian, sparse, stop_gradient
@@ -216,15 +216,7 @@ def test_random_programs(seed):
     """Programs drawn for the tape: control flow may depend on the first input, so the last one is taken."""
     program = Program(seed)
     k = len(program.inputs) - 1
-
-    def f(*inputs):
-        values = list(inputs)
-        for step in program.steps:
-            values.append(step.run(np, values))
-        return np.concatenate([np.ravel(value) for value in values[-3:]])
-
-    def total(*inputs):
-        return np.sum(np.sin(f(*inputs)))
+    f, total = vector_and_number(program)
 
     if k == 0 and any(step.name == "branch" for step in program.steps):
         with pytest.raises(TypeError, match="looks at values"):
