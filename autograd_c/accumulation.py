@@ -714,7 +714,7 @@ def _one_item(index, shape):
 
 
 def _item_of(walk, node):
-    """The only item that an update with a scalar changes, by its number, and the items of the array; or None."""
+    """The number of the only item that an update with a scalar changes, and the items, or None."""
     x, value, index = node.args
     item = _one_item(index, node.meta.shape)
     if item is None or any(type(part.columns) is not int for part in walk.parts(value)):
