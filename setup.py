@@ -43,7 +43,7 @@ CORE = Extension(
         ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
     ],
     extra_compile_args=["-O2", "-fno-strict-aliasing", "-ffp-contract=off"],
-    depends=["src/loops.h", "src/memory.h", "src/pool.h", "src/vm.h"],
+    depends=sorted(str(path) for path in Path("src").glob("*.h")),
 )
 DIRECTIVES = {}
 

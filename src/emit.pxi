@@ -470,10 +470,9 @@ cdef int emit_join(Planner e, Node n) except -1:
 
 
 cdef int emit_product(Planner e, Node n) except -1:
-    """By NumPy's own loop of `matmul`, which hands it to BLAS."""
     cdef Spot a = e.spot_of(n.operands[0]), b = e.spot_of(n.operands[1])
     cdef LoopCall *c = e.program.add_call()
-    cdef LoopRef loop = MATMUL_DOUBLE if a.code == b"d" else MATMUL_FLOAT
+    cdef LoopRef loop = product_loop(type_number(a.code))
     cdef cnp.npy_intp width = a.width
     cdef int na = <int>len(a.shape), nb = <int>len(b.shape)
     cdef cnp.npy_intp m = a.shape[na - 2] if na > 1 else 1, k = a.shape[na - 1]

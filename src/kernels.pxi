@@ -154,7 +154,7 @@ cdef bint as_matrix(object v, bint row, Matrix *m) noexcept:
 
 
 cdef void multiply(LoopRef loop, Matrix a, Matrix b, Matrix out) noexcept:
-    """`out = a @ b` by NumPy's own loop, which hands on to BLAS what BLAS can do."""
+    """`out = a @ b` by a loop of `matmul`."""
     cdef char *args[3]
     cdef cnp.npy_intp dims[4]
     cdef cnp.npy_intp steps[9]
@@ -205,8 +205,8 @@ cdef object kernel_product(Primitive p, Trace t, object x, object y):
     if not as_matrix(a, True, &ma) or not as_matrix(b, False, &mb) or ma.columns != mb.rows:
         return None
     number = cnp.PyArray_TYPE(<cnp.ndarray>a)
-    loop = product_loop(number)
-    if loop.fn == NULL or cnp.PyArray_TYPE(<cnp.ndarray>b) != number or ma.columns == 0:
+    loop = MATMUL_FLOAT if number == cnp.NPY_FLOAT else MATMUL_DOUBLE
+    if product_loop(number).fn == NULL or cnp.PyArray_TYPE(<cnp.ndarray>b) != number or ma.columns == 0:
         return None
     if cnp.PyArray_NDIM(<cnp.ndarray>a) == 2:
         dims[ndim] = ma.rows
@@ -250,14 +250,26 @@ cdef object kernel_product(Primitive p, Trace t, object x, object y):
 
 
 cdef inline LoopRef product_loop(int number) noexcept:
+    """The loop for products whose last bits are ours to choose: adjoints, and all of a replay."""
     cdef LoopRef none
     if number == cnp.NPY_DOUBLE:
-        return MATMUL_DOUBLE
+        return PRODUCT_DOUBLE
     if number == cnp.NPY_FLOAT:
-        return MATMUL_FLOAT
+        return PRODUCT_FLOAT
     none.fn = NULL
     none.data = NULL
     return none
+
+
+def own_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray out not None):
+    """For tests: `out = a @ b` by the loop of adjoints and replays."""
+    cdef Matrix ma, mb, mo
+    cdef LoopRef loop = product_loop(cnp.PyArray_TYPE(out))
+    if loop.fn == NULL or not (a.dtype == b.dtype == out.dtype) or not (a.ndim == b.ndim == out.ndim == 2) \
+            or not as_matrix(a, True, &ma) or not as_matrix(b, False, &mb) or not as_matrix(out, False, &mo) \
+            or (ma.rows, ma.columns, mb.columns) != (mo.rows, mb.rows, mo.columns):
+        raise TypeError("own_product: a, b and out must be matrices of float64 or float32 that fit together")
+    multiply(loop, ma, mb, mo)
 
 
 cdef bint visit_product(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:

@@ -37,6 +37,13 @@ cdef extern from "vm.h":
         Loop fn
         void *data
 
+cdef extern from "product.h":
+    void product_setup(const char *path) noexcept
+    void product_double(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
+                        void *data) noexcept nogil
+    void product_float(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
+                        void *data) noexcept nogil
+
 
 cdef int type_number(char code) noexcept:
     """NumPy's type number of the type codes that the compiled loops know, -1 for any other."""

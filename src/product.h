@@ -1,0 +1,157 @@
+/* Matrix products of doubles and of floats on processors with AVX-512, in the calling convention of
+   `matmul`'s inner loop.
+
+   OpenBLAS, which NumPy's wheels bring, runs kernels of half that vector width on processors of AMD, and
+   spends up to a microsecond on a product of small matrices before it begins. The adjoint of a product is two
+   products, so nearly all of a network's gradient is spent here. What is not done here goes to NumPy's own
+   loop, which hands it to BLAS: other processors, products with a vector, strides that BLAS has to sort out,
+   and large products where BLAS runs several threads.
+
+   The scheme is Goto's (K. Goto, R. van de Geijn, "Anatomy of high-performance matrix multiplication", ACM
+   TOMS 34, 2008): a tile of the result, TILE_ROWS rows by TILE_VECTORS vectors, stays in registers while one
+   column of the left block and one row of the right block after the other are multiplied into it; blocks
+   that are read many times are copied to where a tile reads them in order. Each item is a sum in the order
+   of k, in blocks of BLOCK_DEPTH, by fused multiply-adds.
+
+   Lanes behind the last column are masked, also in the arithmetic, so that they raise no flags. */
+#ifndef AUTOGRAD_C_PRODUCT_H
+#define AUTOGRAD_C_PRODUCT_H
+
+#include <numpy/npy_common.h>
+#include <stdlib.h>
+#include <string.h>
+#include "memory.h"
+#include "vm.h"
+
+static int own_products = 0;              /* whether products are done here: 0 where the processor lacks AVX-512 */
+static int (*blas_threads)(void) = NULL;  /* asks NumPy's BLAS; NULL where it cannot be asked */
+
+#if defined(__x86_64__) && defined(__GNUC__) && (defined(__linux__) || defined(__APPLE__))
+#include <dlfcn.h>
+#include <immintrin.h>
+
+#define AVX512 __attribute__((target("avx512f")))
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define TILE_ROWS 8
+#define TILE_VECTORS 3
+#define BLOCK_DEPTH 192     /* a strip of the right block, 24 doubles wide, takes 36 KiB */
+#define BLOCK_ROWS 96       /* the left block takes 144 KiB of the second cache */
+#define BLOCK_COLUMNS 1536
+#define SMALL_ITEMS 2048    /* copies of at most so many items are made on the stack */
+/* Several threads of BLAS need larger products than this to be ahead of one of ours. */
+#define THREADED_WORK ((npy_intp)1 << 18)
+
+typedef struct {
+    char *data;
+    npy_intp rows, columns;
+    npy_intp row_step, column_step;
+} ProductMatrix;
+
+/* Whether a product is done here: of matrices, and unless BLAS would do it in several threads. */
+static int product_suits(const npy_intp *dims) {
+    if (!own_products || dims[1] < 2 || dims[3] < 2 || dims[2] < 1) {
+        return 0;
+    }
+    return dims[1] * dims[2] * dims[3] <= THREADED_WORK || (blas_threads && blas_threads() == 1);
+}
+
+/* Eight by eight doubles, transposed. */
+AVX512 static void transpose_8_double(const char *from, npy_intp step, double *to, npy_intp to_step) {
+    __m512d r[8], s[8];
+    for (int i = 0; i < 8; i++) {
+        r[i] = _mm512_loadu_pd((const double *)(from + i * step));
+    }
+    for (int i = 0; i < 8; i += 2) {
+        s[i] = _mm512_unpacklo_pd(r[i], r[i + 1]);
+        s[i + 1] = _mm512_unpackhi_pd(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        r[i] = _mm512_shuffle_f64x2(s[i], s[i + 2], 0x88);
+        r[i + 2] = _mm512_shuffle_f64x2(s[i], s[i + 2], 0xDD);
+        r[i + 4] = _mm512_shuffle_f64x2(s[i + 4], s[i + 6], 0x88);
+        r[i + 6] = _mm512_shuffle_f64x2(s[i + 4], s[i + 6], 0xDD);
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm512_storeu_pd(to + i * to_step, _mm512_shuffle_f64x2(r[i], r[i + 4], 0x88));
+        _mm512_storeu_pd(to + (i + 4) * to_step, _mm512_shuffle_f64x2(r[i], r[i + 4], 0xDD));
+    }
+}
+
+/* Eight by eight floats, transposed. */
+AVX512 static void transpose_8_float(const char *from, npy_intp step, float *to, npy_intp to_step) {
+    __m256 r[8], s[8];
+    for (int i = 0; i < 8; i++) {
+        r[i] = _mm256_loadu_ps((const float *)(from + i * step));
+    }
+    for (int i = 0; i < 8; i += 2) {
+        s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = _mm256_shuffle_ps(s[i], s[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(s[i], s[i + 2], 0xEE);
+        r[i + 2] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0xEE);
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(to + i * to_step, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+        _mm256_storeu_ps(to + (i + 4) * to_step, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    }
+}
+
+#define REAL double
+#define VECTOR __m512d
+#define MASK __mmask8
+#define LANES 8
+#define OP(name) _mm512_##name##_pd
+#define OF(name) name##_double
+#include "product_blocks.h"
+#undef REAL
+#undef VECTOR
+#undef MASK
+#undef LANES
+#undef OP
+#undef OF
+
+#define REAL float
+#define VECTOR __m512
+#define MASK __mmask16
+#define LANES 16
+#define OP(name) _mm512_##name##_ps
+#define OF(name) name##_float
+#include "product_blocks.h"
+#undef REAL
+#undef VECTOR
+#undef MASK
+#undef LANES
+#undef OP
+#undef OF
+
+/* Looks at the processor, and for the number of threads of the BLAS behind the library at `path`. */
+static void product_setup(const char *path) {
+    static const char *const names[] = {
+        "scipy_openblas_get_num_threads64_", "scipy_openblas_get_num_threads", "openblas_get_num_threads64_",
+        "openblas_get_num_threads", "MKL_Get_Max_Threads", "bli_thread_get_num_threads"};
+    void *library = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
+    for (size_t i = 0; library && !blas_threads && i < sizeof names / sizeof *names; i++) {
+        blas_threads = (int (*)(void))dlsym(library, names[i]);
+    }
+    own_products = __builtin_cpu_supports("avx512f") != 0;
+}
+
+#else
+
+static void product_double(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
+    ((VmCall *)data)->fn(args, dims, steps, ((VmCall *)data)->data);
+}
+
+static void product_float(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
+    ((VmCall *)data)->fn(args, dims, steps, ((VmCall *)data)->data);
+}
+
+static void product_setup(const char *path) {
+    (void)path;
+}
+
+#endif
+#endif

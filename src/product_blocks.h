@@ -1,0 +1,201 @@
+/* The part of `product.h` that is the same for doubles and floats; it is included once for each, with REAL,
+   VECTOR, MASK, LANES, OP and OF defined. Steps are in bytes. */
+
+/* `rows` by `vectors` of the result; both are known when this is compiled, so that `sums` is registers. */
+ALWAYS_INLINE AVX512 void OF(tile)(const int rows, const int vectors, npy_intp depth, const char *a, npy_intp a_row,
+                                   npy_intp a_step, const char *b, npy_intp b_step, char *out, npy_intp out_row,
+                                   MASK last, int add) {
+    VECTOR sums[TILE_ROWS][TILE_VECTORS], right[TILE_VECTORS];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++) {
+            sums[i][j] = OP(setzero)();
+        }
+    }
+    for (npy_intp p = 0; p < depth; p++) {
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++) {
+            const REAL *from = (const REAL *)b + j * LANES;
+            right[j] = j == vectors - 1 ? OP(maskz_loadu)(last, from) : OP(loadu)(from);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++) {
+            VECTOR left = OP(set1)(*(const REAL *)(a + i * a_row));
+#pragma GCC unroll 3
+            for (int j = 0; j < vectors; j++) {
+                sums[i][j] = j == vectors - 1 ? OP(mask3_fmadd)(left, right[j], sums[i][j], last)
+                                              : OP(fmadd)(left, right[j], sums[i][j]);
+            }
+        }
+        a += a_step;
+        b += b_step;
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++) {
+            REAL *to = (REAL *)(out + i * out_row) + j * LANES;
+            MASK mask = j == vectors - 1 ? last : (MASK)-1;
+            if (add) {
+                sums[i][j] = OP(mask_add)(sums[i][j], mask, sums[i][j], OP(maskz_loadu)(mask, to));
+            }
+            OP(mask_storeu)(to, mask, sums[i][j]);
+        }
+    }
+}
+
+typedef void OF(Tile)(npy_intp depth, const char *a, npy_intp a_row, npy_intp a_step, const char *b, npy_intp b_step,
+                      char *out, npy_intp out_row, MASK last, int add);
+
+#define TILE(rows, vectors)                                                                                      \
+    AVX512 static void OF(tile_##rows##_##vectors)(npy_intp depth, const char *a, npy_intp a_row, npy_intp a_step, \
+                                                   const char *b, npy_intp b_step, char *out, npy_intp out_row,   \
+                                                   MASK last, int add) {                                          \
+        OF(tile)(rows, vectors, depth, a, a_row, a_step, b, b_step, out, out_row, last, add);                     \
+    }
+#define TILES(rows) TILE(rows, 1) TILE(rows, 2) TILE(rows, 3)
+TILES(1)
+TILES(2)
+TILES(3)
+TILES(4)
+TILES(5)
+TILES(6)
+TILES(7)
+TILES(8)
+#undef TILES
+#undef TILE
+
+#define TILES(rows) {OF(tile_##rows##_1), OF(tile_##rows##_2), OF(tile_##rows##_3)}
+static OF(Tile) *const OF(tiles)[TILE_ROWS][TILE_VECTORS] = {TILES(1), TILES(2), TILES(3), TILES(4),
+                                                            TILES(5), TILES(6), TILES(7), TILES(8)};
+#undef TILES
+
+/* Copies strips of at most `width` rows: of each column, the items of the strip's rows one after the other.
+   The left block is copied as it is, the right one with rows and columns exchanged. */
+AVX512 static void OF(pack)(int width, npy_intp rows, npy_intp depth, const char *from, npy_intp row_step,
+                            npy_intp step, REAL *to) {
+    const npy_intp item = sizeof(REAL);
+    for (; rows > 0; rows -= width, from += width * row_step, to += width * depth) {
+        npy_intp count = rows < width ? rows : width, i = 0;
+        for (; step == item && i + 8 <= count; i += 8) {
+            npy_intp p = 0;
+            for (; p + 8 <= depth; p += 8) {
+                OF(transpose_8)(from + i * row_step + p * item, row_step, to + p * width + i, width);
+            }
+            for (; p < depth; p++) {
+                for (int k = 0; k < 8; k++) {
+                    to[p * width + i + k] = *(const REAL *)(from + (i + k) * row_step + p * item);
+                }
+            }
+        }
+        for (npy_intp p = 0; p < depth && i < count; p++) {
+            for (npy_intp k = i; row_step == item && k < count; k += LANES) {
+                MASK mask = count - k < LANES ? (MASK)((1u << (count - k)) - 1) : (MASK)-1;
+                OP(mask_storeu)(to + p * width + k, mask, OP(maskz_loadu)(mask, from + k * item + p * step));
+            }
+            for (npy_intp k = i; row_step != item && k < count; k++) {
+                to[p * width + k] = *(const REAL *)(from + k * row_step + p * step);
+            }
+        }
+    }
+}
+
+/* One block of `a` times one block of `b`; copies of them by strips are used instead if they are not NULL. */
+static void OF(block)(npy_intp m, npy_intp n, npy_intp depth, const char *a, npy_intp a_row, npy_intp a_step,
+                      const REAL *a_strips, const char *b, npy_intp b_step, const REAL *b_strips, char *out,
+                      npy_intp out_row, int add) {
+    const npy_intp item = sizeof(REAL), width = TILE_VECTORS * LANES;
+    npy_intp a_tile = TILE_ROWS * a_row, b_tile = width * item;
+    if (a_strips) {
+        a = (const char *)a_strips;
+        a_row = item;
+        a_step = TILE_ROWS * item;
+        a_tile = TILE_ROWS * depth * item;
+    }
+    if (b_strips) {
+        b = (const char *)b_strips;
+        b_step = width * item;
+        b_tile = width * depth * item;
+    }
+    for (npy_intp j = 0; j < n; j += width, b += b_tile) {
+        npy_intp columns = n - j < width ? n - j : width;
+        int vectors = (int)((columns + LANES - 1) / LANES);
+        MASK last = (MASK)((1u << (columns - (vectors - 1) * LANES)) - 1);
+        const char *left = a;
+        for (npy_intp i = 0; i < m; i += TILE_ROWS, left += a_tile) {
+            npy_intp rows = m - i < TILE_ROWS ? m - i : TILE_ROWS;
+            OF(tiles)[rows - 1][vectors - 1](depth, left, a_row, a_step, b, b_step, out + i * out_row + j * item,
+                                             out_row, last, add);
+        }
+    }
+}
+
+/* `out = a @ b`; rows of `out` are contiguous. -1 where there was no memory for copies. */
+static int OF(multiply)(const ProductMatrix *a, const ProductMatrix *b, const ProductMatrix *out) {
+    const npy_intp item = sizeof(REAL), width = TILE_VECTORS * LANES;
+    npy_intp m = a->rows, n = b->columns, depth = a->columns;
+    npy_intp most_rows = m < BLOCK_ROWS ? m : BLOCK_ROWS, most_columns = n < BLOCK_COLUMNS ? n : BLOCK_COLUMNS;
+    npy_intp most_depth = depth < BLOCK_DEPTH ? depth : BLOCK_DEPTH;
+    /* A tile reads the left block in as many streams as it has rows: fine while the block is small. */
+    int pack_left = most_rows * most_depth > 4096 && n > width;
+    int pack_right = b->column_step != item || (most_columns * most_depth > SMALL_ITEMS && m > 2 * TILE_ROWS);
+    npy_intp left_items = pack_left ? (most_rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS * most_depth : 0;
+    npy_intp right_items = pack_right ? (most_columns + width - 1) / width * width * most_depth : 0;
+    size_t size = (size_t)((left_items + right_items) * item) + 64;
+    REAL small[SMALL_ITEMS + 64 / sizeof(REAL)];
+    REAL *room = size <= sizeof small ? small : (REAL *)kept_malloc(NULL, size);
+    if (!room) {
+        return -1;
+    }
+    REAL *left = (REAL *)(((size_t)room + 63) & ~(size_t)63), *right = left + left_items;
+    for (npy_intp j = 0; j < n; j += BLOCK_COLUMNS) {
+        npy_intp columns = n - j < BLOCK_COLUMNS ? n - j : BLOCK_COLUMNS;
+        for (npy_intp p = 0; p < depth; p += BLOCK_DEPTH) {
+            npy_intp deep = depth - p < BLOCK_DEPTH ? depth - p : BLOCK_DEPTH;
+            const char *bs = b->data + p * b->row_step + j * b->column_step;
+            if (pack_right) {
+                OF(pack)((int)width, columns, deep, bs, b->column_step, b->row_step, right);
+            }
+            for (npy_intp i = 0; i < m; i += BLOCK_ROWS) {
+                npy_intp rows = m - i < BLOCK_ROWS ? m - i : BLOCK_ROWS;
+                const char *as = a->data + i * a->row_step + p * a->column_step;
+                if (pack_left) {
+                    OF(pack)(TILE_ROWS, rows, deep, as, a->row_step, a->column_step, left);
+                }
+                OF(block)(rows, columns, deep, as, a->row_step, a->column_step, pack_left ? left : NULL, bs,
+                          b->row_step, pack_right ? right : NULL, out->data + i * out->row_step + j * item,
+                          out->row_step, p > 0);
+            }
+        }
+    }
+    if (room != small) {
+        kept_free(NULL, room, size);
+    }
+    return 0;
+}
+
+/* In place of NumPy's loop of `matmul`, a VmCall in `data`, which does what is not done here. */
+static void OF(product)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
+    const VmCall *numpy = (const VmCall *)data;
+    /* A result whose columns are contiguous is, by rows, the product of the transposed operands. */
+    int by_rows = steps[8] == (npy_intp)sizeof(REAL);
+    npy_intp done = 0;
+    while (done < dims[0] && (by_rows || steps[7] == (npy_intp)sizeof(REAL)) && product_suits(dims)) {
+        ProductMatrix a = {args[0] + done * steps[0], dims[1], dims[2], steps[3], steps[4]};
+        ProductMatrix b = {args[1] + done * steps[1], dims[2], dims[3], steps[5], steps[6]};
+        ProductMatrix out = {args[2] + done * steps[2], dims[1], dims[3], steps[7], steps[8]};
+        ProductMatrix at = {a.data, a.columns, a.rows, a.column_step, a.row_step};
+        ProductMatrix bt = {b.data, b.columns, b.rows, b.column_step, b.row_step};
+        ProductMatrix outt = {out.data, out.columns, out.rows, out.column_step, out.row_step};
+        if (by_rows ? OF(multiply)(&a, &b, &out) : OF(multiply)(&bt, &at, &outt)) {
+            break;
+        }
+        done++;
+    }
+    if (done < dims[0] || dims[0] == 0) {
+        char *rest[3] = {args[0] + done * steps[0], args[1] + done * steps[1], args[2] + done * steps[2]};
+        npy_intp left[4] = {dims[0] - done, dims[1], dims[2], dims[3]};
+        numpy->fn(rest, left, steps, numpy->data);
+    }
+}

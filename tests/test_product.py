@@ -1,0 +1,127 @@
+"""Matrix products by kernels of our own: the same sums as NumPy's, for every shape and layout."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+
+import autograd_c.numpy as anp
+from autograd_c import _core, compile, grad
+
+# Around the sizes of a vector, a tile, and the blocks that are copied.
+SHAPES = [
+    (1, 5, 4),
+    (5, 1, 4),
+    (2, 2, 1),
+    (3, 3, 3),
+    (8, 8, 8),
+    (9, 25, 10),
+    (7, 17, 9),
+    (16, 24, 16),
+    (17, 49, 33),
+    (97, 25, 193),
+    (100, 100, 100),
+    (96, 96, 192),
+    (30, 1600, 200),
+]
+LAYOUTS = ["rows", "columns", "steps", "reversed", "broadcast"]
+
+
+def laid_out(a, layout):
+    """The same numbers in another layout (those of the first row in every row for "broadcast")."""
+    if layout == "columns":
+        return np.asfortranarray(a)
+    if layout == "steps":
+        return np.repeat(np.repeat(a, 2, axis=0), 3, axis=1)[::2, ::3]
+    if layout == "reversed":
+        return np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1]
+    if layout == "broadcast":
+        return np.broadcast_to(a[:1], a.shape)
+    return np.ascontiguousarray(a)
+
+
+def close(result, a, b):
+    """Whether the sums are as exact as any order of additions makes them."""
+    exact = a.astype(np.longdouble) @ b.astype(np.longdouble)
+    scale = np.abs(a).astype(float) @ np.abs(b).astype(float)
+    return (np.abs(result - exact) <= 2 * a.shape[1] * np.finfo(a.dtype).eps * scale).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+def test_products_of_all_layouts(shape, dtype):
+    m, n, k = shape
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    for one, other in itertools.product(LAYOUTS, LAYOUTS):
+        a, b = laid_out(x, one), laid_out(y, other)
+        for out in (np.full((m, n), np.nan, dtype), np.full((n, m), np.nan, dtype).T):
+            _core.own_product(a, b, out)
+            assert close(out, a, b), (one, other)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_nothing_is_written_beside_the_result(dtype):
+    rng = np.random.default_rng(2)
+    for m, n in itertools.product(range(2, 20), range(2, 60, 3)):
+        a, b = rng.standard_normal((m, 3)).astype(dtype), rng.standard_normal((3, n)).astype(dtype)
+        room = np.full((m + 2, n + 40), 7, dtype)
+        _core.own_product(a, b, room[1 : m + 1, 20 : n + 20])
+        assert close(room[1 : m + 1, 20 : n + 20], a, b)
+        room[1 : m + 1, 20 : n + 20] = 7
+        assert (room == 7).all()
+
+
+def test_columns_beside_the_last_raise_no_flags():
+    """The lanes behind the last column hold zeros, and zero times infinity is invalid."""
+    a, b = np.full((9, 3), np.inf), np.ones((3, 13))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        product = compile(lambda a, b: a @ b)
+        for _ in range(3):
+            assert (product(a, b) == np.inf).all()
+
+
+def test_infinities_of_both_signs_warn_as_in_numpy():
+    product = compile(lambda a, b: a @ b)
+    ones = np.ones((9, 4))
+    product(ones, ones.T)
+    product(ones, ones.T)
+    a = ones.copy()
+    a[3, :2] = np.inf, -np.inf
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        result = product(a, ones.T)
+    assert np.isnan(result[3]).all()
+    assert (np.delete(result, 3, axis=0) == 4).all()
+
+
+def test_a_matrix_times_its_transpose_is_symmetric():
+    x = np.random.default_rng(3).standard_normal((50, 70))
+    product = compile(lambda x: x @ x.T)
+    for _ in range(3):
+        result = product(x)
+        assert (result == result.T).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_stacks(dtype):
+    rng = np.random.default_rng(4)
+    a, b = rng.standard_normal((3, 2, 5, 6)).astype(dtype), rng.standard_normal((6, 7)).astype(dtype)
+    product = compile(anp.matmul)
+    for _ in range(3):
+        result = product(a, b)
+        assert all(close(r, x, b) for r, x in zip(result.reshape(-1, 5, 7), a.reshape(-1, 5, 6), strict=True))
+
+
+def test_gradient_of_a_large_product():
+    rng = np.random.default_rng(5)
+    a, b, g = (rng.standard_normal(shape) for shape in ((130, 70), (70, 90), (130, 90)))
+    by_a, by_b = grad(lambda a, b: anp.sum(g * (a @ b)), (0, 1))(a, b)
+    assert close(by_a, g, b.T)
+    assert close(by_b, a.T, g)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(TypeError, match="float64 or float32 that fit"):
+        _core.own_product(np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 3)))
