@@ -14,14 +14,12 @@ they were given in place, or return it) the function runs as it is, on the boxes
 import numpy as np
 
 from . import _core
-from ._core import EAGERLY, Meta, Primitive, hooks, is_box, trace_forward, trace_reverse
-from .tree import name_of, result_leaf
+from ._core import MISS, Meta, Primitive, hooks, is_box, trace_forward, trace_reverse
+from .tree import container_of, name_of, result_leaf
 
 __all__ = [
     "Inlined",
-    "Linear",
     "Prepared",
-    "PreparedProgram",
     "Unprepared",
     "Vectors",
     "call_inside",
@@ -65,6 +63,7 @@ class Prepared:
         self.__name__ = name_of(of)
         self.__module__ = getattr(of, "__module__", None)
         self.vectors = {}
+        self.primitive = None  # of the entries on a tape
 
     def __call__(self, *args, **kwargs):
         """Where there is no replay."""
@@ -91,6 +90,44 @@ class Prepared:
             return linear(vector)
 
         return noted
+
+    def result_of(self, recorded):
+        """The structure of the function's result, and which of its leaves depend on boxes."""
+        return recorded.structures[0], ()
+
+    def again(self, linear, vector):
+        """Call a linear function with boxes, or with whatever else was not recorded: prepared in Python."""
+        if not linear.program.version.holds():
+            raise RuntimeError(
+                f"{self.__name__}: what the function reads from outside has changed since its "
+                "derivative was prepared, and the derivative is asked for something that was not recorded (a "
+                "traced value, or a vector of another type or shape); pass what changes as an argument"
+            )
+        args, kwargs = linear.arguments or _arguments_of(linear.signature.key, linear.leaves)
+        return self.prepare(*args, **kwargs)[1](vector)
+
+    def given(self, vectors, cotangents):
+        """Adjoints as the user's vectors are: a scalar is no array without axes; None is zero."""
+        return [_given(c, look) for c, look in zip(cotangents, vectors.looks, strict=True)]
+
+
+def _arguments_of(key, leaves):
+    """Arguments and keywords, from the key of a signature and the leaves."""
+    count, names, looks = key
+    looks, leaves = iter(looks), iter(leaves)
+    values = [_argument_of(looks, leaves) for _ in range(count + len(names))]
+    return values[:count], dict(zip(names, values[count:], strict=True))
+
+
+def _argument_of(looks, leaves):
+    kind, what, *rest = next(looks)
+    if kind == "static":
+        return rest[0]
+    if kind == "dict":
+        return {name: _argument_of(looks, leaves) for name in rest[0]}
+    if kind in ("list", "tuple"):
+        return container_of(what, [_argument_of(looks, leaves) for _ in range(rest[0])])
+    return next(leaves)
 
 
 class Vectors:
@@ -127,113 +164,7 @@ def _look(leaf):
     return None
 
 
-# ---------------------------------------------------------------- programs
-
-
-class PreparedProgram:
-    """The program of a recorded `Prepared`.
-
-    Parameters
-    ----------
-    recorded : replay._RecordedParts
-    version : Version
-        The environment in which it was recorded.
-    fun : Prepared
-    program : ReplayProgram
-        The vector is its last inputs, the value its first results.
-    """
-
-    def __init__(self, recorded, version, fun, program):
-        self.program = program
-        self.fun = fun
-        self.version = version
-        self.vectors = recorded.vectors
-        self.about = recorded.about
-        self.structures = recorded.structures
-        self.count = recorded.structures[0].size
-        self._finish = recorded.finish
-        self.flags = 0
-
-    def run(self, leaves):
-        """The leaves of the value and the linear function; or the number of the guard that failed."""
-        flags = []
-        try:
-            started = self.program.start(leaves, self.count, flags)
-        except _core.ReplayMismatch:
-            return EAGERLY
-        self.flags = flags[0]
-        if isinstance(started, int):
-            return started
-        return [*self.finished(started.results, 0), Linear(self, started)]
-
-    def finished(self, outs, start):
-        """Results from number `start` on, as the function returns them."""
-        if self._finish is None:
-            return outs
-        kinds = self._finish[start : start + len(outs)]
-        return [_finished(kind, what, out) for out, (kind, what) in zip(outs, kinds, strict=True)]
-
-
-def _finished(kind, what, out):
-    """A result that shares no memory with arguments and other results."""
-    if kind == "constant":
-        return what
-    if kind == "fresh" or kind == "view" or not isinstance(out, np.ndarray):
-        return out
-    return out.copy()
-
-
-class Linear:
-    """A linear function, of which all that does not depend on its argument has been computed.
-
-    `arguments` are those of the function that prepared it.
-    """
-
-    __slots__ = ("program", "arguments", "_started")
-
-    def __init__(self, program, started):
-        self.program = program
-        self._started = started
-        self.arguments = None
-
-    def __call__(self, vector):
-        """The value for a vector."""
-        leaves = self.program.vectors.leaves_of(vector)
-        if leaves is None:
-            return self._again(vector)
-        return _core.unflatten(self.program.structures[1], self.images(leaves))
-
-    def value(self, leaves):
-        """The value of the function that prepared it, from its leaves."""
-        return _core.unflatten(self.program.structures[0], leaves)
-
-    def images(self, leaves):
-        """The leaves of the result, from those of the argument."""
-        return self.program.finished(self._started.finish(leaves), self.program.count)
-
-    def pull(self, cotangents):
-        """The same for the tape: of a list of cotangents, None being zero, a list of cotangents."""
-        images = self._started.pull(cotangents)
-        if images is not None:
-            return self.program.finished(images, self.program.count)
-        looks = self.program.vectors.looks
-        return self([_given(c, look) for c, look in zip(cotangents, looks, strict=True)])
-
-    def _again(self, vector):
-        """For boxes, and whatever else was not recorded: prepared again, in Python."""
-        program = self.program
-        if not program.version.holds():
-            raise RuntimeError(
-                f"{program.fun.__name__}: what the function reads from outside has changed since its "
-                "derivative was prepared, and the derivative is asked for something that was not recorded (a "
-                "traced value, or a vector of another type or shape); pass what changes as an argument"
-            )
-        args, kwargs = self.arguments
-        return program.fun.prepare(*args, **kwargs)[1](vector)
-
-
 def _given(cotangent, look):
-    """An adjoint as the user's vectors are: a scalar is no array without axes."""
     _, shape, dtype = look
     if cotangent is None:
         return np.zeros(shape, dtype)[()]
@@ -252,56 +183,25 @@ def call_inside(compiled, args, kwargs):
         return policy.fun(*args, **kwargs)
     values, boxes, tangents = found
     places = tuple([place for place, leaf in enumerate(leaves) if is_box(leaf)])
-    inside = _pushed if tangents is not None else _pulled
-    return inside(compiled, places, boxes, _core.unflatten(structure, values), tangents, (args, kwargs))
-
-
-def _pulled(compiled, places, boxes, plain, tangents, given):
-    """In a reverse trace."""
-    result, prepared = _prepared(_Pulled, compiled, places, plain)
-    if type(result) is Unprepared:
-        out = compiled.fun(*given[0], **given[1])
-        if result.key is not None:
-            leaves = _core.flatten(out, _is_any)[0]
-            prepared.note(result.key, [_zero(leaf) for leaf in leaves if _is_of(leaf, boxes)])
-        return out
-    linear = result.pop()
-    linear.arguments = plain
-    reached = linear.program.about
-    if reached:
-        entered = _core.enter_call(
-            prepared.primitive, boxes, [result[place] for place in reached], linear.pull
-        )
-        for place, box in zip(reached, entered, strict=True):
-            result[place] = box
-    return linear.value(result)
-
-
-def _pushed(compiled, places, boxes, plain, tangents, given):
-    """In a forward trace."""
-    result, prepared = _prepared(_Pushed, compiled, places, plain)
-    if type(result) is not Unprepared:
-        (linear,) = result
-        linear.arguments = plain
-        leaves = linear.program.vectors.leaves_of(tangents)
-        if leaves is not None:
-            return _with_tangents(linear, boxes[0], linear.images(leaves))
-    elif result.key is not None:
-        prepared.note(result.key, tangents)
-    return compiled.fun(*given[0], **given[1])
-
-
-def _with_tangents(linear, box, images):
-    structure, reached = linear.program.about.result
-    results = images[: structure.size]
-    for place, tangent in zip(reached, images[structure.size :], strict=True):
-        results[place] = _core.with_tangent(box, results[place], tangent)
-    return _core.unflatten(structure, results)
-
-
-def _prepared(kind, compiled, places, plain):
+    kind = _Pulled if tangents is None else _Pushed
+    plain = _core.unflatten(structure, values)
     made = compiled.made_once((kind, places), lambda: _made(compiled, kind(compiled.fun, places)))
-    return made(*plain[0], **plain[1]), made.fun
+    result = made(*plain[0], **plain[1])
+    if type(result) is Unprepared:
+        out = compiled.fun(*args, **kwargs)
+        if result.key is not None:
+            made.fun.note_of(result.key, out, boxes, tangents)
+        return out
+    *leaves, linear = result
+    linear.arguments = plain
+    if tangents is None:
+        out = _core.enter_call(boxes, leaves, linear)
+    else:
+        out = _core.push_call(boxes, tangents, linear)
+    if out is MISS:
+        return compiled.fun(*args, **kwargs)
+    _core.enter_inside(compiled, made, args, kwargs)
+    return out
 
 
 def _made(compiled, prepared):
@@ -370,6 +270,13 @@ class _Pulled(_Inside):
     def seen(self, recorded):
         return recorded.structures[0].size
 
+    def result_of(self, recorded):
+        return recorded.structures[0], recorded.about
+
+    def note_of(self, key, out, boxes, tangents):
+        leaves = _core.flatten(out, _is_any)[0]
+        self.note(key, [_zero(leaf) for leaf in leaves if _is_of(leaf, boxes)])
+
 
 class _Pushed(_Inside):
     """No value at once; then, from tangents of the chosen leaves, results and tangents of what they reach."""
@@ -385,6 +292,12 @@ class _Pushed(_Inside):
 
     def seen(self, recorded):
         return recorded.about.result[0].size
+
+    def result_of(self, recorded):
+        return recorded.about.result
+
+    def note_of(self, key, out, boxes, tangents):
+        self.note(key, tangents)
 
 
 def is_leaf(value):

@@ -37,6 +37,7 @@ from ._core import (
     MISS,
     Branch,
     Compiled,
+    PreparedProgram,
     Signature,
     Version,
     hooks,
@@ -44,7 +45,7 @@ from ._core import (
     record_call_of,
 )
 from .environment import Environment, owner, same_bytes
-from .prepared import Inlined, Prepared, PreparedProgram, Unprepared, call_inside
+from .prepared import Inlined, Prepared, Unprepared, call_inside
 from .prepared import is_leaf as _is_leaf
 from .tree import Misfit, describe, gather, name_of
 
@@ -357,9 +358,7 @@ class _Call:
                 "them nor hashable. Make it hashable (static_argnums and static_argnames name such "
                 "arguments), or let the function read it from its closure"
             ) from None
-        # Equal numbers of different type or sign have programs of their own.
-        text = repr(value) if isinstance(value, (float, complex)) else None
-        self.looks.append(("static", type(value), value, text))
+        self.looks.append(("static", type(value), value, _told_apart(value)))
         if _holds_box(value):
             raise _Traced
         self.statics.append(value)
@@ -377,8 +376,28 @@ class _Call:
         return _core.unflatten(structure, [next(leaves) for _ in range(structure.size)])
 
 
-def _holds_box(value):
-    return isinstance(value, (tuple, frozenset)) and any(is_box(item) or _holds_box(item) for item in value)
+def _told_apart(value):
+    """What tells a static value from equal ones: numbers of another type or sign have their own programs."""
+    if isinstance(value, (float, complex)):
+        return repr(value)
+    if isinstance(value, tuple):
+        return tuple([(type(item), _told_apart(item)) for item in value])
+    return None
+
+
+def _holds_box(value, seen=()):
+    """Whether a box is among what a static value is compared by."""
+    if is_box(value):
+        return True
+    if isinstance(value, (tuple, frozenset)):
+        items = value
+    elif type(value).__eq__ is object.__eq__ or any(value is other for other in seen):
+        return False
+    else:
+        seen = (*seen, value)
+        names = {*getattr(value, "__dict__", ()), *getattr(value, "__dataclass_fields__", ())}
+        items = [getattr(value, name, None) for name in names]
+    return any(_holds_box(item, seen) for item in items)
 
 
 # ---------------------------------------------------------------- recordings
@@ -594,7 +613,7 @@ class _RecordedParts(_Recorded):
         program = _program_of(self.recording, options, tuple(seeds))
         if not program.divides(self.structures[0].size):
             raise Inlined("its value depends on what comes later")
-        self.program = PreparedProgram(self, version, fun, program)
+        self.program = PreparedProgram(program, self, version, fun)
 
 
 def _finished(kind, what, leaves, results):
@@ -922,8 +941,8 @@ class _Policy:
             return Unprepared()
         recorded.planned(version, self.fun, self.options)
         leaves = [_contiguous(_normal(leaf)) for leaf in call.leaves]
-        result = recorded.program.run(leaves)
-        return Unprepared() if result is EAGERLY or self.reports(recorded.program.flags) else result
+        result, flags = _core.run_with_flags(recorded.program, leaves)
+        return Unprepared() if result is EAGERLY or self.reports(flags) else result
 
     def judge(self, signature, version, recorded, copies, has_drawn):
         """Decide what becomes of a recording."""

@@ -208,10 +208,15 @@ def _emptied(mapping):
 def _rebuilt(structure, items):
     """A container whose type is a subclass of list, tuple or dict."""
     if structure.keys is None:
-        return getattr(structure.type, "_make", structure.type)(items)
+        return container_of(structure.type, items)
     container = copy.copy(structure.value)
     container.update(zip(structure.keys, items, strict=True))
     return container
+
+
+def container_of(kind, items):
+    """A list or tuple, or a subclass of these, from its items."""
+    return getattr(kind, "_make", kind)(items)
 
 
 hooks["argument_leaf"] = argument_leaf

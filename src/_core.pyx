@@ -126,6 +126,8 @@ cdef class Spot
 cdef class PythonStep
 cdef class Code
 cdef class Node
+cdef class Linear
+cdef class PreparedProgram
 
 include "loops.pxi"
 include "machine.pxi"
@@ -316,3 +318,4 @@ P_DOT.kernel = KERNEL_DOT
 
 
 include "compiled.pxi"
+include "inside.pxi"

@@ -141,9 +141,12 @@ cdef class Signature:
                 PyMem_Free(self.looks[i].dims)
             PyMem_Free(self.looks)
 
-    cdef bint matches(self, PyObject *const *args, Py_ssize_t n, PyObject *names,
-                      PyObject **leaves) except -1:
-        """Whether the arguments look like this; fills in the leaves, borrowed."""
+    cdef bint matches(self, PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject **leaves,
+                      bint boxes=False) except -1:
+        """Whether the arguments look like this; fills in the leaves, borrowed.
+
+        With `boxes`, a box of a derivative looks like its value.
+        """
         cdef Py_ssize_t i, at = 0, leaf = 0
         if n != self.nargs:
             return False
@@ -153,17 +156,24 @@ cdef class Signature:
         elif self.total != n:
             return False
         for i in range(self.total):
-            if not self.looks_like(args[i], &at, leaves, &leaf):
+            if not self.looks_like(args[i], &at, leaves, &leaf, boxes):
                 return False
         return True
 
-    cdef bint looks_like(self, PyObject *p, Py_ssize_t *at, PyObject **leaves, Py_ssize_t *leaf) except -1:
+    cdef bint looks_like(self, PyObject *p, Py_ssize_t *at, PyObject **leaves, Py_ssize_t *leaf,
+                         bint boxes) except -1:
         cdef Look *k = &self.looks[at[0]]
         cdef Py_ssize_t i, place = 0
         cdef PyObject *key
         cdef PyObject *value
         cdef object v = <object>p
         at[0] += 1
+        if boxes and type(v) is Box:
+            if not looks_like_box(k, <Box>v):
+                return False
+            leaves[leaf[0]] = p
+            leaf[0] += 1
+            return True
         if k.kind == LOOK_ARRAY:
             if not cnp.PyArray_CheckExact(v) or not looks_like_array(k, <cnp.ndarray>v):
                 return False
@@ -179,14 +189,12 @@ cdef class Signature:
         if k.kind == LOOK_STATIC:
             if p == k.what:
                 return True
-            if type(v) is not type(<object>k.what):
-                return False
-            return same_number(v, <object>k.what) if PyFloat_Check(v) else v == <object>k.what
+            return same_static(v, <object>k.what)
         if k.kind == LOOK_TUPLE:
             if type(v) is not <object>k.what or PyTuple_GET_SIZE(v) != k.size:
                 return False
             for i in range(k.size):
-                if not self.looks_like(PyTuple_GET_ITEM(v, i), at, leaves, leaf):
+                if not self.looks_like(PyTuple_GET_ITEM(v, i), at, leaves, leaf, boxes):
                     return False
             return True
         if k.kind == LOOK_LIST:
@@ -194,7 +202,7 @@ cdef class Signature:
                 return False
             for i in range(k.size):
                 if PyList_GET_SIZE(v) != k.size \
-                        or not self.looks_like(PyList_GET_ITEM(v, i), at, leaves, leaf):
+                        or not self.looks_like(PyList_GET_ITEM(v, i), at, leaves, leaf, boxes):
                     return False
             return PyList_GET_SIZE(v) == k.size
         if k.kind == LOOK_DICT:
@@ -204,7 +212,7 @@ cdef class Signature:
             while PyDict_Next(v, &place, &key, &value):
                 if i == k.size or not same_key(key, PyTuple_GET_ITEM(<object>k.what, i)):
                     return False
-                if not self.looks_like(value, at, leaves, leaf):
+                if not self.looks_like(value, at, leaves, leaf, boxes):
                     return False
                 i += 1
             return i == k.size
@@ -228,6 +236,42 @@ cdef class Signature:
         finally:
             if given != few:
                 PyMem_Free(given)
+
+
+cdef bint same_static(object a, object b) except -1:
+    """Whether two static values are of one type and equal, also inside of tuples.
+
+    What holds a box equals nothing: its hash is that of the box, not of the number in it.
+    """
+    cdef Py_ssize_t i
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if PyFloat_Check(a):
+        return same_number(a, b)
+    if type(a) is not tuple:
+        return a == b and hash(a) == hash(b)
+    if PyTuple_GET_SIZE(a) != PyTuple_GET_SIZE(b):
+        return False
+    for i in range(PyTuple_GET_SIZE(a)):
+        if not same_static(<object>PyTuple_GET_ITEM(a, i), <object>PyTuple_GET_ITEM(b, i)):
+            return False
+    return True
+
+
+cdef bint looks_like_box(Look *k, Box b) except -1:
+    """Whether the value of a box, of a derivative, looks like that."""
+    if b.trace.mode == RECORD:
+        return False
+    if k.kind == LOOK_ARRAY:
+        return current(b).kind != SCALAR and cnp.PyArray_CheckExact(<object>b.v) \
+            and looks_like_array(k, <cnp.ndarray>b.v)
+    if k.kind != LOOK_EXACT:
+        return False
+    if b.kind == SCALAR:
+        return <object>k.what is (float if b.weak else np_float64)
+    return type(<object>current(b).v) is <object>k.what
 
 
 cdef inline bint same_key(PyObject *a, PyObject *b) except -1:
@@ -472,14 +516,23 @@ cdef list leaf_list(PyObject **leaves, Py_ssize_t n):
 
 
 cdef object run_program(object program, PyObject **leaves, Py_ssize_t n, int *flags, list targets=None):
-    """The results of a program, in arrays of the caller's where they are given; or the guard that failed."""
-    if type(program) is ReplayProgram:
-        try:
-            return (<ReplayProgram>program).run_leaves(leaves, n, flags, targets)
-        except ReplayMismatch:
-            return RUN_EAGERLY
-    outs = program.run(leaf_list(leaves, n))
-    flags[0] = getattr(program, "flags", 0)
+    """The results of a program, in arrays of the caller's where they are given; or the guard that failed.
+
+    `flags` are of floating point, as NumPy numbers them.
+    """
+    try:
+        if type(program) is ReplayProgram:
+            outs = (<ReplayProgram>program).run_leaves(leaves, n, flags, targets)
+        elif type(program) is PreparedProgram:
+            outs = (<PreparedProgram>program).run_leaves(leaves, n, flags)
+        else:
+            outs = program.run(leaf_list(leaves, n))
+            flags[0] = program.flags
+            return outs
+    except ReplayMismatch:
+        return RUN_EAGERLY
+    if flags[0]:
+        flags[0] = fp_to_npy(flags[0])
     return outs
 
 
@@ -488,7 +541,7 @@ def run_with_flags(program, list leaves):
     cdef tuple packed = tuple(leaves)
     cdef int flags = 0
     cdef object outs = run_program(program, (<PyTupleObject *>packed).ob_item, len(packed), &flags)
-    return outs, fp_to_npy(flags) if type(program) is ReplayProgram else flags
+    return outs, flags
 
 
 @cython.final
@@ -600,7 +653,7 @@ cdef object replay_version(Compiled c, Signature s, Version version, PyObject **
         if branch is None:
             s.notes.failed = (tried[len(tried) - 1], guard)
             return MISSED
-    if flags and c.policy.reports(fp_to_npy(flags) if type(branch.program) is ReplayProgram else flags):
+    if flags and c.policy.reports(flags):
         return RUN_EAGERLY
     version.runs += 1
     if tried is not None:
@@ -630,6 +683,7 @@ cdef class Compiled:
     cdef readonly object policy         # what it does with a call that has not been seen
     cdef list signatures                # those that can be told without Python, the last used first
     cdef dict made                      # see `made_once`
+    cdef list insides                   # calls with boxes that have been seen, the last used first
     cdef dict __dict__
     cdef object __weakref__
 
@@ -637,6 +691,7 @@ cdef class Compiled:
         self.vectorcall = <vectorcallfunc>compiled_vectorcall
         self.signatures = []
         self.made = {}
+        self.insides = []
 
     def __init__(self, fun, dict options):
         if not callable(fun):
@@ -721,6 +776,7 @@ cdef class Compiled:
     def clear(self):
         """Forgets all programs, those of what operators made of it too; the next calls record again."""
         self.signatures = []
+        self.insides = []
         self.policy.clear()
         for made in list(self.made.values()):
             made.clear()
@@ -797,6 +853,10 @@ cdef object call_compiled(Compiled c, PyObject *const *args, Py_ssize_t n, PyObj
         if out is not MISSED:
             return out
         return call_policy(c, args, n, kwnames, s)
+    if into is None:
+        out = call_inside(c, args, n, kwnames)
+        if out is not MISSED:
+            return out
     return call_policy(c, args, n, kwnames, None)
 
 

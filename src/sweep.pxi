@@ -116,6 +116,8 @@ cdef int visit(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
         return visit_set(t, e, a, adjoints)
     if e.kind == ARRAY_ENTRY:
         return visit_array(t, e, <object>a.o, adjoints)
+    if e.kind == PROGRAM_ENTRY:
+        return visit_program(t, e, a, adjoints)
     if e.kind == PART_ENTRY:
         return visit_part(e, a, &adjoints[e.p0])
     # A scalar entry whose cotangent belongs to an outer trace.
@@ -256,14 +258,6 @@ cdef int visit_set(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
         g = np_array(g)
     PyObject_SetItem(g, index, 0)
     return accumulate(&adjoints[e.p0], False, g)
-
-
-cdef int visit_part(Entry *e, Adjoint *a, Adjoint *whole) except -1:
-    """The adjoint of a call with several results is the list of theirs, None for those that have none."""
-    if whole.o == NULL:
-        put_adjoint(whole, [None] * <Py_ssize_t>e.s1)
-    (<list>whole.o)[<Py_ssize_t>e.s0] = adjoint_object(a)
-    return 0
 
 
 cdef int raise_no_cotangent(Entry *e, int arg) except -1:

@@ -22,7 +22,8 @@ cdef enum EntryKind:
     MAKER_ENTRY         # rules as closures (extend.defvjp): one residual for each parent
     ARRAY_ENTRY         # an array of one axis from scalars: all parents in `more`, no residuals
     SET_ENTRY           # x[index] = value by basic indexing: residuals are the index and the value's Meta
-    PART_ENTRY          # a result, number s0 of s1, of the call with several that is its parent
+    PROGRAM_ENTRY       # a compiled function: residuals are a Linear and the parents' Metas; s0 results
+    PART_ENTRY          # a result, number s0 of s1, of the compiled function with several that is its parent
 
 cdef enum EntryFlag:
     FIT0 = 1            # the first parent's contribution must be brought to its shape and dtype

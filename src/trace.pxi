@@ -401,65 +401,6 @@ def unboxed(list leaves):
     return values, boxes, tangents if t.mode == FORWARD else None
 
 
-def enter_call(Primitive p, list boxes, list results, pullback):
-    """Enters a call with several results on the tape of a reverse trace; returns them as boxes.
-
-    Parameters
-    ----------
-    p : Primitive
-        What errors name.
-    boxes : list
-        Of one trace: what the results depend on.
-    results : list
-    pullback : callable
-        Takes a list, a cotangent for each result or None, and returns a cotangent for each of `boxes`.
-    """
-    cdef Trace t = (<Box>boxes[0]).trace
-    cdef Tape tape = t.recording()
-    cdef Py_ssize_t i, n = len(boxes)
-    cdef Parent *parents = <Parent *>PyMem_Malloc(n * sizeof(Parent))
-    cdef list metas = [], out = []
-    cdef Entry *e
-    cdef Box b
-    cdef int whole
-    if parents == NULL:
-        raise MemoryError(p.name)
-    try:
-        for i in range(n):
-            b = <Box>boxes[i]
-            metas.append(box_meta(b))
-        for i in range(n):
-            parents[i].arg = <int>i
-            parents[i].slot = (<Box>boxes[i]).slot
-        e = tape.push(p, MAKER_ENTRY)
-        whole = <int>tape.n - 1
-        e.flags |= JOINT
-        set_parents(tape, e, parents, <int>n)
-        tape.keep(e, pullback)
-        for i in range(n):
-            tape.keep(e, metas[i])
-    finally:
-        PyMem_Free(parents)
-    n = len(results)
-    for i in range(n):
-        e = tape.push(p, PART_ENTRY)
-        e.p0 = whole
-        e.s0 = <double>i
-        e.s1 = <double>n
-        b = new_object(t, <int>tape.n - 1, results[i])
-        if b.kind == SCALAR:
-            e.flags |= DOUBLE
-        out.append(b)
-    return out
-
-
-def with_tangent(Box like, value, tangent):
-    """A box of the same forward trace."""
-    cdef Box b = new_object(like.trace, 0, value)
-    set_tangent(b, fit_up(tangent, box_meta(b)))
-    return b
-
-
 cdef object chosen(tuple args, object argnum):
     """The argument of that number, or a tuple of them; NotImplemented when there is none."""
     cdef Py_ssize_t k, n = len(args)

@@ -461,29 +461,25 @@ cdef class ReplayProgram:
                 return False
         return not self.late_guards and not self.updates
 
-    def start(self, list leaves, Py_ssize_t count, list flags):
-        """Runs what does not depend on the seeds.
+    cdef int start(self, Started s, list leaves, Py_ssize_t count, int *flags) except -2:
+        """Runs what does not depend on the seeds; returns -1, or the number of the guard that failed.
 
         Parameters
         ----------
+        s : Started
+            An empty one, which becomes this run.
         leaves : list
             The inputs but for the seeds, which are the last inputs. Nobody may change them after.
         count : int
             The number of results, the first ones, that are to be had at once; see `divides`.
-        flags : list
-            Receives the floating-point flags that were raised, as NumPy numbers them.
-
-        Returns
-        -------
-        Started or int
-            Or the number of the guard that failed.
+        flags : pointer
+            Receives the floating-point flags that were raised.
         """
         cdef Frame f = self.take_frame()
-        cdef Started s = Started.__new__(Started)
         cdef Py_ssize_t i
         cdef int guard
         cdef Result r
-        s.program = self
+        s.replay = self
         s.leaves = leaves
         s.count = count
         s.out = [None] * PyList_GET_SIZE(self.results)
@@ -496,7 +492,7 @@ cdef class ReplayProgram:
                     s.out[i] = self.fresh_output(f, r)
             fp_clear()
             guard = self.run_steps(f, 0, self.body)
-            flags.append(fp_to_npy(fp_flags() | f.raised))
+            flags[0] = fp_flags() | f.raised
             if guard >= 0:
                 return guard
             for i in range(count):
@@ -504,7 +500,7 @@ cdef class ReplayProgram:
                 if r.kind != RESULT_OUTPUT:
                     s.out[i] = self.collected(f, r, s.out)
             s.frame = f
-            return s
+            return -1
         finally:
             if s.frame is None:
                 self.give_back(f)
@@ -826,56 +822,50 @@ cdef class ReplayProgram:
         return 0
 
 
-@cython.final
-@cython.no_gc       # so that `__dealloc__` still has what it refers to
+@cython.no_gc_clear     # so that `__dealloc__` still has what it refers to
 cdef class Started:
     """A run of a program up to what depends on the seeds, which can be finished any number of times.
 
-    Attributes
-    ----------
-    results : list
-        Those that do not depend on the seeds.
+    `out` has the results that do not depend on the seeds, `count` of which, the first ones, are the value.
     """
-    cdef ReplayProgram program
+    cdef ReplayProgram replay
     cdef Frame frame            # None while a thread is at work in it
-    cdef list leaves, out
+    cdef readonly list leaves
+    cdef list out
     cdef Py_ssize_t count
 
     def __dealloc__(self):
         if self.frame is not None:
-            self.program.give_back(self.frame)
+            self.replay.give_back(self.frame)
 
-    @property
-    def results(self):
-        return self.out[:self.count]
-
-    def finish(self, list seeds):
+    cdef list finished(self, list seeds):
         """The other results, for seeds of the shapes and dtypes that were recorded."""
         cdef Frame f = self.frame
-        cdef list out = list(self.out)
-        cdef object again
+        cdef list out
+        cdef int flags = 0
         if f is None:
-            again = self.program.start(self.leaves, self.count, [])
-            if type(again) is not Started:
+            again = Started.__new__(Started)
+            if self.replay.start(again, self.leaves, self.count, &flags) >= 0:
                 raise RuntimeError("an array that a compiled function reads was changed in place between two "
                                    "uses of its derivative")
-            return (<Started>again).finish(seeds)
+            return (<Started>again).finished(seeds)
+        out = list(self.out)
         self.frame = None
         try:
-            self.program.finish(f, seeds, self.count, out)
+            self.replay.finish(f, seeds, self.count, out)
         finally:
             self.frame = f
         return out[self.count:]
 
-    def pull(self, list adjoints):
-        """The same for adjoints, NULL being None; None where they are not plain values as recorded."""
-        cdef Py_ssize_t i, first = self.program.size - PyList_GET_SIZE(adjoints)
+    cdef list seeds_of(self, list vectors):
+        """Plain values as seeds, None being zero; None where they are not as they were recorded."""
+        cdef Py_ssize_t i, first = self.replay.size - PyList_GET_SIZE(vectors)
         cdef list seeds = []
         cdef Meta meta
         cdef object a
-        for i in range(PyList_GET_SIZE(adjoints)):
-            meta = <Meta>self.program.metas[first + i]
-            a = adjoints[i]
+        for i in range(PyList_GET_SIZE(vectors)):
+            meta = <Meta>self.replay.metas[first + i]
+            a = vectors[i]
             if a is None:
                 a = hooks["zeros"](meta)
             elif cnp.PyArray_CheckExact(a):
@@ -884,6 +874,7 @@ cdef class Started:
                 if not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>a):
                     a = cnp.PyArray_NewCopy(<cnp.ndarray>a, cnp.NPY_CORDER)
             elif type(a) is not np_float64 or meta is not META_FLOAT64:
-                return None
+                if not isinstance(a, np_generic) or meta.shape or a.dtype is not meta.dtype:
+                    return None
             seeds.append(a)
-        return self.finish(seeds)
+        return seeds

@@ -229,6 +229,19 @@ def test_static_values_have_programs_of_their_own():
     check(power, (X, 2), (X, 3), (X, 2, "add"), (X, 1))
 
 
+def test_static_numbers_of_another_type_or_sign_are_others_in_tuples_too():
+    def fun(x, pair):
+        return np.copysign(x * pair[0], pair[1][0])
+
+    f, ran = counted(fun, static_argnums=1)
+    ints = onp.arange(3)
+    pairs = [(2, (0.0,)), (2.0, (0.0,)), (True, (0.0,)), (2, (-0.0,)), (2, (0,))]
+    for _ in range(3):
+        for pair in pairs:
+            assert same(f(ints, pair), fun(ints, pair))
+    assert ran() == 2 * len(pairs)
+
+
 def test_functions_are_static():
     def apply(fun, x):
         return fun(x)

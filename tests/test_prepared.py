@@ -3,9 +3,11 @@
 What is replayed must not be told from the plain function: values, derivatives, updates, warnings, errors.
 """
 
+import dataclasses
 import functools
 import gc
 import threading
+import typing
 import warnings
 
 import numpy as onp
@@ -187,6 +189,94 @@ def test_zeros_that_are_filled():
         return y * y
 
     check(lambda g, x: np.sum(g(x)), inner, X)
+
+
+# --- calls that have been seen before ---------------------------------------------------------------
+
+
+class Row(typing.NamedTuple):
+    left: object
+    right: object
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    by: object
+
+
+SEEN = {
+    "array": lambda g, x: np.sum(g(x)),
+    "number": lambda g, x: g(x[0]) * g(np.sum(x), scale=2.0),
+    "beside plain ones": lambda g, x: np.sum(g(V, scale=x) + g(x, scale=V)),
+    "strided": lambda g, x: np.sum(g(onp.arange(6.0)[::2], scale=x)),
+    "containers": lambda g, x: np.sum(g([x, {"a": (x[0], 2.0)}])[0]),
+    "named": lambda g, x: np.sum(g(Row(x, 2.0)).left),
+    "static": lambda g, x: np.sum(g(x, scale=Scale(3.0)) + g(x, scale=Scale(2.0))),
+    "many": lambda g, x: np.sum(g([x + k for k in range(40)])[39]),
+}
+
+
+def scaled(x, scale=1.0):
+    if isinstance(x, (list, tuple)):
+        items = [scaled(item, scale) for item in x]
+        return type(x)(*items) if isinstance(x, Row) else type(x)(items)
+    if isinstance(x, dict):
+        return {name: scaled(item, scale) for name, item in x.items()}
+    return np.sin(x) * (scale.by if isinstance(scale, Scale) else scale)
+
+
+@pytest.mark.parametrize("operator", [value_and_grad, forward])
+@pytest.mark.parametrize("use", SEEN.values(), ids=SEEN.keys())
+def test_the_core_knows_what_has_been_seen(use, operator, monkeypatch):
+    """A call like one that was replayed before is replayed without the policy."""
+    g = compile(scaled)
+    ours, plain = (operator(functools.partial(use, f)) for f in (g, scaled))
+    for _ in range(CALLS):
+        ours(X)
+    monkeypatch.delattr(type(g.policy), "call_inside")
+    for k in range(3):
+        assert same(ours(X + k), plain(X + k))
+    g.clear()
+    with pytest.raises(AttributeError, match="call_inside"):
+        ours(X)
+
+
+@pytest.mark.parametrize("use", SEEN.values(), ids=SEEN.keys())
+def test_what_has_been_seen_meets_a_traced_cotangent(use):
+    """The arguments are put together again from their leaves."""
+    g = compile(scaled)
+
+    def outer(f, t):
+        return np.sum(grad(lambda x: use(f, x) * t[0])(X) * t)
+
+    for _ in range(CALLS):
+        assert onp.allclose(grad(functools.partial(outer, g))(V), grad(functools.partial(outer, scaled))(V))
+
+
+def test_the_last_of_several_kinds_of_calls():
+    g = compile(scaled)
+    for _ in range(CALLS):
+        for use in SEEN.values():
+            for operator in (value_and_grad, forward):
+                ours, plain = (operator(functools.partial(use, f)) for f in (g, scaled))
+                assert same(ours(X), plain(X))
+
+
+def test_boxes_are_no_static_values():
+    """They equal the number that they have, but they are not that number."""
+    calls = [
+        (lambda x, s: np.sum(x * s[0]) * s[1], lambda a: (a, 2.0), {"static_argnums": 1}),
+        (lambda x, s: np.sum(x * s.by), Scale, {}),
+        (lambda x, s: np.sum(x * s.by[0]), lambda a: Scale((a, 1)), {}),
+    ]
+    for fun, static, options in calls:
+        f = compile(fun, **options)
+        for _ in range(CALLS):
+            f(X, static(0.5))
+            for operator in (grad, ag.deriv):
+                slope = operator(lambda a, f=f, static=static: f(X, static(a)))(0.5)
+                assert same(slope, operator(lambda a, f=fun, static=static: f(X, static(a)))(0.5))
+                assert slope != 0.0
 
 
 # --- branches, environment --------------------------------------------------------------------------
