@@ -517,7 +517,10 @@ cdef object recorded_contribution(Primitive p, int k, PyObject **values, object 
     cdef object ans, v, partial
     cdef tuple recording
     cdef int i
-    cdef bint scalars = meta_of(g) is META_FLOAT64
+    cdef Meta meta = meta_of(g)
+    cdef bint scalars = meta is META_FLOAT64
+    if not p.prepared:
+        p.prepare()
     for i in range(1, p.nin + 2):
         v = <object>values[i] if values[i] != NULL else None
         if type(v) is Box and (<Box>v).trace.mode != RECORD:
@@ -525,12 +528,16 @@ cdef object recorded_contribution(Primitive p, int k, PyObject **values, object 
         inputs.append(v)
         # A tangent may be a scalar where the values are not.
         scalars = scalars and (v is None or not meta_of(v).shape)
-        if p.complex_partials is not None and v is not None and meta_of(v).dtype.kind == "c":
+        if v is None:
+            continue
+        if p.complex_partials is not None and meta_of(v).dtype.kind == "c":
             return None
-    if not p.prepared:
-        p.prepare()
+        if p.used[k] >> i & 1 and not machine_operand(v, meta):
+            return None
+    if not meta.shape and not scalars:
+        return None
     recording = p.recordings[k]
-    if recording is None or type_code((<cnp.dtype>meta_of(g).dtype).type_num) == 0:
+    if recording is None or type_code((<cnp.dtype>meta.dtype).type_num) == 0:
         return None
     if type(recording[1][1]) is not tuple:      # the constant 0, which has no shape
         return None
@@ -540,9 +547,23 @@ cdef object recorded_contribution(Primitive p, int k, PyObject **values, object 
         if type(partial) is Box or cnp.PyArray_Check(partial):      # a tangent of a scalar, beside an array
             return P_MUL(g, partial)
         return g if partial == 1 else P_NEG(g) if partial == -1 else P_MUL(g, <double>partial)
-    partial = play(recording[1], inputs, meta_of(g).dtype)
+    partial = play(recording[1], inputs, meta.dtype)
     # `where` makes an array of scalars, any other primitive scalars.
     return partial if meta_of(partial).shape or not recording[3] else P_MUL(partial, 1.0)
+
+
+cdef bint machine_operand(object v, Meta g) except -1:
+    """Whether the machine takes a value beside such a cotangent: see `numeric_operands` and `fits_shape`."""
+    cdef Meta meta = meta_of(v)
+    cdef int number = (<cnp.dtype>meta.dtype).type_num
+    if meta.shape and meta.shape == g.shape and meta.dtype is g.dtype:
+        return True
+    if not meta.shape:
+        return g.dtype.kind == "f" and (meta.dtype == g.dtype or weak_number(v))
+    if number != (<cnp.dtype>g.dtype).type_num and number != cnp.NPY_BOOL:
+        return False
+    return len(meta.shape) <= len(g.shape) \
+        and all([m in (1, n) for m, n in zip(reversed(meta.shape), reversed(g.shape))])
 
 
 cdef object play(tuple recording, list inputs, object dtype):

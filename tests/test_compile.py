@@ -1418,3 +1418,52 @@ def test_an_item_that_equals_a_literal_of_an_array_that_is_an_operand(name, deri
     for value in (1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 0.5, 0.5, 0.5, 1.0):
         w[:] = value
         onp.testing.assert_allclose(compiled(x), plain(x), rtol=1e-14)
+
+
+# --- rules at work in a recording -------------------------------------------------------------------
+
+OPERANDS = [
+    ("d", (), "d", (3,)),
+    ("d", (3,), "d", (2, 3)),
+    ("d", (2, 1), "d", (3,)),
+    ("f", (), "f", ()),
+    ("f", (3,), "d", (3,)),
+    ("d", (), "D", ()),
+    ("d", (3,), "D", ()),
+    ("f", (3,), "F", (3,)),
+    ("D", (3,), "D", (1,)),
+]
+
+
+def operand(rng, dtype, shape):
+    x = rng.uniform(0.2, 0.9, shape) + (1j * rng.uniform(0.2, 0.9, shape) if dtype in "FD" else 0.0)
+    return onp.asarray(x).astype(dtype)[()]
+
+
+REAL_ONLY = [("arctan2", case) for case in OPERANDS if not {case[0], case[2]} & {"F", "D"}]
+
+
+@pytest.mark.parametrize(
+    "name, case", [*itertools.product(["multiply", "divide", "power"], OPERANDS), *REAL_ONLY]
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_tangents_and_cotangents_beside_values_of_another_shape_or_dtype(name, swapped, case):
+    """What the machine does not take, a recording does as eager mode does: to the bit."""
+    f, rng = getattr(np, name), onp.random.default_rng(0)
+    x, y = operand(rng, *case[:2]), operand(rng, *case[2:])
+    if swapped:
+        x, y = y, x
+    t, u = operand(rng, x.dtype.char, x.shape), operand(rng, y.dtype.char, y.shape)
+    exact = not (x.shape == y.shape == () and "D" in (x.dtype.char, y.dtype.char))
+    for tangents in (
+        lambda x, t: ag.jvp(lambda x: f(x, y), (x,), (t,))[1],
+        lambda x, t: ag.jvp(lambda v: f(x, v), (y,), (t.dtype.type(1) * u,))[1],
+        lambda x, t: ag.make_vjp(lambda x: f(x, y))(x)[0](f(x, y)),
+        lambda x, t: ag.make_vjp(lambda v: f(x, v))(y)[0](f(x, y)),
+    ):
+        expected = tangents(x, t)
+        compiled = compile(tangents)
+        for _ in range(4):
+            result = compiled(x, t)
+            # NumPy's operators and ufuncs differ in the last bits of complex scalars.
+            assert same(result, expected) or not exact and onp.allclose(result, expected, rtol=1e-15)
