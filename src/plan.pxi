@@ -246,6 +246,10 @@ cdef bint plan_elementwise(Node n) except -1:
     return False
 
 
+cdef inline int need_facts(Primitive p) except -1:
+    return 0 if p.facts_known else find_facts(p)
+
+
 cdef int find_facts(Primitive p) except -1:
     """What the planner wants to know of a primitive."""
     if not p.scalar_known:

@@ -213,6 +213,8 @@ cdef class Draft:
         """One more record like that one; its number."""
         cdef int number = self.code.add_like(r, args, r.count)
         cdef Work *w
+        if r.kind == CALL_NODE:
+            need_facts(<Primitive>r.prim)       # the draft itself may be the first to call it
         self.code.records[number].extra = r.extra
         self.w = <Work *>table_for(self.w, number + 1, &self.capacity[0], sizeof(Work))
         w = &self.w[number]
@@ -378,15 +380,14 @@ cdef class Draft:
 
     cdef int simplified(self) except? -1:
         """The operand that stands for the call."""
-        cdef Primitive p = <Primitive>self.now.prim
+        cdef Primitive p
         cdef int name
-        if not p.facts_known:
-            find_facts(p)
         if self.now.meta == NULL:
             return self.shared(&self.now, self.args)
         if self.fastmath:
             relax(self)
-            p = <Primitive>self.now.prim
+        p = <Primitive>self.now.prim
+        need_facts(p)
         name = self.another_name(p)
         if name != NO_OPERAND:
             return name

@@ -1,5 +1,9 @@
 """Steps of replays that once ran in Python: they give what eager mode gives, and need no Python any more."""
 
+import os
+import subprocess
+import sys
+
 import numpy as onp
 import pytest
 from test_replay import check, compare, normal, outcome_of, program
@@ -379,3 +383,42 @@ def test_gradients_of_single_precision():
         return [loss(w), grad(lambda x: np.sum(np.mean(x, axis=0) ** 2) + np.max(x))(x)]
 
     native(function, normal(5, 3).astype("f"), normal(3).astype("f"), tolerance=1e-6)
+
+
+# ---------------------------------------------------------------- the first program of a process
+
+FIRST = """
+import os
+import numpy as onp
+import autograd_c.numpy as np
+from autograd_c import compile, grad
+
+x = onp.arange(1.0, 7.0).reshape(2, 3)
+programs = {
+    "mean": (np.mean, {}),
+    "mean along an axis": (lambda x: np.mean(x, axis=1), {}),
+    "gradient of a mean": (grad(np.mean), {}),
+    "count": (lambda x: np.count_nonzero(x > 2.0), {}),
+    "tril": (np.tril, {}),
+    "diagonal": (lambda x: np.diag(x[0]), {}),
+    "cross": (lambda x: np.cross(x[0], x[1]), {}),
+    "reciprocal": (lambda x: x / 3.0, {"fastmath": True}),
+    "reciprocal of a scalar": (lambda x: x[0, 1] / 3.0, {"fastmath": True}),
+    "power": (lambda x: x[0, 1] ** 4, {"fastmath": True}),
+}
+for name, (fun, options) in programs.items():
+    child = os.fork()
+    if not child:
+        compiled = compile(fun, **options)
+        results = [compiled(x) for _ in range(4)]
+        os._exit(not all(onp.allclose(result, fun(x), rtol=1e-14) for result in results))
+    print(name, os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes that start from this one's state")
+def test_nothing_has_to_be_used_before():
+    """The planner itself calls primitives, and may be the first to do so."""
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 10 and [line for line in lines if not line.endswith(" 0")] == []
