@@ -298,19 +298,10 @@ cdef LoopRef loop_of(object ufunc, str inputs) except *:
     return find_loop(ufunc, inputs.encode(), &out)
 
 
-cdef LoopRef with_numpy(Loop fn, LoopRef *numpy) noexcept:
-    """Our product of matrices; NumPy's own loop does for it what it leaves."""
-    cdef LoopRef loop
-    loop.fn = fn
-    loop.data = numpy
-    return loop
-
-
 cdef LoopRef ADD_DOUBLE = loop_of(np.add, "dd"), MATMUL_DOUBLE = loop_of(np.matmul, "dd")
 cdef LoopRef MATMUL_FLOAT = loop_of(np.matmul, "ff")
-cdef LoopRef PRODUCT_DOUBLE = with_numpy(product_double, &MATMUL_DOUBLE)
-cdef LoopRef PRODUCT_FLOAT = with_numpy(product_float, &MATMUL_FLOAT)
-product_setup(os.fsencode(np._core._multiarray_umath.__file__))
+cdef LoopRef PRODUCT_DOUBLE = wide_loop("matmul", b"d", MATMUL_DOUBLE)
+cdef LoopRef PRODUCT_FLOAT = wide_loop("matmul", b"f", MATMUL_FLOAT)
 P_SUM.kernel = KERNEL_SUM
 P_MEAN.kernel = KERNEL_MEAN
 P_MATMUL.kernel = KERNEL_MATMUL

@@ -1,4 +1,4 @@
-# Inner-loop access: NumPy's own typed loops, found in the public struct of a ufunc, and
+# Inner-loop access: NumPy's typed loops, found in the public struct of a ufunc, or ours in their place, and
 # the floating-point flags that a direct call of one leaves behind.
 
 cdef extern from "loops.h":
@@ -22,6 +22,7 @@ cdef extern from "numpy/ufuncobject.h":
         Loop *functions
         void **data
         int ntypes
+        const char *name
         const char *types
         int core_enabled
     int PyUFunc_GiveFloatingpointErrors(const char *name, int errors) except -1
@@ -37,12 +38,15 @@ cdef extern from "vm.h":
         Loop fn
         void *data
 
-cdef extern from "product.h":
-    void product_setup(const char *path) noexcept
-    void product_double(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
-                        void *data) noexcept nogil
-    void product_float(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
-                        void *data) noexcept nogil
+cdef extern from "wide.h":
+    void wide_setup(const char *path) noexcept
+    LoopRef wide_loop(const char *name, char code, LoopRef numpy) noexcept
+
+wide_setup(os.fsencode(np._core._multiarray_umath.__file__))
+
+# The ufuncs whose loops are ours where the processor can run them.
+cdef frozenset wide_ufuncs = frozenset(
+    [np.add, np.subtract, np.multiply, np.divide, np.square, np.negative, np.reciprocal])
 
 
 cdef int type_number(char code) noexcept:
@@ -112,7 +116,7 @@ cdef LoopRef find_loop(object ufunc, bytes inputs, char *output) except *:
             return ref
         ref.fn = u.functions[k]
         ref.data = u.data[k] if u.data != NULL else NULL
-        return ref
+        return wide_loop(u.name, inputs[0], ref) if ufunc in wide_ufuncs else ref
     return ref
 
 

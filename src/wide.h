@@ -1,21 +1,14 @@
-/* Matrix products of doubles and of floats on processors with AVX-512, in the calling convention of
-   `matmul`'s inner loop.
+/* What the core computes itself on processors with AVX-512, in the calling conventions of ufuncs' inner loops:
+   matrix products (`wide_product.h`) and elementwise arithmetic (`wide_arithmetic.h`).
 
-   OpenBLAS, which NumPy's wheels bring, runs kernels of half that vector width on processors of AMD, and
-   spends up to a microsecond on a product of small matrices before it begins. The adjoint of a product is two
-   products, so nearly all of a network's gradient is spent here. What is not done here goes to NumPy's own
-   loop, which hands it to BLAS: other processors, products with a vector, strides that BLAS has to sort out,
-   and large products where BLAS runs several threads.
+   NumPy's wheels do both with vectors of half that width on processors of AMD. Its OpenBLAS also spends up to a
+   microsecond on a product of small matrices before it begins, and its elementwise loops some nanoseconds on
+   looking at their arguments, more than a block of a small array takes. On other processors, and for what
+   is not done here, these loops hand on to NumPy's.
 
-   The scheme is Goto's (K. Goto, R. van de Geijn, "Anatomy of high-performance matrix multiplication", ACM
-   TOMS 34, 2008): a tile of the result, TILE_ROWS rows by TILE_VECTORS vectors, stays in registers while one
-   column of the left block and one row of the right block after the other are multiplied into it; blocks
-   that are read many times are copied to where a tile reads them in order. Each item is a sum in the order
-   of k, in blocks of BLOCK_DEPTH, by fused multiply-adds.
-
-   Lanes behind the last column are masked, also in the arithmetic, so that they raise no flags. */
-#ifndef AUTOGRAD_C_PRODUCT_H
-#define AUTOGRAD_C_PRODUCT_H
+   Lanes behind the last item are masked, also in the arithmetic, so that they raise no flags. */
+#ifndef AUTOGRAD_C_WIDE_H
+#define AUTOGRAD_C_WIDE_H
 
 #include <numpy/npy_common.h>
 #include <stdlib.h>
@@ -23,8 +16,11 @@
 #include "memory.h"
 #include "vm.h"
 
-static int own_products = 0;              /* whether products are done here: 0 where the processor lacks AVX-512 */
+static int wide = 0;                      /* whether the processor has AVX-512 */
 static int (*blas_threads)(void) = NULL;  /* asks NumPy's BLAS; NULL where it cannot be asked */
+
+/* The operations of `wide_arithmetic.h`, by the names of the ufuncs. */
+#define WIDE_OPERATIONS(DO) DO(add) DO(subtract) DO(multiply) DO(divide) DO(square) DO(negative) DO(reciprocal)
 
 #if defined(__x86_64__) && defined(__GNUC__) && (defined(__linux__) || defined(__APPLE__))
 #include <dlfcn.h>
@@ -49,7 +45,7 @@ typedef struct {
 
 /* Whether a product is done here: of matrices, and unless BLAS would do it in several threads. */
 static int product_suits(const npy_intp *dims) {
-    if (!own_products || dims[1] < 2 || dims[3] < 2 || dims[2] < 1) {
+    if (!wide || dims[1] < 2 || dims[3] < 2 || dims[2] < 1) {
         return 0;
     }
     return dims[1] * dims[2] * dims[3] <= THREADED_WORK || (blas_threads && blas_threads() == 1);
@@ -99,13 +95,22 @@ AVX512 static void transpose_8_float(const char *from, npy_intp step, float *to,
     }
 }
 
+AVX512 static inline __m512d flipped_double(__m512d x) {
+    return _mm512_castsi512_pd(_mm512_xor_si512(_mm512_castpd_si512(x), _mm512_set1_epi64(INT64_MIN)));
+}
+
+AVX512 static inline __m512 flipped_float(__m512 x) {
+    return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), _mm512_set1_epi32(INT32_MIN)));
+}
+
 #define REAL double
 #define VECTOR __m512d
 #define MASK __mmask8
 #define LANES 8
 #define OP(name) _mm512_##name##_pd
 #define OF(name) name##_double
-#include "product_blocks.h"
+#include "wide_arithmetic.h"
+#include "wide_product.h"
 #undef REAL
 #undef VECTOR
 #undef MASK
@@ -119,7 +124,8 @@ AVX512 static void transpose_8_float(const char *from, npy_intp step, float *to,
 #define LANES 16
 #define OP(name) _mm512_##name##_ps
 #define OF(name) name##_float
-#include "product_blocks.h"
+#include "wide_arithmetic.h"
+#include "wide_product.h"
 #undef REAL
 #undef VECTOR
 #undef MASK
@@ -127,8 +133,29 @@ AVX512 static void transpose_8_float(const char *from, npy_intp step, float *to,
 #undef OP
 #undef OF
 
+/* Our loop for NumPy's loop `call` of that ufunc for doubles ('d') or floats ('f'), or NumPy's. */
+static VmCall wide_loop(const char *name, char code, VmCall call) {
+#define NAMED(operation) {#operation, 'd', operation##_double, {0}}, {#operation, 'f', operation##_float, {0}},
+    static struct {
+        const char *name;
+        char code;
+        VmLoop fn;
+        VmCall numpy;
+    } loops[] = {WIDE_OPERATIONS(NAMED){"matmul", 'd', product_double, {0}}, {"matmul", 'f', product_float, {0}}};
+#undef NAMED
+    for (size_t i = 0; wide && i < sizeof loops / sizeof *loops; i++) {
+        if (loops[i].code == code && strcmp(loops[i].name, name) == 0) {
+            loops[i].numpy = call;
+            call.fn = loops[i].fn;
+            call.data = &loops[i].numpy;
+            break;
+        }
+    }
+    return call;
+}
+
 /* Looks at the processor, and for the number of threads of the BLAS behind the library at `path`. */
-static void product_setup(const char *path) {
+static void wide_setup(const char *path) {
     static const char *const names[] = {
         "scipy_openblas_get_num_threads64_", "scipy_openblas_get_num_threads", "openblas_get_num_threads64_",
         "openblas_get_num_threads", "MKL_Get_Max_Threads", "bli_thread_get_num_threads"};
@@ -136,20 +163,18 @@ static void product_setup(const char *path) {
     for (size_t i = 0; library && !blas_threads && i < sizeof names / sizeof *names; i++) {
         blas_threads = (int (*)(void))dlsym(library, names[i]);
     }
-    own_products = __builtin_cpu_supports("avx512f") != 0;
+    wide = __builtin_cpu_supports("avx512f") != 0;
 }
 
 #else
 
-static void product_double(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
-    ((VmCall *)data)->fn(args, dims, steps, ((VmCall *)data)->data);
+static VmCall wide_loop(const char *name, char code, VmCall call) {
+    (void)name;
+    (void)code;
+    return call;
 }
 
-static void product_float(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
-    ((VmCall *)data)->fn(args, dims, steps, ((VmCall *)data)->data);
-}
-
-static void product_setup(const char *path) {
+static void wide_setup(const char *path) {
     (void)path;
 }
 

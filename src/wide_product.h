@@ -1,5 +1,14 @@
-/* The part of `product.h` that is the same for doubles and floats; it is included once for each, with REAL,
-   VECTOR, MASK, LANES, OP and OF defined. Steps are in bytes. */
+/* The part of `wide.h` on matrix products that is the same for doubles and floats. Steps are in bytes.
+
+   The adjoint of a product is two products, so nearly all of a network's gradient is spent here. What is not
+   done here goes to NumPy's own loop, which hands it to BLAS: products with a vector, and large ones where BLAS
+   runs several threads.
+
+   The scheme is Goto's (K. Goto, R. van de Geijn, "Anatomy of high-performance matrix multiplication", ACM
+   TOMS 34, 2008): a tile of the result, TILE_ROWS rows by TILE_VECTORS vectors, stays in registers while one
+   column of the left block and one row of the right block after the other are multiplied into it; blocks
+   that are read many times are copied to where a tile reads them in order. Each item is a sum in the order
+   of k, in blocks of BLOCK_DEPTH, by fused multiply-adds. */
 
 /* `rows` by `vectors` of the result; both are known when this is compiled, so that `sums` is registers. */
 ALWAYS_INLINE AVX512 void OF(tile)(const int rows, const int vectors, npy_intp depth, const char *a, npy_intp a_row,
@@ -132,7 +141,7 @@ static void OF(block)(npy_intp m, npy_intp n, npy_intp depth, const char *a, npy
 }
 
 /* `out = a @ b`; rows of `out` are contiguous. -1 where there was no memory for copies. */
-static int OF(multiply)(const ProductMatrix *a, const ProductMatrix *b, const ProductMatrix *out) {
+static int OF(matmul)(const ProductMatrix *a, const ProductMatrix *b, const ProductMatrix *out) {
     const npy_intp item = sizeof(REAL), width = TILE_VECTORS * LANES;
     npy_intp m = a->rows, n = b->columns, depth = a->columns;
     npy_intp most_rows = m < BLOCK_ROWS ? m : BLOCK_ROWS, most_columns = n < BLOCK_COLUMNS ? n : BLOCK_COLUMNS;
@@ -188,7 +197,7 @@ static void OF(product)(char **args, const npy_intp *dims, const npy_intp *steps
         ProductMatrix at = {a.data, a.columns, a.rows, a.column_step, a.row_step};
         ProductMatrix bt = {b.data, b.columns, b.rows, b.column_step, b.row_step};
         ProductMatrix outt = {out.data, out.columns, out.rows, out.column_step, out.row_step};
-        if (by_rows ? OF(multiply)(&a, &b, &out) : OF(multiply)(&bt, &at, &outt)) {
+        if (by_rows ? OF(matmul)(&a, &b, &out) : OF(matmul)(&bt, &at, &outt)) {
             break;
         }
         done++;

@@ -1,4 +1,4 @@
-"""Matrix products by kernels of our own: the same sums as NumPy's, for every shape and layout."""
+"""Loops of our own: NumPy's bits in arithmetic, and its sums in matrix products, for all shapes and layouts."""
 
 import itertools
 import warnings
@@ -26,6 +26,18 @@ SHAPES = [
     (30, 1600, 200),
 ]
 LAYOUTS = ["rows", "columns", "steps", "reversed", "broadcast"]
+
+
+OPERATIONS = [
+    anp.add,
+    anp.subtract,
+    anp.multiply,
+    anp.divide,
+    anp.square,
+    anp.negative,
+    anp.reciprocal,
+]
+SPECIAL = [0.0, -0.0, 1.0, -3.0, np.inf, -np.inf, np.nan, 5e-324, 1e308, 1e-45, 3e38]
 
 
 def laid_out(a, layout):
@@ -125,3 +137,37 @@ def test_gradient_of_a_large_product():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(TypeError, match="float64 or float32 that fit"):
         _core.own_product(np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.__name__)
+def test_arithmetic_has_the_bits_of_numpy(operation, dtype):
+    """Of every pair of special values, and in lengths around a vector's, the operands vectors or numbers."""
+    rng = np.random.default_rng(6)
+    replayed = compile(lambda *operands: operation(*operands))
+    with np.errstate(all="ignore"):
+        special = np.array(SPECIAL).astype(dtype)
+        pairs = np.array(list(itertools.product(special, special))).T
+        cases = [pairs, *(rng.standard_normal((2, n)).astype(dtype) for n in (1, 7, 8, 9, 15, 16, 17, 100))]
+        for pair in cases:
+            for operands in (pair, (pair[0], pair[1][:1]), (pair[0][:1], pair[1])):
+                operands = operands[: operation.nin]
+                expected = getattr(np, operation.__name__)(*operands)
+                for _ in range(3):
+                    result = replayed(*operands)
+                    assert result.dtype == expected.dtype
+                    assert np.array_equal(result, expected, equal_nan=True)
+                    assert (np.signbit(result) == np.signbit(expected))[~np.isnan(expected)].all()
+
+
+@pytest.mark.parametrize("n", [3, 8, 13])
+def test_only_items_of_the_array_warn(n):
+    quotient = compile(lambda a, b: a / b)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            quotient(np.ones(n), np.ones(n))
+    zero = np.ones(n)
+    zero[-1] = 0
+    with pytest.warns(RuntimeWarning, match="divide by zero"):
+        assert quotient(np.ones(n), zero)[-1] == np.inf
