@@ -55,22 +55,46 @@ def _is_installed(top):
     return any(part in ("site-packages", "dist-packages") for part in path.split(os.sep))
 
 
-@functools.lru_cache(maxsize=4096)
+# What was read of the code objects met so far, by identity: they compare by all that is in them.
+_READ = {}
+_MOST_READ = 4096
+
+
 def _names_and_literals(code):
-    """Names that a code object and those inside it use, and the numbers written in it."""
+    """Names that a code object and those inside it use, in order, and the numbers written in it."""
+    known = _READ.get(id(code))
+    if known is None:
+        if len(_READ) >= _MOST_READ:
+            _READ.clear()
+        known = _READ[id(code)] = (*_read_code(code), code)  # which keeps its id
+    return known[:2]
+
+
+def _read_code(code):
     names, literals = set(code.co_names), set()
     pending = list(code.co_consts)
     while pending:
         item = pending.pop()
         if isinstance(item, types.CodeType):
             inner_names, inner_literals = _names_and_literals(item)
-            names |= inner_names
+            names.update(inner_names)
             literals |= inner_literals
         elif isinstance(item, (tuple, frozenset)):
             pending.extend(item)
         elif isinstance(item, (int, float, complex)):
             literals.add(item)
-    return frozenset(names), frozenset(literals)
+    return tuple(sorted(names)), frozenset(literals)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_closed(module, root):
+    """Whether code of this module is a library's, for a function of the module `root`."""
+    if module is None or module == root:
+        return module is None
+    top = module.partition(".")[0]
+    if top in _CLOSED:
+        return True
+    return _is_installed(top) and top != (root or "").partition(".")[0]
 
 
 class Environment:
@@ -108,14 +132,14 @@ class Environment:
         self.scalars = {}
         while True:
             # An attribute counts when some code names it, and code is found on the way.
-            known = len(self.names)
+            self._asked = None
             self.reads, self.labels, self.arrays, self.generators = [], [], [], []
             self.objects = {}
             self._classes = set()
             self._visit(fun, getattr(fun, "__name__", "the function"), 0)
             for value in values:
                 self._visit(value, "a static argument", 0)
-            if len(self.names) == known:
+            if self._asked is None or self._asked == len(self.names):
                 break
         self.owners = {id(owner(array)): array for _, array in self.arrays}
 
@@ -125,6 +149,12 @@ class Environment:
         if "random" in self.names:
             states += [repr(np.random.get_state(legacy=False)), random.getstate()]
         return states
+
+    def _names_so_far(self):
+        """The names that are known; where others are found later, all is walked again."""
+        if self._asked is None:
+            self._asked = len(self.names)
+        return self.names
 
     # ------------------------------------------------------------ places
 
@@ -149,9 +179,9 @@ class Environment:
         if id(value) in self.objects or depth > _DEEPEST:
             return
         self.objects[id(value)] = value
-        for kind, visit in _VISITS:
-            if isinstance(value, kind):
-                return visit(self, value, label, depth + 1)
+        visit = _visit_of(type(value))
+        if visit is not None:
+            return visit(self, value, label, depth + 1)
         if hasattr(value, "__wrapped__"):  # functools.cache, a decorator's object, ...
             self._visit(value.__wrapped__, label, depth + 1)
         self._object(value, label, depth + 1)
@@ -183,7 +213,7 @@ class Environment:
 
     def _code(self, code):
         names, literals = _names_and_literals(code)
-        self.names |= names
+        self.names.update(names)
         self.numbers |= literals
         return names
 
@@ -195,7 +225,7 @@ class Environment:
             names = ()
         else:
             names = self._code(fun.__code__)
-        for name in sorted(names):
+        for name in names:
             if name in fun.__globals__:
                 self._item(fun.__globals__, name, name, depth)
         for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
@@ -227,14 +257,15 @@ class Environment:
 
     def _module(self, module, label, depth):
         if not self._closed(module.__name__):
-            for name in sorted(self.names & vars(module).keys()):
+            for name in sorted(self._names_so_far() & vars(module).keys()):
                 self._item(vars(module), name, f"{label}.{name}", depth)
 
     def _class(self, cls, label, depth, without=()):
+        names = self._names_so_far()
         for base in cls.__mro__[:-1]:
             if not self._closed(base.__module__):
                 for name, value in list(vars(base).items()):
-                    if name in self.names or name[:2] == "__" and name not in without:
+                    if name in names or name[:2] == "__" and name not in without:
                         self._of_class(cls, name, value, f"{label}.{name}", depth)
 
     def _of_class(self, cls, name, value, label, depth):
@@ -254,14 +285,14 @@ class Environment:
         own = own if isinstance(own, dict) else {}
         if self._closed(cls.__module__) and cls.__module__ != "types":
             # An operator's function, or an object of a library: what it holds is looked at, its code not.
-            for name in sorted(own):
+            for name in list(own):
                 if name[0] != "_" or name in ("__wrapped__", "_options"):
                     self._item(own, name, f"{label}.{name}", depth)
             return
         if cls not in self._classes:
             self._classes.add(cls)
             self._class(cls, cls.__name__, depth, _OF_OTHERS)
-        for name in sorted(self.names):
+        for name in sorted(self._names_so_far()):
             if name in own:
                 self._item(own, name, f"{label}.{name}", depth)
                 continue
@@ -280,12 +311,7 @@ class Environment:
 
     def _closed(self, module):
         """Whether code of this module is taken as it is: it belongs to a library."""
-        if module is None or module == self._root:
-            return module is None
-        top = module.partition(".")[0]
-        if top in _CLOSED:
-            return True
-        return _is_installed(top) and top != (self._root or "").partition(".")[0]
+        return _is_closed(module, self._root)
 
 
 def _lookup(cls, name):
@@ -319,3 +345,9 @@ _VISITS = [
     (type, Environment._class),
     ((np.random.Generator, np.random.RandomState, random.Random), Environment._generator),
 ]
+
+
+@functools.lru_cache(maxsize=1024)
+def _visit_of(kind):
+    """The method that visits values of a type; None for other objects than those known."""
+    return next((visit for base, visit in _VISITS if issubclass(kind, base)), None)

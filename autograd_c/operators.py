@@ -86,7 +86,8 @@ class _Wrapper:
     @classmethod
     def _of_compiled(cls, before, fun, after, kwargs):
         options = (cls, before, after, tuple(kwargs.items()))
-        return _made_once(fun, options, lambda: cls(*before, fun.fun, *after, **kwargs).compiled(fun))
+        made_of = fun.made_of
+        return _made_once(fun, options, lambda: cls(*before, fun.fun, *after, **kwargs).compiled(made_of))
 
     def __init__(self, made_by, fun, name, doc):
         if not callable(fun):
@@ -97,9 +98,9 @@ class _Wrapper:
         self.__module__ = getattr(fun, "__module__", None)
         self.__doc__ = doc
 
-    def compiled(self, like):
-        """Compile it as another function was compiled."""
-        return like.made_of(self)
+    def compiled(self, made_of):
+        """Compile it: `made_of` compiles functions with the options that were asked for."""
+        return made_of(self)
 
     def __get__(self, instance, owner=None):
         return self if instance is None else types.MethodType(self, instance)
@@ -192,8 +193,8 @@ class _Matrix(Derived):
         super().__init__(rule, name, fun, argnum)
         self._by = by
 
-    def compiled(self, like):
-        return _MatrixCompiled(self, like.made_of)
+    def compiled(self, made_of):
+        return _MatrixCompiled(self, made_of)
 
 
 class _MatrixCompiled(Parts, _Wrapper):
@@ -325,8 +326,8 @@ def tangent_of(fun, argnum):
 class _Preparing(Derived):
     """An operator whose functions return a linear function, alone or with a value behind it."""
 
-    def compiled(self, like):
-        return _PreparingCompiled(self, like.made_of)
+    def compiled(self, made_of):
+        return _PreparingCompiled(self, made_of)
 
 
 class _PreparingCompiled(Parts, _Wrapper):
@@ -878,7 +879,7 @@ def _vjp_once(fun):
     of_tuple.__name__ = name_of(plain)
     derived = _Preparing(_make_vjp, "vjp", of_tuple)
     derived._title = f"vjp of {name_of(plain)}"
-    return derived.compiled(fun)
+    return derived.compiled(fun.made_of)
 
 
 def make_jvp(fun, argnum=0):

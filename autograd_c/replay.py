@@ -127,9 +127,10 @@ def compile(
 
 
 def _compiled(fun, options):
-    compiled = Compiled(plain(fun), options)
     # An operator's function may have a better way than being recorded as a whole: Jacobians have.
-    return fun.compiled(compiled) if hasattr(fun, "compiled") else compiled
+    if hasattr(fun, "compiled"):
+        return fun.compiled(lambda fun: Compiled(fun, options))
+    return Compiled(plain(fun), options)
 
 
 def plain(fun):
@@ -370,6 +371,8 @@ class _Call:
         return args, {name: self._refilled(name, value, leaves) for name, value in self.kwargs.items()}
 
     def _refilled(self, place, value, leaves):
+        if type(value) is np.ndarray:
+            return next(leaves)
         if self.is_static(place, len(self.args)):
             return value
         _, structure = _core.flatten(value, _is_leaf)
@@ -428,7 +431,7 @@ class _Recorded:
     def __init__(self, fun, call, environment, confirmed=None):
         self.environment = environment
         self.structure = None
-        self._allowed = {id(value) for value in call.statics} | environment.objects.keys()
+        self._statics = call.statics
         leaves = [_normal(leaf) for leaf in call.leaves]
         rows = isinstance(fun, Rows)
         if rows:
@@ -448,7 +451,7 @@ class _Recorded:
             return self._take_apart(fun(*args, **kwargs))
 
         outs, self.recording = record_call_of(fun_of_leaves, leaves)
-        self.updates = [leaf for leaf, _ in self.recording.updates]
+        self.updates = [leaf for leaf, _ in self.recording.changed]
         self._write_back(call.leaves, leaves)
         self.outs = outs
         if rows:
@@ -474,17 +477,16 @@ class _Recorded:
     def _take_apart(self, result):
         leaves, self.structure = _core.flatten(result, lambda value: True)
         for leaf in leaves:
-            self._check_result(leaf)
+            if not is_box(leaf):
+                self._check_result(leaf)
         return leaves
 
     def _check_result(self, leaf):
-        if (
-            is_box(leaf)
-            or isinstance(leaf, (np.generic, float, complex, *_PLAIN))
-            or id(leaf) in self._allowed
-        ):
+        if isinstance(leaf, (np.generic, float, complex, *_PLAIN)) or id(leaf) in self.environment.objects:
             return
         if isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject:
+            return
+        if any(leaf is value for value in self._statics):
             return
         raise _Unreplayable(
             f"it returns {describe(leaf)}, which may hold traced values; return numbers, arrays, lists, "
@@ -500,25 +502,35 @@ class _Recorded:
                 given[leaf][...] = leaves[leaf]
 
     def _plan(self, leaves):
-        recording, outs = self.recording, self.outs
-        nodes = {place: ("argument", place) for place in range(recording.size)}
-        nodes |= {node.number: ("argument", place) for place, node in recording.updates}
         owners = {id(owner(leaf)) for leaf in leaves if isinstance(leaf, np.ndarray)}
-        self.finish = []
-        for place, (result, out) in enumerate(zip(recording.results, outs, strict=True)):
-            if not hasattr(result, "kind"):
-                self.finish.append(("copy" if self._is_made(result) else "constant", result))
-            elif result.number in nodes:
-                self.finish.append(nodes[result.number])
+        self.finish = None if self._is_fresh(owners) else self._plan_each(owners)
+
+    def _is_fresh(self, owners):
+        """Whether all results are values, and arrays, of their own."""
+        numbers = self.recording.outs
+        if self.updates or len(set(numbers)) < len(numbers) or min(numbers, default=0) < self.recording.size:
+            return False
+        arrays = [id(owner(out)) for out in self.outs if isinstance(out, np.ndarray)]
+        return len(set(arrays)) == len(arrays) and owners.isdisjoint(arrays)
+
+    def _plan_each(self, owners):
+        recording = self.recording
+        nodes = {place: ("argument", place) for place in range(recording.size)}
+        nodes |= {number: ("argument", place) for place, number in recording.changed}
+        finish = []
+        for place, (number, out) in enumerate(zip(recording.outs, self.outs, strict=True)):
+            if number < 0:
+                finish.append(("copy" if self._is_made(out) else "constant", out))
+            elif number in nodes:
+                finish.append(nodes[number])
             else:
-                self.finish.append(("fresh", None))
+                finish.append(("fresh", None))
                 if isinstance(out, np.ndarray):
                     if id(owner(out)) in owners:
-                        self.finish[-1] = _view(result, nodes) or ("fresh", None)
+                        finish[-1] = _view(recording.results[place], nodes) or ("fresh", None)
                     owners.add(id(owner(out)))
-                nodes[result.number] = ("same", place)
-        if all(kind == "fresh" for kind, _ in self.finish):
-            self.finish = None
+                nodes[number] = ("same", place)
+        return None if all(kind == "fresh" for kind, _ in finish) else finish
 
     def _is_made(self, value):
         return isinstance(value, np.ndarray) and id(owner(value)) not in self.environment.owners
@@ -575,7 +587,7 @@ class _RecordedParts(_Recorded):
 
     def __init__(self, fun, call, environment):
         self.environment = environment
-        self._allowed = {id(value) for value in call.statics} | environment.objects.keys()
+        self._statics = call.statics
         self.source = self.form = None
         self.vectors = fun.vectors[call.key]
         leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in map(_normal, call.leaves)]
@@ -659,17 +671,9 @@ def _contiguous(leaf):
     return np.require(leaf, requirements=("C", "A")) if isinstance(leaf, np.ndarray) else leaf
 
 
-def _overlap(leaves):
-    """Whether two arrays among the leaves may share memory."""
-    spans = sorted(
-        np.lib.array_utils.byte_bounds(leaf) for leaf in leaves if isinstance(leaf, np.ndarray) and leaf.size
-    )
-    return any(first[1] > second[0] for first, second in zip(spans, spans[1:], strict=False))
-
-
 def _is_shared(leaves, environment):
     """Whether an array among the leaves shares memory with another one, or with one of the environment."""
-    return _overlap(leaves) or any(
+    return _core.overlap(leaves) or any(
         np.may_share_memory(leaf, array)
         for leaf in leaves
         if isinstance(leaf, np.ndarray)
@@ -783,6 +787,8 @@ class _Policy:
 
     def _name_statics(self):
         """Positions and names of static arguments are those of one another."""
+        if not self.static_numbers and not self.static_names:
+            return
         try:
             parameters = list(inspect.signature(self.fun).parameters.values())
         except (TypeError, ValueError):
@@ -990,12 +996,12 @@ class _Policy:
 
     def keep(self, signature, version, recorded, copies):
         """Keep a recording until it is confirmed by another; then make the program."""
-        pending = version.notes.pending
-        first, before = pending.get(recorded.outcomes, (None, None))
+        pending, outcomes = version.notes.pending, recorded.outcomes
+        first, before = pending.get(outcomes, (None, None))
         if first is not None and recorded.same_as(first):
-            del pending[recorded.outcomes]
+            del pending[outcomes]
             if len(version.branches) < self.max_programs:
-                self.add(version, recorded)
+                self.add(version, recorded, outcomes)
             else:
                 signature.notes.full = True
                 self.warn(self.too_many(signature, recorded))
@@ -1007,11 +1013,11 @@ class _Policy:
                     "what varies as an argument"
                 )
             self.changed(signature, version, "what it computes from an array that it reads from outside")
-        pending[recorded.outcomes] = recorded, copies
+        pending[outcomes] = recorded, copies
         if len(pending) > 4 * self.max_programs:
             del pending[next(iter(pending))]
 
-    def add(self, version, recorded):
+    def add(self, version, recorded, outcomes):
         arrays = _watched(recorded)  # before the planner adds constants of its own
         if isinstance(self.fun, Rows):
             program = _RowsProgram(recorded.recording, self.options)
@@ -1019,28 +1025,28 @@ class _Policy:
             program = recorded.program or _program_of(recorded.recording, self.options)
         as_it_is = recorded.finish is None or isinstance(self.fun, Prepared)
         finish = None if as_it_is else recorded.finished
-        branch = Branch(
-            program, self.path(version, recorded), recorded.structure, finish, bool(recorded.updates)
-        )
+        path = self.path(version, outcomes)
+        branch = Branch(program, path, recorded.structure, finish, bool(recorded.updates))
         branch.notes = recorded
         recorded.outs = None
-        watched = {id(read[1]) for read in version.reads if read[0] == "bytes"}
-        version.extend(
-            [
-                ("bytes", array, None, 0, np.array(array, order="C"))
-                for _, array in arrays
-                if id(array) not in watched
-            ]
-        )
+        if arrays:
+            watched = {id(read[1]) for read in version.reads if read[0] == "bytes"}
+            version.extend(
+                [
+                    ("bytes", array, None, 0, np.array(array, order="C"))
+                    for _, array in arrays
+                    if id(array) not in watched
+                ]
+            )
         version.add(branch)
         recorded.recording.forget()
         if recorded.source is not None:
             recorded.source.forget()
 
-    def path(self, version, recorded):
+    def path(self, version, outcomes):
         """Numbers for the ways through the guards: see `_core.Branch`."""
         paths, path = version.notes.paths, [0]
-        for outcome in recorded.outcomes:
+        for outcome in outcomes:
             path.append(paths.setdefault((path[-1], outcome), len(paths)))
         return path
 

@@ -202,8 +202,8 @@ class _Sparse(Derived):
         self._structures = {}
         self._rows = None
 
-    def compiled(self, like):
-        return _SparseCompiled(self, like.made_of)
+    def compiled(self, made_of):
+        return _SparseCompiled(self, made_of)
 
     def replay_rows(self, made_of):
         """Evaluate the seeds by one replay: columns and rows of the Jacobian, or columns of the Hessian."""

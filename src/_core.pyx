@@ -45,6 +45,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from cpython.tuple cimport PyTuple_New
 from libc.limits cimport INT_MAX, UINT_MAX
 from libc.math cimport INFINITY, NAN, fabs
+from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -52,7 +53,6 @@ import os
 from bisect import bisect
 from fractions import Fraction
 from functools import update_wrapper
-from heapq import heappop, heappush
 from math import prod as math_prod
 from operator import getitem as operator_getitem, index as operator_index
 from types import GenericAlias, MethodType
@@ -103,7 +103,7 @@ cdef type np_float64 = np.float64, np_generic = np.generic, np_float32 = np.floa
 cdef object FRACTION = Fraction
 cdef object np_dtype = np.dtype, np_asarray = np.asarray, np_array = np.array, np_zeros = np.zeros
 cdef object DTYPE_FLOAT64 = np.dtype(np.float64)
-cdef object np_add = np.add, np_ufunc = np.ufunc
+cdef object np_add = np.add, np_ufunc = np.ufunc, np_transpose = np.transpose
 cdef object np_maximum = np.maximum, np_minimum = np.minimum, np_multiply = np.multiply
 cdef object np_novalue = np._NoValue, np_sin = np.sin, np_cos = np.cos
 cdef object np_empty = np.empty, np_uint8 = np.uint8, np_shape = np.shape

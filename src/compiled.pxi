@@ -446,6 +446,51 @@ cdef inline bint same_place(cnp.ndarray a, cnp.ndarray b) noexcept:
     return True
 
 
+cdef struct Span:
+    char *start
+    char *end
+
+
+cdef Span span_of(cnp.ndarray a) noexcept:
+    """The memory that an array may reach."""
+    cdef Span s
+    cdef int i
+    cdef Py_ssize_t reach
+    s.start = s.end = <char *>cnp.PyArray_DATA(a)
+    for i in range(cnp.PyArray_NDIM(a)):
+        reach = (cnp.PyArray_DIMS(a)[i] - 1) * cnp.PyArray_STRIDES(a)[i]
+        if reach < 0:
+            s.start += reach
+        else:
+            s.end += reach
+    s.end += cnp.PyArray_ITEMSIZE(a)
+    return s
+
+
+cdef int compare_spans(const void *a, const void *b) noexcept nogil:
+    cdef char *x = (<const Span *>a).start
+    cdef char *y = (<const Span *>b).start
+    return (x > y) - (x < y)
+
+
+def overlap(list leaves):
+    """Whether two arrays among some values may share memory."""
+    cdef Py_ssize_t i, n = 0
+    cdef bint found = False
+    cdef Span *spans = <Span *>PyMem_Malloc((len(leaves) + 1) * sizeof(Span))
+    if spans == NULL:
+        raise MemoryError("a call of %d arguments" % len(leaves))
+    for v in leaves:
+        if cnp.PyArray_Check(v) and cnp.PyArray_SIZE(<cnp.ndarray>v):
+            spans[n] = span_of(<cnp.ndarray>v)
+            n += 1
+    qsort(spans, n, sizeof(Span), compare_spans)
+    for i in range(1, n):
+        found = found or spans[i - 1].end > spans[i].start
+    PyMem_Free(spans)
+    return found
+
+
 cdef bint same_bytes(cnp.ndarray a, cnp.ndarray copy) except -1:
     """Whether an array still holds the bytes of a contiguous copy of it."""
     if cnp.PyArray_NBYTES(a) != cnp.PyArray_NBYTES(copy):

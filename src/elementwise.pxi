@@ -228,9 +228,7 @@ cdef object direct_loop(Primitive p, PyObject **values, Py_ssize_t n):
         return None
     for i in range(n):
         v = <object>values[i]
-        if not plain_array(v):
-            continue
-        if first is None:
+        if first is None and plain_array(v) and not is_stretched(<cnp.ndarray>v):
             first = <cnp.ndarray>v
             code = type_code(cnp.PyArray_TYPE(first))
             if code == 0 or not cnp.PyArray_IS_C_CONTIGUOUS(first) or cnp.PyArray_NDIM(first) == 0:
@@ -250,10 +248,12 @@ cdef object direct_loop(Primitive p, PyObject **values, Py_ssize_t n):
             if cnp.PyArray_TYPE(<cnp.ndarray>v) != cnp.PyArray_TYPE(first):
                 return None
             operand_of_array(&o, <cnp.ndarray>v)
-            if not o.contiguous or not same_shape(&o, cnp.PyArray_NDIM(first), cnp.PyArray_DIMS(first)):
+            if not same_shape(&o, cnp.PyArray_NDIM(first), cnp.PyArray_DIMS(first)):
+                return None
+            if not o.contiguous and not is_stretched(<cnp.ndarray>v):
                 return None
             args[i] = o.data
-            steps[i] = size
+            steps[i] = size if o.contiguous else 0
         elif scalar_operand(v, code, &room[i]):
             args[i] = <char *>&room[i]
             steps[i] = 0
@@ -475,7 +475,10 @@ cdef object contribution(Primitive p, int k, PyObject **values, object g):
     cdef int i
     if plain_array(g) and cnp.PyArray_NDIM(<cnp.ndarray>g) > 0:
         code = type_code(cnp.PyArray_TYPE(<cnp.ndarray>g))
-        program = p.contribution_program(k, code) if code else None
+        if code == b"d" and p.prepared:
+            program = <Program>PyList_GET_ITEM(p.fast, k)
+        else:
+            program = p.contribution_program(k, code) if code else None
         if program is not None:
             if program.passes_input(0):
                 return g
@@ -549,7 +552,7 @@ cdef object recorded_contribution(Primitive p, int k, PyObject **values, object 
         return g if partial == 1 else P_NEG(g) if partial == -1 else P_MUL(g, <double>partial)
     partial = play(recording[1], inputs, meta.dtype)
     # `where` makes an array of scalars, any other primitive scalars.
-    return partial if meta_of(partial).shape or not recording[3] else P_MUL(partial, 1.0)
+    return P_MUL(partial, 1.0) if recording[3] and not meta_of(partial).shape else partial
 
 
 cdef bint machine_operand(object v, Meta g) except -1:
@@ -566,19 +569,31 @@ cdef bint machine_operand(object v, Meta g) except -1:
         and all([m in (1, n) for m, n in zip(reversed(meta.shape), reversed(g.shape))])
 
 
-cdef object play(tuple recording, list inputs, object dtype):
-    """Runs a recording through the primitives; constants of `where` in that dtype."""
-    cdef list slots = list(inputs), args
-    cdef object p, operands, o
-    for p, operands in recording[0]:
-        args = []
-        for o in operands:
+cdef object play(tuple recording, list slots, object dtype):
+    """Runs a recording through the primitives; constants of `where` in that dtype.
+
+    The values are appended to `slots`, which holds the inputs.
+    """
+    cdef list steps = recording[0]
+    cdef Primitive p
+    cdef tuple step, operands, args
+    cdef object o
+    cdef Py_ssize_t i, n, place
+    for step in steps:
+        p = <Primitive>PyTuple_GET_ITEM(step, 0)
+        operands = <tuple>PyTuple_GET_ITEM(step, 1)
+        n = PyTuple_GET_SIZE(operands)
+        args = PyTuple_New(n)
+        for i in range(n):
+            o = <object>PyTuple_GET_ITEM(operands, i)
             if type(o) is tuple:
-                o = slots[o[1]]
+                place = <object>PyTuple_GET_ITEM(o, 1)
+                o = <object>PyList_GET_ITEM(slots, place)
             elif p is P_WHERE and dtype is not None:
                 o = dtype.type(o)
-            args.append(o)
-        slots.append(p(*args))
+            Py_INCREF(o)
+            PyTuple_SET_ITEM(args, i, o)
+        slots.append(call_primitive(p, (<PyTupleObject *>args).ob_item, n, NULL))
     o = recording[1]
     return slots[o[1]] if type(o) is tuple else o
 

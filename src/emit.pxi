@@ -552,7 +552,8 @@ cdef class GroupBuilder:
     cdef tuple shape
     cdef Group *g
     cdef int capacity[4]
-    cdef dict registers         # (operand, type code) -> register number
+    cdef dict registers         # (constant, type code) -> register number
+    cdef list nodes             # whose registers are known, and those in which they are cast
 
     cdef int register(self, int kind, int width, Place at) except -1:
         cdef Register *r
@@ -581,13 +582,13 @@ cdef class GroupBuilder:
         g.nins += 1
         return &g.ins[g.nins - 1]
 
-    cdef int loop(self, LoopRef loop, list operands, int out) except -1:
+    cdef int loop(self, LoopRef loop, const int *operands, int count, int out) except -1:
         cdef GroupIns *i = self.instruction(G_LOOP)
         cdef int k
         i.loop.fn = <VmLoop>loop.fn
         i.loop.data = loop.data
-        i.nin = <int>len(operands)
-        for k in range(i.nin):
+        i.nin = count
+        for k in range(count):
             i.r[k] = operands[k]
         i.out = out
         return 0
@@ -636,61 +637,71 @@ cdef class GroupBuilder:
 
     cdef int operand(self, object a, char need) except -1:
         """The register that has an operand as that type code."""
-        cdef object key = (operand_key(a), need)
-        cdef char have
-        cdef bint weak = False
+        if type(a) is Node:
+            return self.node_register(<Node>a, need)
+        key = (operand_key(a), need)
+        if key not in self.registers:
+            self.registers[key] = self.constant_register(a, need)
+        return self.registers[key]
+
+    cdef int constant_register(self, object a, char need) except -1:
         cdef double value = 0.0
-        cdef int r, cast
-        cdef LoopRef loop
-        if key in self.registers:
-            return self.registers[key]
-        if type(a) is not Node and (not cnp.PyArray_Check(a) or uniform(a, &value)):
-            if cnp.PyArray_Check(a):
-                a = value
-            r = self.register(R_SCALAR, item_size(need), register_place(constant_register(self.e, need, a)))
-            self.registers[key] = r
-            return r
-        have = operand_code(a, &weak)
-        if type(a) is Node and (<Node>a).w.scalar:
-            have = b"d"
-            if (<Node>a).group_register >= 0:
-                r = (<Node>a).group_register
+        cdef bint weak = False
+        if cnp.PyArray_Check(a) and not uniform(a, &value):
+            return self.cast(self.memory(self.e.spot_of(a)), operand_code(a, &weak), need)
+        if cnp.PyArray_Check(a):
+            a = value
+        return self.register(R_SCALAR, item_size(need), register_place(constant_register(self.e, need, a)))
+
+    cdef int node_register(self, Node n, char need) except -1:
+        cdef char have = b"d" if n.w.scalar else code_of(n.meta.dtype)
+        if n.group_register < 0:
+            self.nodes.append(n)
+            if n.w.scalar:
+                n.group_register = self.register(R_SCALAR, 8, register_place(n.w.address))
             else:
-                r = self.register(R_SCALAR, 8, register_place((<Node>a).w.address))
-        elif type(a) is Node and (<Node>a).group_register >= 0:
-            r = (<Node>a).group_register
-        else:
-            r = self.memory(self.e.spot_of(a))
-        if have != need:
-            cast = self.scratch(item_size(need))
-            loop.fn = cast_loop(have, need)
-            loop.data = NULL
-            if loop.fn == NULL:
-                raise SystemError("no cast from %c to %c" % (have, need))
-            self.loop(loop, [r], cast)
-            r = cast
-        self.registers[key] = r
-        return r
+                n.group_register = self.memory(self.e.spot_of(n))
+        if have == need:
+            return n.group_register
+        key = (n.number, need)
+        if key not in self.registers:
+            self.registers[key] = self.cast(n.group_register, have, need)
+        return self.registers[key]
+
+    cdef int cast(self, int register, char have, char need) except -1:
+        """The register that has the values of another one as that type code."""
+        cdef LoopRef loop
+        cdef int cast
+        if have == need:
+            return register
+        loop.fn = cast_loop(have, need)
+        loop.data = NULL
+        if loop.fn == NULL:
+            raise SystemError("no cast from %c to %c" % (have, need))
+        cast = self.scratch(item_size(need))
+        self.loop(loop, &register, 1, cast)
+        return cast
 
     cdef int elementwise(self, Node n) except -1:
-        cdef list operands = []
-        cdef Py_ssize_t i
-        cdef int out
-        for i in range(len(n.operands)):
-            operands.append(self.operand(n.operands[i], n.codes[i]))
+        cdef int operands[4]
+        cdef int i, out, count = <int>PyTuple_GET_SIZE(n.operands)
+        for i in range(count):
+            operands[i] = self.operand(<object>PyTuple_GET_ITEM(n.operands, i), n.codes[i])
         if n.w.scalar:
             n.w.address = <unsigned int>new_register(self.e)
             out = self.register(R_STREAM, 8, register_place(n.w.address))
         elif n.w.stored:
             out = self.register(R_STREAM, n.spot.width, n.spot.at())
         else:
-            out = self.scratch(n.meta.dtype.itemsize)
-        self.loop(n.loop, operands, out)
+            out = self.scratch(<int>(<cnp.dtype>n.meta.dtype).itemsize)
+        self.loop(n.loop, operands, count, out)
         n.group_register = out
+        self.nodes.append(n)
         return 0
 
     cdef int update(self, Node n) except -1:
-        cdef int target, value = self.operand(n.operands[1], n.codes[0])
+        cdef int value = self.operand(n.operands[1], n.codes[0]), target
+        cdef int operands[2]
         cdef bint adds = n.prim.name == "index_add", streams = self.streams(n.part)
         if streams:
             target = self.register(R_STREAM, n.part.width, n.part.at())
@@ -698,7 +709,12 @@ cdef class GroupBuilder:
             target = self.scratch(n.part.width)
             if adds:
                 self.strided(G_GATHER, target, n.part)
-        self.loop(n.loop, [target, value] if adds else [value], target)
+        operands[0] = target
+        operands[1] = value
+        if adds:
+            self.loop(n.loop, operands, 2, target)
+        else:
+            self.loop(n.loop, &value, 1, target)
         if not streams:
             self.strided(G_SCATTER, target, n.part)
         return 0
@@ -740,30 +756,33 @@ cdef class GroupBuilder:
         cdef GroupIns *i
         cdef Register *r
         cdef int k, j, reg, nscratch = 0
-        cdef list last = [-1] * g.nreg, free = []
+        cdef int *last = <int *>PyMem_Malloc((g.nreg + 1) * sizeof(int))    # by register: where it is read last
+        cdef Blocks free
+        free.widths = <int *>PyMem_Calloc(g.nreg + 1, sizeof(int))          # by block: 0 while it is in use
+        free.used = 0
+        if last == NULL or free.widths == NULL:
+            PyMem_Free(last)
+            PyMem_Free(free.widths)
+            raise MemoryError("a group")
         for k in range(g.nins):
-            for reg in registers_read(g, &g.ins[k]):
-                last[reg] = k
+            for j in range(count_read(&g.ins[k])):
+                last[register_read(g, &g.ins[k], j)] = k
         for k in range(g.nins):
             i = &g.ins[k]
-            for reg in set(registers_read(g, i)):
+            for j in range(count_read(i)):
+                reg = register_read(g, i, j)
                 r = &g.regs[reg]
-                if r.kind == R_SCRATCH and last[reg] == k:
-                    free.append((r.width, r.block))
+                if r.kind == R_SCRATCH and r.block >= 0 and last[reg] == k:
+                    free.widths[r.block] = r.width
             reg = register_written(g, i)
             if reg < 0 or g.regs[reg].kind != R_SCRATCH or g.regs[reg].block >= 0:
                 continue
             r = &g.regs[reg]
-            # A block that ends here may be written over if the item sizes agree.
-            for j in range(len(free)):
-                if free[j][0] == r.width:
-                    r.block = free[j][1]
-                    del free[j]
-                    break
-            if r.block < 0:
-                r.block = nscratch
-                nscratch += 1
+            r.block = take_block(&free, r.width)
             g.width = max(g.width, r.width)
+        nscratch = free.used
+        PyMem_Free(last)
+        PyMem_Free(free.widths)
         g.nscratch = nscratch
         g.block = g.n
         if nscratch:
@@ -774,22 +793,39 @@ cdef class GroupBuilder:
         return 0
 
 
-cdef list registers_read(Group *g, GroupIns *i):
+cdef struct Blocks:
+    int *widths         # by block: the size of its items while it is free, else 0
+    int used            # blocks so far
+
+
+cdef int take_block(Blocks *b, int width) noexcept:
+    """A block that is free again, if the item sizes agree; or a new one."""
+    cdef int k
+    for k in range(b.used):
+        if b.widths[k] == width:
+            b.widths[k] = 0
+            return k
+    b.used += 1
+    return b.used - 1
+
+
+cdef inline int count_read(const GroupIns *i) noexcept:
+    """How many registers an instruction reads."""
     if i.op == G_LOOP:
-        return [i.r[k] for k in range(i.nin)]
-    if i.op == G_SCATTER:
-        return [g.strided[i.out].reg]
-    if i.op == G_REDUCE:
-        return [g.reductions[i.out].reg]
-    return []
+        return i.nin
+    return 1 if i.op == G_SCATTER or i.op == G_REDUCE else 0
 
 
-cdef int register_written(Group *g, GroupIns *i) noexcept:
+cdef inline int register_read(const Group *g, const GroupIns *i, int k) noexcept:
+    if i.op == G_LOOP:
+        return i.r[k]
+    return g.strided[i.out].reg if i.op == G_SCATTER else g.reductions[i.out].reg
+
+
+cdef inline int register_written(const Group *g, const GroupIns *i) noexcept:
     if i.op == G_LOOP:
         return i.out
-    if i.op == G_GATHER:
-        return g.strided[i.out].reg
-    return -1
+    return g.strided[i.out].reg if i.op == G_GATHER else -1
 
 
 cdef int emit_group(Planner e, int unit) except -1:
@@ -805,6 +841,7 @@ cdef int emit_group(Planner e, int unit) except -1:
     b.e = e
     b.shape = (<Node>nodes[0]).shape
     b.registers = {}
+    b.nodes = []
     b.g = e.program.add_group(math_prod(b.shape))
     for n in nodes:
         if n.w.category == K_ELEMENTWISE:
@@ -813,8 +850,9 @@ cdef int emit_group(Planner e, int unit) except -1:
             b.update(n)
         else:
             b.reduction(n)
-    for n in nodes:
+    for n in b.nodes:
         n.group_register = -1
+    for n in nodes:
         release_operands(e, n.number)
     b.give_blocks()
     return 0

@@ -18,6 +18,19 @@ cdef inline object fit_to(object c, Meta m):
             return stretched(a, m.shape)
     elif type(c) is np_float64 and m is META_FLOAT64:
         return c
+    elif type(c) is Box and (<Box>c).trace.mode == RECORD:
+        return fit_recorded(<Box>c, m)
+    return hooks["fit"](c, m)
+
+
+cdef object fit_recorded(Box c, Meta m):
+    """The same for a value of a recording, by calls that are recorded."""
+    cdef Meta have = box_meta(c)
+    cdef Py_ssize_t extra = PyTuple_GET_SIZE(have.shape) - PyTuple_GET_SIZE(m.shape)
+    if same_meta(<PyObject *>have, <PyObject *>m):
+        return c
+    if extra > 0 and have.dtype is m.dtype and have.shape[extra:] == m.shape:
+        return PyObject_Call(P_SUM, (c,), {"axis": tuple(range(extra))})
     return hooks["fit"](c, m)
 
 

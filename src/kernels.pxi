@@ -53,35 +53,55 @@ cdef inline Box noted(Tape tape, Box out):
 cdef object kernel_sum(Primitive p, Trace t, Box x):
     cdef cnp.ndarray a
     cdef double total
-    cdef cnp.npy_intp n
     cdef int slot
     cdef Meta meta
     cdef Tape tape
     cdef Box out
     cdef Entry *e
     current(x)
-    if x.kind == SCALAR or not plain_array(<object>x.v):
+    if x.kind == SCALAR or not is_summed(<object>x.v):
         return None
     meta = box_meta(x)
-    a = <cnp.ndarray>x.v
     slot = x.slot
-    n = cnp.PyArray_SIZE(a)
-    if cnp.PyArray_TYPE(a) != cnp.NPY_DOUBLE or not cnp.PyArray_IS_C_CONTIGUOUS(a) or n == 0:
-        return None
-    total = add_all(a)
-    if unusual(total):
-        fp_clear()
-        total = add_all(a)
-        if fp_flags():
-            give_errors("reduce", fp_flags())
-    if p.kernel == KERNEL_MEAN:
-        total /= n
+    a = <cnp.ndarray>x.v        # held: a warning runs Python, which may update the box
+    total = sum_or_mean(p, a)
     tape = t.recording()
     e = push_kernel(tape, p, META_FLOAT64, meta, None)
     e.flags = DOUBLE
     e.p0 = slot
     out = new_scalar(t, <int>tape.n - 1, total, False)
     return out
+
+
+cdef bint is_summed(object v) noexcept:
+    """Whether `sum_or_mean` takes it: a float64 array in C order that is not empty."""
+    return plain_array(v) and cnp.PyArray_TYPE(<cnp.ndarray>v) == cnp.NPY_DOUBLE \
+        and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>v) and cnp.PyArray_SIZE(<cnp.ndarray>v) > 0
+
+
+cdef double sum_or_mean(Primitive p, cnp.ndarray a) except? -1.0:
+    cdef double total = add_all(a)
+    if unusual(total):
+        fp_clear()
+        total = add_all(a)
+        if fp_flags():
+            give_errors("reduce", fp_flags())
+    return total / cnp.PyArray_SIZE(a) if p.kernel == KERNEL_MEAN else total
+
+
+cdef object plain_value(Primitive p, list values, dict kwargs):
+    """The value of a call that is recorded, without NumPy's wrappers in Python for what is met most."""
+    cdef object x = values[0] if PyList_GET_SIZE(values) == 1 else None
+    if not cnp.PyArray_CheckExact(x):
+        return p(*values, **kwargs)
+    if not kwargs:
+        if (p.kernel == KERNEL_SUM or p.kernel == KERNEL_MEAN) and is_summed(x):
+            return float64(sum_or_mean(p, <cnp.ndarray>x))
+        if p.fun is np_transpose:
+            return cnp.PyArray_Transpose(<cnp.ndarray>x, NULL)
+    elif p.kernel == KERNEL_SUM and len(kwargs) == 1 and "axis" in kwargs:
+        return np_add.reduce(x, kwargs["axis"])
+    return p(*values, **kwargs)
 
 
 cdef bint visit_sum(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:

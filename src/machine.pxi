@@ -356,7 +356,9 @@ cdef class Lowering:
         cdef Place at
         cdef char out = 0
         cdef bytes code = bytes([p.code])
-        cdef int k, kind
+        cdef int k, j, kind, count
+        cdef int operands[4]
+        cdef list registers
         b.g = &p.groups[adds]
         b.g.n = PY_SSIZE_T_MAX
         self.types[self.nin] = p.code
@@ -366,13 +368,18 @@ cdef class Lowering:
             kind = R_STREAM if k <= self.nin else R_SCRATCH if self.values[k] is None else R_SCALAR
             b.register(kind, item_size(self.types[k]), at)
         for prim, registers, codes, k in self.rows:
-            b.loop((<Primitive>prim).find_loop(codes, &out), registers, k)
+            count = <int>len(registers)
+            for j in range(count):
+                operands[j] = registers[j]
+            b.loop((<Primitive>prim).find_loop(codes, &out), operands, count, k)
+        operands[0] = self.nin
+        operands[1] = p.result
         if adds:
-            b.loop(P_ADD.find_loop(2 * code, &out), [self.nin, p.result], self.nin)
+            b.loop(P_ADD.find_loop(2 * code, &out), operands, 2, self.nin)
         elif b.g.nins > 0 and b.g.ins[b.g.nins - 1].out == p.result:
             b.g.ins[b.g.nins - 1].out = self.nin
         else:
-            b.loop(P_POS.find_loop(code, &out), [p.result], self.nin)
+            b.loop(P_POS.find_loop(code, &out), &operands[1], 1, self.nin)
         b.give_blocks()
         # Without one where the last instruction has written elsewhere.
         b.g.regs[p.result].block = max(b.g.regs[p.result].block, 0)

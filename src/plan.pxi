@@ -82,39 +82,60 @@ cdef class Spot:
 cdef char code_of(object dtype) except? 1:
     """The type code of a dtype that the compiled loops know, else 0."""
     cdef int number = (<cnp.dtype>dtype).type_num
-    if not dtype.isnative:
+    if not cnp.PyArray_ISNBO((<cnp.dtype>dtype).byteorder):
         return 0
     return b"?" if number == cnp.NPY_BOOL else type_code(number)
 
 
+cdef inline bint is_double(Meta meta) noexcept:
+    """Whether the dtype is float64 in the machine's byte order."""
+    return <PyObject *>meta.dtype == <PyObject *>DTYPE_FLOAT64 or is_native_double(<cnp.dtype>meta.dtype)
+
+
+cdef inline bint is_native_double(cnp.dtype dtype) noexcept:
+    return dtype.type_num == cnp.NPY_DOUBLE and cnp.PyArray_ISNBO(dtype.byteorder)
+
+
 cdef Spot new_spot(Buffer buffer, Py_ssize_t offset, tuple shape, tuple strides, object dtype):
     cdef Spot s = Spot.__new__(Spot)
-    cdef Py_ssize_t step, i
+    cdef Py_ssize_t step, i, n, stride
     s.buffer = buffer
     s.offset = offset
     s.shape = shape
     s.strides = strides
     s.dtype = dtype
     s.code = code_of(dtype)
-    s.width = dtype.itemsize
-    s.size = math_prod(shape)
+    s.width = <int>s.dtype.itemsize
+    s.size = size_of(shape)
     step = s.width
     s.contiguous = True
-    for i in range(len(shape) - 1, -1, -1):
-        if shape[i] != 1 and strides[i] != step:
+    for i in range(PyTuple_GET_SIZE(shape) - 1, -1, -1):
+        n = <object>PyTuple_GET_ITEM(shape, i)
+        stride = <object>PyTuple_GET_ITEM(strides, i)
+        if n != 1 and stride != step:
             s.contiguous = False
-        step *= shape[i]
+        step *= n
     return s
 
 
+cdef inline Py_ssize_t size_of(tuple shape) except -1:
+    """The number of items."""
+    cdef Py_ssize_t i, size = 1
+    for i in range(PyTuple_GET_SIZE(shape)):
+        size *= <Py_ssize_t>(<object>PyTuple_GET_ITEM(shape, i))
+    return size
+
+
 cdef tuple packed_strides(tuple shape, Py_ssize_t width):
-    cdef list strides = []
-    cdef Py_ssize_t n
-    for n in reversed(shape):
-        strides.append(width)
-        width *= max(n, 1)
-    strides.reverse()
-    return tuple(strides)
+    cdef Py_ssize_t i, k = PyTuple_GET_SIZE(shape)
+    cdef tuple strides = PyTuple_New(k)
+    cdef object step
+    for i in range(k - 1, -1, -1):
+        step = width
+        Py_INCREF(step)
+        PyTuple_SET_ITEM(strides, i, step)
+        width *= max(<Py_ssize_t>(<object>PyTuple_GET_ITEM(shape, i)), 1)
+    return strides
 
 
 cdef tuple strides_tuple(cnp.ndarray a):
@@ -124,8 +145,8 @@ cdef tuple strides_tuple(cnp.ndarray a):
 
 cdef Spot packed_spot(tuple shape, object dtype):
     """An array of its own, in C order."""
-    cdef Py_ssize_t width = dtype.itemsize
-    return new_spot(new_buffer(math_prod(shape) * width), 0, shape, packed_strides(shape, width), dtype)
+    cdef Py_ssize_t width = (<cnp.dtype>dtype).itemsize
+    return new_spot(new_buffer(size_of(shape) * width), 0, shape, packed_strides(shape, width), dtype)
 
 
 cdef Spot spot_of_view(Spot base, cnp.ndarray view, cnp.ndarray sample):
@@ -206,40 +227,35 @@ cdef Loop cast_loop(char have, char need) noexcept:
 cdef bint plan_elementwise(Node n) except -1:
     """Finds the inner loop of an elementwise call: `n.loop` for operands of type codes `n.codes`."""
     cdef Primitive p = n.prim
-    cdef Py_ssize_t i, count = len(n.operands)
-    cdef bint weak = False
-    cdef char out = 0, code, need, result = code_of(n.meta.dtype)
-    cdef list have = [], loose = []
-    cdef object codes
+    cdef Py_ssize_t i, count = PyTuple_GET_SIZE(n.operands)
+    cdef char out = 0, need, result = code_of(n.meta.dtype)
+    cdef char have[4]
+    cdef char taken[4]
+    cdef bint weak[4]
+    cdef bytes codes
     if n.kwargs is not None or count == 0 or count > 4 or result == 0:
         return False
     if not p.is_ufunc and p is not P_WHERE:
         return False
     for i in range(count):
-        code = operand_code(n.operands[i], &weak)
-        if code == 0:
+        have[i] = operand_code(<object>PyTuple_GET_ITEM(n.operands, i), &weak[i])
+        if have[i] == 0:
             return False
-        have.append(code)
-        loose.append(weak)
-    # Python's numbers take the type of the others, or of the result.
-    need = result
-    if result == b"?":
-        need = 0
-        for i in range(count):
-            if not loose[i] and have[i] != b"?"[0] and have[i] != need:
-                if need:
-                    return False
-                need = have[i]
-        if need == 0:
-            need = b"d"
+    need = shared_code(have, weak, count) if result == b"?" else result
+    if need == 0:
+        return False
     for attempt in range(2):
-        codes = bytes([have[i] if have[i] == b"?"[0] else need if loose[i] or attempt else have[i]
-                       for i in range(count)])
+        for i in range(count):
+            taken[i] = have[i]
+            if have[i] != b"?" and (weak[i] or attempt):
+                taken[i] = need
+        codes = taken[:count]
         n.loop = p.find_loop(codes, &out)
         if n.loop.fn == NULL or out != result:
             continue
         for i in range(count):
-            if not can_cast(have[i], codes[i]) and not (loose[i] and type(n.operands[i]) is not Node):
+            if not can_cast(have[i], taken[i]) \
+                    and not (weak[i] and type(<object>PyTuple_GET_ITEM(n.operands, i)) is not Node):
                 return False
         n.codes = codes
         return True
@@ -248,6 +264,21 @@ cdef bint plan_elementwise(Node n) except -1:
 
 cdef inline int need_facts(Primitive p) except -1:
     return 0 if p.facts_known else find_facts(p)
+
+
+cdef char shared_code(const char *have, const bint *weak, Py_ssize_t count) noexcept:
+    """What the operands of a comparison are compared as: Python's numbers take the type of the others.
+
+    0 where these are of different types.
+    """
+    cdef Py_ssize_t i
+    cdef char need = 0
+    for i in range(count):
+        if not weak[i] and have[i] != b"?" and have[i] != need:
+            if need:
+                return 0
+            need = have[i]
+    return need if need else <char>b"d"
 
 
 cdef int find_facts(Primitive p) except -1:
@@ -366,6 +397,48 @@ cdef enum:
 
 
 @cython.final
+cdef class Waiting:
+    """Numbers of nodes that can be done, the smallest first."""
+    cdef int *heap
+    cdef int size
+    cdef Py_ssize_t capacity
+
+    def __dealloc__(self):
+        PyMem_Free(self.heap)
+
+    cdef inline int push(self, int number) except -1:
+        cdef int i = self.size, up
+        if self.size >= self.capacity:
+            self.heap = <int *>table_for(self.heap, self.size + 1, &self.capacity, sizeof(int))
+        self.size += 1
+        while i > 0:
+            up = (i - 1) >> 1
+            if self.heap[up] <= number:
+                break
+            self.heap[i] = self.heap[up]
+            i = up
+        self.heap[i] = number
+        return 0
+
+    cdef inline int pop(self) noexcept:
+        cdef int top = self.heap[0], last, i = 0, child
+        self.size -= 1
+        last = self.heap[self.size]
+        while True:
+            child = 2 * i + 1
+            if child >= self.size:
+                break
+            if child + 1 < self.size and self.heap[child + 1] < self.heap[child]:
+                child += 1
+            if self.heap[child] >= last:
+                break
+            self.heap[i] = self.heap[child]
+            i = child
+        self.heap[i] = last
+        return top
+
+
+@cython.final
 cdef class Planner:
     cdef ReplayProgram program
     cdef Recording recording
@@ -381,10 +454,9 @@ cdef class Planner:
     cdef bint reorders          # whether the order of the recording is not the one to run in
     cdef int *first_edge        # by node: the first of its edges; they end where the next node's begin
     cdef int *edge_to           # by edge: the consumer's number
-    cdef int *heap              # numbers of nodes that can be done, the smallest first
-    cdef int nready
+    cdef Waiting ready          # nodes that can be done
     cdef int *pairs             # by node: one more than the number of its sine or cosine, or 0
-    cdef dict pending           # group shape -> heap of numbers
+    cdef dict pending           # group shape -> Waiting
     cdef int *late              # nodes that depend on seeds, while there are others
     cdef int nlate
     cdef int body_unit          # the first unit that depends on seeds
@@ -401,7 +473,6 @@ cdef class Planner:
         PyMem_Free(self.unit_start)
         PyMem_Free(self.first_edge)
         PyMem_Free(self.edge_to)
-        PyMem_Free(self.heap)
         PyMem_Free(self.pairs)
         PyMem_Free(self.late)
         PyMem_Free(self.free_registers)
@@ -410,11 +481,15 @@ cdef class Planner:
 
     cdef Node node(self, int number):
         """A node as an object."""
-        cdef Node n = self.code.node(number)
-        if n.w == NULL:
-            n.w = &self.w[number]
-            if n.w.home >= 0:
-                n.spot = self.node(n.w.home).spot
+        cdef Work *w = &self.w[number]
+        cdef Node n
+        if w.node != NULL:
+            return <Node>w.node
+        n = self.code.node(number)
+        w.node = <PyObject *>n
+        n.w = w
+        if w.home >= 0:
+            n.spot = self.node(w.home).spot
         return n
 
     cdef Node full(self, int number):
@@ -476,8 +551,8 @@ cdef class Planner:
         if r.meta == NULL:
             return 0
         meta = <Meta>r.meta
-        w.scalar = meta is META_FLOAT64 or not meta.shape and meta.dtype == DTYPE_FLOAT64
-        w.truth = not w.scalar and meta.dtype == np_bool
+        w.scalar = meta is META_FLOAT64 or is_double(meta) and PyTuple_GET_SIZE(meta.shape) == 0
+        w.truth = not w.scalar and (<cnp.dtype>meta.dtype).type_num == cnp.NPY_BOOL
         if r.kind == INPUT_NODE:
             w.category = K_INPUT
             if not w.scalar:
@@ -581,7 +656,7 @@ cdef class Planner:
         if x < 0 or index >= 0 or self.code.records[x].meta == NULL:
             return False
         meta = <Meta>self.code.records[x].meta
-        if meta.dtype != DTYPE_FLOAT64 or not meta.shape:
+        if not is_double(meta) or not meta.shape:
             return False
         if not item_offset(self.spot_of(self.node(x)), self.code.constant_at(index), &w.item):
             return False
@@ -594,7 +669,7 @@ cdef class Planner:
         cdef int x = operands[0]
         cdef Spot s
         if x < 0 or operands[2] >= 0 or r.extra >= 0 or not self.is_scalar(operands[1]) \
-                or (<Meta>r.meta).dtype != DTYPE_FLOAT64 or not same_meta(r.meta, self.code.records[x].meta) \
+                or not is_double(<Meta>r.meta) or not same_meta(r.meta, self.code.records[x].meta) \
                 or not self.may_overwrite(x, w):
             return False
         s = self.spot_of(self.node(x))
@@ -730,7 +805,7 @@ cdef class Planner:
 
     cdef bint plan_items(self, Node n) except -1:
         """An array of one axis from scalars."""
-        if n.meta.dtype != DTYPE_FLOAT64 or len(n.meta.shape) != 1 or n.kwargs is not None:
+        if not is_double(n.meta) or len(n.meta.shape) != 1 or n.kwargs is not None:
             return False
         if len(n.operands) < 2 or n.meta.shape[0] != len(n.operands) - 1:
             return False
@@ -764,13 +839,13 @@ cdef class Planner:
         if nedges > INT_MAX - 1:
             raise OverflowError("a program of more than 2**31 operands")
         self.late = <int *>PyMem_Malloc((n + 1) * sizeof(int))
-        self.heap = <int *>PyMem_Malloc((n + 1) * sizeof(int))
+        guarded = <int *>PyMem_Malloc((n + 1) * sizeof(int))
         self.first_edge = <int *>PyMem_Calloc(n + 2, sizeof(int))
         self.edge_to = <int *>PyMem_Malloc((nedges + 1) * sizeof(int))
-        if self.first_edge == NULL or self.heap == NULL or self.edge_to == NULL or self.late == NULL:
+        if self.first_edge == NULL or guarded == NULL or self.edge_to == NULL or self.late == NULL:
+            PyMem_Free(guarded)
             raise MemoryError("a program of %d nodes" % n)
-        # First how many edges each node has, then where they begin, then the edges. The heap is free as yet.
-        guarded = self.heap
+        # First how many edges each node has, then where they begin, then the edges.
         for i in range(self.n):
             r = &self.code.records[i]
             w = &self.w[i]
@@ -805,39 +880,12 @@ cdef class Planner:
                 o = self.code.operands[r.first + k]
                 if o >= 0:
                     self.add_edge(o, i)
+        PyMem_Free(guarded)
         return 0
 
     cdef inline void add_edge(self, int source, int to) noexcept:
         self.first_edge[source] -= 1
         self.edge_to[self.first_edge[source]] = to
-
-    cdef void push_ready(self, int number) noexcept:
-        cdef int i = self.nready, up
-        self.nready += 1
-        while i > 0:
-            up = (i - 1) >> 1
-            if self.heap[up] <= number:
-                break
-            self.heap[i] = self.heap[up]
-            i = up
-        self.heap[i] = number
-
-    cdef int pop_ready(self) noexcept:
-        cdef int top = self.heap[0], last, i = 0, child
-        self.nready -= 1
-        last = self.heap[self.nready]
-        while True:
-            child = 2 * i + 1
-            if child >= self.nready:
-                break
-            if child + 1 < self.nready and self.heap[child + 1] < self.heap[child]:
-                child += 1
-            if self.heap[child] >= last:
-                break
-            self.heap[i] = self.heap[child]
-            i = child
-        self.heap[i] = last
-        return top
 
     cdef int schedule(self) except -1:
         cdef int i
@@ -853,6 +901,7 @@ cdef class Planner:
             self.unit_start[self.nunits] = self.norder
             return 0
         self.connect()
+        self.ready = Waiting.__new__(Waiting)
         self.pending = {}
         for i in range(self.n):
             if self.w[i].waiting == 0:
@@ -868,15 +917,20 @@ cdef class Planner:
         return 0
 
     cdef int do_ready(self) except -1:
-        while self.nready or self.pending:
-            if self.nready:
-                self.do_single(self.pop_ready())
-            else:
-                self.do_group(min(self.pending, key=self.first_pending))
+        cdef Waiting waiting
+        cdef tuple first
+        cdef int number
+        while self.ready.size or self.pending:
+            if self.ready.size:
+                self.do_single(self.ready.pop())
+                continue
+            number = INT_MAX
+            for shape, waiting in self.pending.items():
+                if waiting.heap[0] < number:
+                    number = waiting.heap[0]
+                    first = <tuple>shape
+            self.do_group(first)
         return 0
-
-    def first_pending(self, key):
-        return self.pending[key][0]
 
     cdef int route(self, int number) except -1:
         cdef Work *w = &self.w[number]
@@ -887,10 +941,10 @@ cdef class Planner:
         elif joins_group(w):
             shape = self.node(number).shape
             if shape not in self.pending:
-                self.pending[shape] = []
-            heappush(self.pending[shape], number)
+                self.pending[shape] = Waiting.__new__(Waiting)
+            (<Waiting>self.pending[shape]).push(number)
         else:
-            self.push_ready(number)
+            self.ready.push(number)
         return 0
 
     cdef inline void begin_unit(self) noexcept:
@@ -928,14 +982,15 @@ cdef class Planner:
 
     cdef int do_group(self, tuple shape) except -1:
         """All elementwise nodes of that shape that can be done now, in one group."""
-        cdef list heap = self.pending.pop(shape), after = []
+        cdef Waiting heap = self.pending.pop(shape)
+        cdef list after = []
         cdef Work *w
         cdef Work *v
         cdef int edge, unit = self.nunits, number, c, size = 0
         self.begin_unit()
         self.unit_closed = True
-        while heap and size < GROUP_LIMIT:
-            number = heappop(heap)
+        while heap.size and size < GROUP_LIMIT:
+            number = heap.pop()
             w = &self.w[number]
             self.enter(number)
             size += 1
@@ -948,10 +1003,10 @@ cdef class Planner:
                 if v.waiting == 0:
                     if v.barrier != unit + 1 and v.late == w.late and joins_group(v) \
                             and self.node(c).shape == shape:
-                        heappush(heap, c)
+                        heap.push(c)
                     else:
                         after.append(c)
-        if heap:
+        if heap.size:
             self.pending[shape] = heap
         for c in after:
             self.route(c)

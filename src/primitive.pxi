@@ -500,7 +500,7 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     if p.rule == ELEMENTWISE and top.mode != RECORD and n == p.nin:
         packed = tuple(args)
         return call_elementwise(p, top, (<PyTupleObject *>packed).ob_item, n)
-    ans = p(*values, **kwargs)
+    ans = plain_value(p, values, kwargs) if top.mode == RECORD else p(*values, **kwargs)
     if top.mode == RECORD:
         ans = record_node(p, top, args, kwargs, ans)
         if type(ans) is not Box:

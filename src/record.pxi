@@ -271,6 +271,8 @@ cdef Box node_box(Trace t, int number, object value):
     cdef Record *r = &t.code.records[number]
     r.weak = b.weak
     r.array0 = cnp.PyArray_Check(value) and cnp.PyArray_NDIM(<cnp.ndarray>value) == 0
+    if b.kind == OBJECT:
+        share_field(&b.meta, r.meta)
     return b
 
 
@@ -540,8 +542,8 @@ cdef class Recording:
         What took a value out of the trace, and the line; not empty for a function that cannot be replayed.
     """
     cdef Code code
-    cdef list outs              # operands that the function returned
-    cdef list changed           # (input, operand): inputs changed in place, and their last value
+    cdef readonly list outs     # operands that the function returned: numbers of nodes; less than 0: constants
+    cdef readonly list changed  # (input, operand): inputs changed in place, and their last value
     cdef readonly list escapes
     cdef readonly Py_ssize_t size
     cdef readonly bint planned, forgotten, fastmath
@@ -660,6 +662,7 @@ cdef class Comparison:
     """Two programs side by side."""
     cdef Code a, b
     cdef list known         # by constant of `a`: the operand of `b` that was found to be the same, or 0
+    cdef PyObject *metas[2]         # of the last two values that were found to look the same
 
     cdef bint same_operands(self, int x, int y) except -1:
         if x >= 0 or y >= 0:
@@ -672,7 +675,6 @@ cdef class Comparison:
         return True
 
     cdef bint same_records(self, Record *x, Record *y) except -1:
-        cdef Meta p, q
         cdef int k
         if x.kind != y.kind or x.prim != y.prim or x.count != y.count or (x.extra < 0) != (y.extra < 0):
             return False
@@ -683,13 +685,11 @@ cdef class Comparison:
             for v, w in zip((<tuple>self.a.extras[x.extra])[:2], (<tuple>self.b.extras[y.extra])[:2]):
                 if not same_constant(v, w):
                     return False
-        if x.meta == y.meta:
+        if x.meta == y.meta or x.meta == self.metas[0] and y.meta == self.metas[1]:
             return True
-        if x.meta == NULL or y.meta == NULL:
-            return False
-        p = <Meta>x.meta
-        q = <Meta>y.meta
-        return p.shape == q.shape and p.dtype == q.dtype
+        self.metas[0] = x.meta
+        self.metas[1] = y.meta
+        return same_meta(x.meta, y.meta)
 
 
 cdef bint same_constant(object a, object b) except -1:
@@ -700,7 +700,38 @@ cdef bint same_constant(object a, object b) except -1:
         return False
     if type(a) is float or type(a) is int or type(a) is str:
         return a == b and (a != 0 or str(a) == str(b)) or a != a and b != b
+    if type(a) is np_float64:
+        return same_number(a, b)
+    if isinstance(a, (tuple, list)):
+        return same_constants(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and same_constants(list(a.values()), [b[key] for key in a])
+    if cnp.PyArray_CheckExact(a) and same_array(<cnp.ndarray>a, <cnp.ndarray>b):
+        return True
     return hooks["same_constant"](a, b)
+
+
+cdef bint same_constants(object a, object b) except -1:
+    if len(a) != len(b):
+        return False
+    for v, w in zip(a, b):
+        if not same_constant(v, w):
+            return False
+    return True
+
+
+cdef bint same_array(cnp.ndarray a, cnp.ndarray b) except -1:
+    """Whether two arrays of numbers, of one dtype object, are the same memory or hold the same bytes."""
+    if cnp.PyArray_DESCR(a) != cnp.PyArray_DESCR(b) or cnp.PyArray_TYPE(a) > cnp.NPY_CLONGDOUBLE:
+        return False
+    if same_place(a, b):
+        return True
+    if cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(b) or not cnp.PyArray_CompareLists(
+            cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), cnp.PyArray_NDIM(a)):
+        return False
+    if is_stretched(a) and is_stretched(b):
+        return memcmp(cnp.PyArray_DATA(a), cnp.PyArray_DATA(b), cnp.PyArray_ITEMSIZE(a)) == 0
+    return cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(b) and same_bytes(a, b)
 
 
 def record_call_of(fun, list leaves):

@@ -12,6 +12,7 @@ cdef struct Work:
     int k               # of a guard: its number; of a call by the scalar interpreter: that of the loop
     int pair            # of a sine: the cosine of the same number, and the other way round; else -1
     unsigned int address        # of a scalar: its register
+    PyObject *node              # the step as an object, if the planner has asked for it; borrowed
     Py_ssize_t item             # of an item: where it lies in its buffer, in bytes
     unsigned char category, op
     unsigned char wanted, kept, scalar, truth, stored, in_place, seeded, late, paired
@@ -45,11 +46,22 @@ cdef bint uniform(object a, double *value) except -1:
     if type(a) is np_float32:
         value[0] = a
         return True
-    if cnp.PyArray_CheckExact(a) and cnp.PyArray_SIZE(<cnp.ndarray>a) > 0 and not a.flags.writeable \
-            and a.dtype.kind == "f" and not any(a.strides) and not changeable(a):
+    if cnp.PyArray_CheckExact(a) and is_stretched(<cnp.ndarray>a) and a.dtype.kind == "f" \
+            and not changeable(a):
         value[0] = a.flat[0]
         return True
     return False
+
+
+cdef bint is_stretched(cnp.ndarray a) noexcept:
+    """Whether an array is a read-only view of one item."""
+    cdef int i
+    if cnp.PyArray_ISWRITEABLE(a) or cnp.PyArray_SIZE(a) == 0:
+        return False
+    for i in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_STRIDES(a)[i] != 0:
+            return False
+    return True
 
 
 cdef bint changeable(object view) except -1:
@@ -87,7 +99,8 @@ cdef inline bint same_meta(PyObject *a, PyObject *b) except -1:
         return a != NULL
     if a == NULL or b == NULL:
         return False
-    return (<Meta>a).shape == (<Meta>b).shape and (<Meta>a).dtype == (<Meta>b).dtype
+    return (<Meta>a).shape == (<Meta>b).shape \
+        and ((<Meta>a).dtype is (<Meta>b).dtype or (<Meta>a).dtype == (<Meta>b).dtype)
 
 
 cdef inline size_t mixed(size_t h, size_t more) noexcept:
@@ -196,9 +209,10 @@ cdef class Draft:
 
     cdef int extra_of(self, dict kwargs) except -2:
         """The place of keywords among the extras, one for all that are equal."""
-        cdef list key = []
+        cdef list key
         if not kwargs:
             return -1
+        key = []
         for name in sorted(kwargs):
             key.append(name)
             key.append(operand_key(kwargs[name]))

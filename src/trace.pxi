@@ -339,6 +339,8 @@ def grad_hot(fun, tuple args, kwargs, argnum, bint want_value):
             if b.kind == SCALAR:
                 adjoints[b.slot].o = MARK
                 adjoints[b.slot].d = 1.0
+            elif box_meta(b) is META_FLOAT64:       # an outer trace's
+                put_adjoint(&adjoints[b.slot], float64(1.0))
             else:
                 put_adjoint(&adjoints[b.slot], hooks["unit_cotangent"](<object>b.v, box_meta(b)))
             if want_value:

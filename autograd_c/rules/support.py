@@ -367,10 +367,6 @@ def same_constant(a, b):
         return _memory(a) == _memory(b) or same_bytes(a, b)
     if isinstance(a, np.generic):
         return a.dtype == b.dtype and a.tobytes() == b.tobytes()
-    if isinstance(a, (tuple, list)):
-        return len(a) == len(b) and all(map(_same_item, a, b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same_item(a[k], b[k]) for k in a)
     if isinstance(a, Meta):
         return a.shape == b.shape and a.dtype == b.dtype
     if isinstance(a, slice):
@@ -378,10 +374,6 @@ def same_constant(a, b):
     if isinstance(a, (float, complex)):
         return repr(a) == repr(b)
     return bool(a == b)
-
-
-def _same_item(a, b):
-    return a is b or type(a) is type(b) and same_constant(a, b)
 
 
 def _memory(a):
