@@ -348,12 +348,21 @@ enum { VM_PLAIN = 0, VM_LAST_A = S_OPS, VM_LAST_B = 2 * S_OPS, VM_FORMS = 3 * S_
 #define VM_SET_VM_LAST_B a = x[i->a], b = last
 
 /* Two neighbours among the commonest operations are run as one: half the jumps, and long irregular programs
-   outgrow the processor's jump prediction later. The number of a pair is made of both operations and both
-   forms. */
+   outgrow the processor's jump prediction later. The second can have what was `last` before the first in
+   place of an operand, too. The number of a pair is made of both operations and both forms. */
+enum {
+    VM_BEFORE_A = 3 * S_OPS, VM_BEFORE_B = 4 * S_OPS,           /* that and an operand */
+    VM_BEFORE_LAST = 5 * S_OPS, VM_LAST_BEFORE = 6 * S_OPS      /* that and the result of the first */
+};
+#define VM_SET_VM_BEFORE_A a = before, b = x[i->b]
+#define VM_SET_VM_BEFORE_B a = x[i->a], b = before
+#define VM_SET_VM_BEFORE_LAST a = before, b = last
+#define VM_SET_VM_LAST_BEFORE a = last, b = before
+
 #define VM_COMMON(op) (S_ADD <= (op) && (op) <= S_MUL)
 #define VM_PAIR(form1, op1, form2, op2)                                                                   \
-    (VM_FORMS + (((form1) / S_OPS * 3 + (op1) - S_ADD) * 3 + (form2) / S_OPS) * 3 + (op2) - S_ADD)
-enum { VM_OPS = VM_FORMS + 81 };
+    (VM_FORMS + (((form1) / S_OPS * 3 + (op1) - S_ADD) * 7 + (form2) / S_OPS) * 3 + (op2) - S_ADD)
+enum { VM_OPS = VM_FORMS + 189 };
 
 /* DO(form1, op1, form2, op2) for each pair. */
 #define VM_PAIRS(DO)                                                                                      \
@@ -363,7 +372,11 @@ enum { VM_OPS = VM_FORMS + 81 };
 #define VM_PAIRS2(DO, form1, op1)                                                                         \
     VM_PAIRS3(DO, form1, op1, VM_PLAIN)                                                                   \
     VM_PAIRS3(DO, form1, op1, VM_LAST_A)                                                                  \
-    VM_PAIRS3(DO, form1, op1, VM_LAST_B)
+    VM_PAIRS3(DO, form1, op1, VM_LAST_B)                                                                  \
+    VM_PAIRS3(DO, form1, op1, VM_BEFORE_A)                                                                \
+    VM_PAIRS3(DO, form1, op1, VM_BEFORE_B)                                                                \
+    VM_PAIRS3(DO, form1, op1, VM_BEFORE_LAST)                                                             \
+    VM_PAIRS3(DO, form1, op1, VM_LAST_BEFORE)
 #define VM_PAIRS3(DO, form1, op1, form2)                                                                  \
     DO(form1, op1, form2, S_ADD) DO(form1, op1, form2, S_SUB) DO(form1, op1, form2, S_MUL)
 #define VM_SIGN_S_ADD +
@@ -408,7 +421,8 @@ enum { VM_OPS = VM_FORMS + 81 };
     VM_FORM(VM_LAST_B, name, double VM_SET_VM_LAST_B, value)
 #define VM_RUN_PAIR(form1, op1, form2, op2)                                                               \
     VM_OP_PAIR(form1, op1, form2, op2) {                                                                  \
-        double VM_SET_##form1;                                                                            \
+        double before = last, VM_SET_##form1;                                                             \
+        (void)before;                                                                                     \
         x[i->out] = last = a VM_SIGN_##op1 b;                                                             \
         i++;                                                                                              \
         VM_SET_##form2;                                                                                   \
@@ -438,6 +452,13 @@ static inline double vm_compute(int op, const VmCall *call, double a, double b) 
     return out;
 }
 
+/* The sine of `a`, which is written to its place, as is the cosine. */
+static inline double vm_sincos(double a, const ScalarIns *i, double *x) {
+    double sine;
+    libm_sincos(a, &sine, &x[i->b]);
+    return x[i->out] = sine;
+}
+
 /* Runs the instructions from `i` up to `stop`; returns the number of the guard that failed, or -1. */
 static int vm_run_scalars(const ScalarIns *i, const ScalarIns *stop, const VmCall *calls, char **bases) {
     double *x = (double *)bases[0], last = 0.0;
@@ -447,7 +468,7 @@ static int vm_run_scalars(const ScalarIns *i, const ScalarIns *stop, const VmCal
         VM_PAIRS(VM_JUMP_PAIR)
         VM_JUMP(VM_PLAIN, S_SELECT) VM_JUMP(VM_PLAIN, S_CALL1) VM_JUMP(VM_PLAIN, S_CALL2)
         VM_JUMP(VM_PLAIN, S_LOAD) VM_JUMP(VM_PLAIN, S_GUARD)
-        VM_JUMP(VM_PLAIN, S_SINCOS) VM_JUMP(VM_PLAIN, S_NONE)
+        VM_JUMP(VM_PLAIN, S_SINCOS) VM_JUMP(VM_LAST_A, S_SINCOS) VM_JUMP(VM_PLAIN, S_NONE)
     };
 #endif
     if (i == stop)
@@ -473,9 +494,12 @@ static int vm_run_scalars(const ScalarIns *i, const ScalarIns *stop, const VmCal
         VM_NEXT(S_CALL2);
     }
     VM_OP(VM_PLAIN, S_SINCOS) {
-        double a = x[i->a];
-        libm_sincos(a, &x[i->out], &x[i->b]);
+        last = vm_sincos(x[i->a], i, x);
         VM_NEXT(S_SINCOS);
+    }
+    VM_OP(VM_LAST_A, S_SINCOS) {
+        last = vm_sincos(last, i, x);
+        VM_NEXT(VM_LAST_A + S_SINCOS);
     }
     VM_OP(VM_PLAIN, S_LOAD) {
         x[i->out] = ((double *)bases[i->k])[i->a];
@@ -1315,7 +1339,7 @@ static int vm_arity(int op) {
 static void vm_choose_forms(ScalarIns *i, const ScalarIns *stop) {
     npy_intp before = -1;   /* the operand that `last` holds */
     for (; i < stop; i++) {
-        int arity = vm_arity(i->op);
+        int arity = i->op == S_SINCOS ? 1 : vm_arity(i->op);
         if (i->op == S_SELECT)
             i++;
         else if (arity >= 1 && before == (npy_intp)i->a)
@@ -1326,15 +1350,43 @@ static void vm_choose_forms(ScalarIns *i, const ScalarIns *stop) {
     }
 }
 
+/* The form of the second of a pair; `held` is the operand that `last` held before the first, or -1. */
+static int vm_second_form(const ScalarIns *first, npy_intp held) {
+    const ScalarIns *i = first + 1;
+    int form = i->op - i->op % S_OPS;
+    if (held == (npy_intp)first->out)
+        return form;    /* no more: the first has overwritten it */
+    if (form == VM_LAST_A && held == (npy_intp)i->b)
+        return VM_LAST_BEFORE;
+    if (form == VM_LAST_B && held == (npy_intp)i->a)
+        return VM_BEFORE_LAST;
+    if (form == VM_PLAIN && held == (npy_intp)i->a)
+        return VM_BEFORE_A;
+    if (form == VM_PLAIN && held == (npy_intp)i->b)
+        return VM_BEFORE_B;
+    return form;
+}
+
+/* Whether the instruction is of two results, that of its neighbour and that of the one before. */
+static int vm_joins(const ScalarIns *i) {
+    return (i->a == i[-1].out && i->b == i[-2].out) || (i->a == i[-2].out && i->b == i[-1].out);
+}
+
 /* The second instruction of a pair keeps its op, which nothing reads. */
 static void vm_choose_pairs(ScalarIns *i, const ScalarIns *stop) {
+    npy_intp held = -1;     /* the operand that `last` holds */
     for (; i + 1 < stop; i++) {
         int op1 = i->op % S_OPS, op2 = i[1].op % S_OPS;
-        if (VM_COMMON(op1) && VM_COMMON(op2)) {
-            i->op = (unsigned short)VM_PAIR(i->op - op1, op1, i[1].op - op2, op2);
+        npy_intp out = (npy_intp)i->out;
+        int leaves = vm_arity(op1) || op1 == S_SINCOS;
+        if (VM_COMMON(op1) && VM_COMMON(op2) &&
+            !(i + 2 < stop && VM_COMMON(i[2].op % S_OPS) && vm_joins(i + 2))) {
+            out = (npy_intp)i[1].out;
+            i->op = (unsigned short)VM_PAIR(i->op - op1, op1, vm_second_form(i, held), op2);
             i++;
         } else if (op1 == S_SELECT)
             i++;
+        held = leaves ? out : -1;
     }
 }
 

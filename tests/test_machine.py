@@ -1,10 +1,12 @@
 """The machine that runs elementwise rules: one program, over numbers and over arrays of any layout."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import autograd_c.numpy as anp
-from autograd_c import _core
+from autograd_c import _core, compile
 from autograd_c.extend import elementwise
 from autograd_c.operators import elementwise_grad, grad, make_jvp, make_vjp
 
@@ -235,3 +237,33 @@ def test_a_partial_may_not_branch():
     bad = elementwise(lambda x: np.abs(x), lambda ans, x: 1.0 if x > 0 else -1.0, name="bad")
     with pytest.raises(TypeError, match=r"np\.where"):
         grad(bad)(-1.0)
+
+
+def straight_line(xp, seed, length, x, y):
+    """Sums, differences, products and sines of what came just before, and of what came long ago."""
+    rng = np.random.default_rng(seed)
+    values = [x, y, 0.3]
+    for _ in range(length):
+        a, b = (
+            values[-rng.integers(1, 4) if rng.random() < 0.8 else rng.integers(len(values))] for _ in "ab"
+        )
+        operation = rng.integers(8)
+        if operation == 0:
+            values.append(0.5 * xp.sin(a) - 0.25 * xp.cos(a))
+        elif operation < 4:
+            values.append(a * b)
+        else:
+            values.append(0.5 * a + 0.5 * b if operation < 6 else 0.5 * a - b * 0.5)
+    return sum(values)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_programs_of_scalars_keep_every_bit(seed):
+    """However the interpreter joins neighbours and keeps results in registers."""
+    length = 5 + 7 * seed
+    fun = partial(straight_line, anp, seed, length)
+    replayed, slope = compile(fun), compile(grad(fun))
+    for x in (0.5, 0.6, -0.9):
+        for y in (0.9, 0.2):
+            assert replayed(x, y) == straight_line(np, seed, length, x, y)
+            assert slope(x, y) == grad(fun)(x, y)

@@ -1,4 +1,4 @@
-"""Loops of our own: NumPy's bits in arithmetic, and its sums in matrix products, for all shapes and layouts."""
+"""Loops of our own: NumPy's bits in arithmetic, its sums in matrix products, for all shapes and layouts."""
 
 import itertools
 import warnings
