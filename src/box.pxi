@@ -293,6 +293,8 @@ cdef class Box:
         return compare(P_NE, self, y)
 
     def __hash__(self):
+        if self.trace.replay and self.trace.open:
+            return hash(escaped(self, "the hash of a traced value, for a set or as a key of a dict,"))
         return <Py_hash_t><Py_ssize_t><PyObject *>self >> 4
 
     def __bool__(self):

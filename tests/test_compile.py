@@ -399,6 +399,18 @@ def test_escapes():
     assert ran() == 5 and same(results[0], X) and same(results[4], X)
 
 
+@pytest.mark.parametrize(
+    "fun", [lambda x: {1.0: 3.0}.get(x[0], 0.0) * x, lambda x: len({x[0], x[1]}) * x], ids=["key", "set"]
+)
+def test_traced_values_in_sets_and_as_keys(fun):
+    """They are found by their hash, which no guard covers."""
+    f, _ = counted(fun)
+    results = eager(f, "the hash of a traced value, .* left the trace", X)
+    assert all(map(same, results, [fun(X)] * 5))
+    with pytest.raises(TypeError, match="unhashable type: 'numpy.ndarray'"):
+        compile(lambda x: {x: 1.0})(X)
+
+
 def test_a_function_that_cannot_be_traced():
     def fun(x):
         return onp.array([1.0, 2.0, 3.0]).dot(x) if type(x) is onp.ndarray else x.nothing
@@ -448,6 +460,51 @@ def test_branches(programs):
             assert same(f(x), fun(x))
     assert ran() == 6 and len(programs) == 3
     assert [f.programs[0]["branches"]] == [3]
+
+
+def dropped(y, x):
+    y[y < 0.0] = 0.0
+    return y * x
+
+
+def dropped_elsewhere(y, x):
+    z = np.empty_like(y)
+    z[:] = y
+    return dropped(z, x)
+
+
+def doubled(y, x):
+    y[y < 0.0] *= 2.0
+    return y * x
+
+
+def largest_squared(y, x):
+    y[np.argmax(y)] = x[0] ** 2
+    return y * x
+
+
+MASKS = {
+    "items": (lambda y, x: y[y < 0.0] * 2.0, [0, 2, 2, 1]),
+    "number of items": (lambda y, x: x / (1.0 + len(y[y < 0.0])), [0, 2, 2, 1]),
+    "set to a number": (dropped, [0]),
+    "updated": (doubled, [0, 2, 2, 1]),
+    "set where an index says": (largest_squared, [0]),
+    "set in an array that was empty": (dropped_elsewhere, [0]),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("derivative", [False, True])
+def test_masks(name, derivative):
+    """Where a shape depends on how many items are selected, that number is a guard."""
+    fun, numbers = MASKS[name]
+
+    def on_a_copy(x):
+        return fun(x * 1.0, x)
+
+    plain = grad(lambda x: np.sum(on_a_copy(x) ** 2)) if derivative else on_a_copy
+    points = [X, X - 2.5, -X[::-1] + 2.5, X - 1.5]
+    check(plain, *((x,) for x in points), runs=2 * len(set(numbers)))
 
 
 def test_branches_whose_guards_come_one_after_another():

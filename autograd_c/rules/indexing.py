@@ -93,6 +93,9 @@ def item_at(x, index):
     """``x[index]`` for an index that may have traced integers in it, whatever `x` is."""
     parts = index if isinstance(index, tuple) else (index,)
     traced = [i for i in parts if is_box(i)]
+    for mask in traced:
+        if mask.dtype == bool:
+            int(anp.count_nonzero(mask))  # the shape of the result depends on it: a guard
     if traced:
         return _item_by(x, tuple([_Hole if is_box(i) else i for i in parts]), *traced)
     return getitem(x, index)
@@ -243,7 +246,18 @@ def set_at(x, index, value):
         raise TypeError(
             "a complex value cannot be put into a real array in place; make the array complex first"
         )
-    return setitem(x, value, freeze_index(index))
+    if _is_mask(index, x) and np.shape(stand_in(value)) == ():
+        new = anp.where(index, value, x)
+        if new.dtype == x.dtype:
+            return new
+    # The rule has to know which items are named twice; a tuple is no operand that a recording sees.
+    once = is_box(index) and (index.dtype == bool or index.shape == ())
+    return setitem(x, value, freeze_index(index, traced=once))
+
+
+def _is_mask(index, x):
+    """Truth values for all items that a recording for replay sees: what it selects is not to be looked at."""
+    return is_box(index) and recorded(index) and index.dtype == bool and index.shape == x.shape != ()
 
 
 @hook
