@@ -169,22 +169,24 @@ class Environment:
     # ------------------------------------------------------------ walking
 
     def _visit(self, value, label, depth):
-        if value is None or isinstance(value, (str, bytes)):
+        visit = _visit_of(type(value))
+        if visit is _IGNORED:
             return
-        if isinstance(value, _NUMBERS):
-            self.numbers.add(value)
-            if isinstance(value, np.generic):
-                self.scalars[id(value)] = value
-            return
+        if visit is Environment._number:
+            return self._number(value)
         if id(value) in self.objects or depth > _DEEPEST:
             return
         self.objects[id(value)] = value
-        visit = _visit_of(type(value))
         if visit is not None:
             return visit(self, value, label, depth + 1)
         if hasattr(value, "__wrapped__"):  # functools.cache, a decorator's object, ...
             self._visit(value.__wrapped__, label, depth + 1)
         self._object(value, label, depth + 1)
+
+    def _number(self, number):
+        self.numbers.add(number)
+        if isinstance(number, np.generic):
+            self.scalars[id(number)] = number
 
     def _array(self, array, label, depth):
         self._read("array", array, None, 0, array.view(np.ndarray), label)
@@ -329,7 +331,11 @@ def _state_of(generator):
     return repr(generator.bit_generator.state)
 
 
+# In the place of a method: nothing of such values may change.
+_IGNORED = object()
 _VISITS = [
+    ((str, bytes, type(None)), _IGNORED),
+    (_NUMBERS, Environment._number),
     (np.ndarray, Environment._array),
     (list, Environment._list),
     (tuple, Environment._tuple),

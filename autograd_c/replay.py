@@ -28,6 +28,7 @@ import sys
 import threading
 import types
 import warnings
+import weakref
 
 import numpy as np
 
@@ -366,6 +367,8 @@ class _Call:
 
     def rebuilt(self, leaves):
         """The arguments with other leaves."""
+        if len(self.args) == len(self.looks) == len(self.leaves):  # each argument is one
+            return leaves, {}
         leaves = iter(leaves)
         args = [self._refilled(place, value, leaves) for place, value in enumerate(self.args)]
         return args, {name: self._refilled(name, value, leaves) for name, value in self.kwargs.items()}
@@ -772,7 +775,7 @@ class _Policy:
     def __init__(
         self, compiled, fun, *, static_argnums, static_argnames, max_programs, fastmath, num_threads
     ):
-        self.compiled = compiled
+        self._compiled = weakref.ref(compiled)  # which owns this object, and is freed with it
         self.fun = fun
         self.name = name_of(fun)
         self.max_programs = max_programs
@@ -799,6 +802,11 @@ class _Policy:
                 self.static_names.add(by_place[place])
                 self.static_numbers.discard(place)
         self.static_numbers |= {by_place.index(name) for name in self.static_names if name in by_place}
+
+    @property
+    def compiled(self):
+        """The compiled function."""
+        return self._compiled()
 
     def is_static(self, place, count):
         if isinstance(place, str):

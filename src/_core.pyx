@@ -46,11 +46,10 @@ from cpython.tuple cimport PyTuple_New
 from libc.limits cimport INT_MAX, UINT_MAX
 from libc.math cimport INFINITY, NAN, fabs
 from libc.stdlib cimport qsort
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 import numpy as np
 import os
-from bisect import bisect
 from fractions import Fraction
 from functools import update_wrapper
 from math import prod as math_prod

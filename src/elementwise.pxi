@@ -559,7 +559,7 @@ cdef bint machine_operand(object v, Meta g) except -1:
     """Whether the machine takes a value beside such a cotangent: see `numeric_operands` and `fits_shape`."""
     cdef Meta meta = meta_of(v)
     cdef int number = (<cnp.dtype>meta.dtype).type_num
-    if meta.shape and meta.shape == g.shape and meta.dtype is g.dtype:
+    if meta.shape and meta.dtype is g.dtype and same_axes(meta.shape, g.shape):
         return True
     if not meta.shape:
         return g.dtype.kind == "f" and (meta.dtype == g.dtype or weak_number(v))

@@ -23,7 +23,6 @@ cdef int plan_recording(ReplayProgram program, Recording r, frozenset seeds) exc
 
 cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except -1:
     cdef Planner e = planned_units(program, r, seeds)
-    cdef Node n
     cdef int k
     for k in range(e.n):
         if e.w[k].category == K_INPUT and e.w[k].scalar:
@@ -40,10 +39,23 @@ cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except 
     if e.body_unit >= e.nunits:
         program.body = program.plan.nsteps
     finish(e)
-    # Python steps and results keep their nodes, but not the whole program.
-    for n in e.code.views.values():
+    release_nodes(program, e.code)
+    return 0
+
+
+cdef int release_nodes(ReplayProgram program, Code code) except -1:
+    """Python steps and results keep their nodes, and steps those of their operands, but not all of them."""
+    cdef PythonStep step
+    cdef Node n
+    cdef list kept = []
+    for step in program.python:
+        kept.append(step.node.operands)
+    for n in code.views.values():
         n.w = NULL
         n.code = None
+        n.operands = None
+    for step, operands in zip(program.python, kept):
+        step.node.operands = operands
     return 0
 
 
@@ -490,7 +502,7 @@ cdef int emit_product(Planner e, Node n) except -1:
     else:
         c.args[2] = n.spot.at()
         release_operands(e, n.number)
-    c.dims[0] = math_prod(batch)
+    c.dims[0] = size_of(batch)
     c.dims[1] = m
     c.dims[2] = k
     c.dims[3] = p
@@ -544,6 +556,24 @@ cdef int python_step(Planner e, Node n) except -1:
 
 
 # --- groups -------------------------------------------------------------------------------------------------
+
+cdef bint same_long_axes(tuple a, tuple b) except -1:
+    """Whether two shapes differ in axes of length one only."""
+    cdef Py_ssize_t i = 0, j = 0, m = PyTuple_GET_SIZE(a), n = PyTuple_GET_SIZE(b)
+    if a is b:
+        return True
+    while True:
+        while i < m and <object>PyTuple_GET_ITEM(a, i) == 1:
+            i += 1
+        while j < n and <object>PyTuple_GET_ITEM(b, j) == 1:
+            j += 1
+        if i == m or j == n:
+            return i == m and j == n
+        if <object>PyTuple_GET_ITEM(a, i) != <object>PyTuple_GET_ITEM(b, j):
+            return False
+        i += 1
+        j += 1
+
 
 @cython.final
 cdef class GroupBuilder:
@@ -621,8 +651,7 @@ cdef class GroupBuilder:
 
     cdef bint streams(self, Spot s) except -1:
         """Whether the items lie one after the other, one for each item of the group."""
-        return s.contiguous \
-            and tuple([k for k in s.shape if k != 1]) == tuple([k for k in self.shape if k != 1])
+        return s.contiguous and same_long_axes(s.shape, self.shape)
 
     cdef int memory(self, Spot s) except -1:
         """The register of an array that is there before the group runs."""
@@ -756,7 +785,7 @@ cdef class GroupBuilder:
         cdef GroupIns *i
         cdef Register *r
         cdef int k, j, reg, nscratch = 0
-        cdef int *last = <int *>PyMem_Malloc((g.nreg + 1) * sizeof(int))    # by register: where it is read last
+        cdef int *last = <int *>PyMem_Malloc((g.nreg + 1) * sizeof(int))    # by register: who reads it last
         cdef Blocks free
         free.widths = <int *>PyMem_Calloc(g.nreg + 1, sizeof(int))          # by block: 0 while it is in use
         free.used = 0
@@ -842,7 +871,7 @@ cdef int emit_group(Planner e, int unit) except -1:
     b.shape = (<Node>nodes[0]).shape
     b.registers = {}
     b.nodes = []
-    b.g = e.program.add_group(math_prod(b.shape))
+    b.g = e.program.add_group(size_of(b.shape))
     for n in nodes:
         if n.w.category == K_ELEMENTWISE:
             b.elementwise(n)

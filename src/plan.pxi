@@ -126,6 +126,15 @@ cdef inline Py_ssize_t size_of(tuple shape) except -1:
     return size
 
 
+cdef inline bint same_axes(tuple a, tuple b) except -1:
+    return a is b or a == b
+
+
+cdef inline Py_ssize_t size_of_array(Meta meta) except -1:
+    """The number of items of an array; 0 for a scalar."""
+    return size_of(meta.shape) if PyTuple_GET_SIZE(meta.shape) else 0
+
+
 cdef tuple packed_strides(tuple shape, Py_ssize_t width):
     cdef Py_ssize_t i, k = PyTuple_GET_SIZE(shape)
     cdef tuple strides = PyTuple_New(k)
@@ -306,7 +315,11 @@ cdef Spot const_spot(ReplayProgram program, dict bases, cnp.ndarray a):
 
 cdef bint plan_view(Node n, Spot base) except -1:
     """Takes the view that NumPy would take, of a sample; False where NumPy makes a copy."""
-    cdef cnp.ndarray sample = base.sample()
+    cdef cnp.ndarray sample
+    if n.prim.fun is np_transpose and PyTuple_GET_SIZE(n.operands) == 1 and n.kwargs is None:
+        n.spot = new_spot(base.buffer, base.offset, base.shape[::-1], base.strides[::-1], base.dtype)
+        return True
+    sample = base.sample()
     view = n.prim.fun(sample, *n.operands[1:], **(n.kwargs or {}))
     if not cnp.PyArray_CheckExact(view):
         return False
@@ -320,6 +333,52 @@ cdef frozenset VIEWS = frozenset(("broadcast_to", "diag", "getitem", "real"))
 cdef bint reduces_axes(Node n) except -1:
     """Whether a reduction is one of a node over axes, and nothing else is asked for."""
     return type(n.operands[0]) is Node and len(n.operands) <= 2 and only_axes(n.kwargs)
+
+
+cdef bint mark_axes(object axis, int ndim, bint *reduced) except -1:
+    """Marks the axes that an `axis` names; False where it is none."""
+    cdef int i
+    for i in range(ndim):
+        reduced[i] = axis is None
+    if type(axis) is int:
+        reduced[<int>(axis % ndim)] = True
+    elif type(axis) is tuple:
+        for one in axis:
+            reduced[<int>(one % ndim)] = True
+    else:
+        return axis is None
+    return True
+
+
+cdef bint plan_axes(Node n, tuple shape, const bint *reduced) except -1:
+    """How a reduction runs: `n.w.op`, and `n.inner`, the items of each stretch that it adds or keeps."""
+    cdef Py_ssize_t i, size, kept = 1, total = 1
+    cdef bint some_kept = False, some_reduced = False, first = True, last = True
+    for i in range(PyTuple_GET_SIZE(shape)):
+        size = <object>PyTuple_GET_ITEM(shape, i)
+        if size == 1:
+            continue
+        total *= size
+        if reduced[i]:
+            some_reduced = True
+            first = first and not some_kept
+        else:
+            kept *= size
+            some_kept = True
+            last = last and not some_reduced
+    if not some_kept:
+        n.w.op = REDUCE_ALL
+        n.inner = 1
+    elif first:
+        n.w.op = REDUCE_LEADING
+        n.inner = kept
+        return some_reduced
+    elif last:
+        n.w.op = REDUCE_TRAILING
+        n.inner = total // kept
+    else:
+        return plan_middle(n, shape, [i for i in range(PyTuple_GET_SIZE(shape)) if reduced[i]])
+    return True
 
 
 @cython.final
@@ -603,7 +662,7 @@ cdef class Planner:
         elif plan_cast(n):
             n.w.category = K_ELEMENTWISE
             n.shape = n.meta.shape
-        elif type(first) is Node and (<Node>first).meta is not None and n.meta.shape and n.meta.size \
+        elif type(first) is Node and (<Node>first).meta is not None and size_of_array(n.meta) \
                 and (n.prim.view or n.prim.name in VIEWS) and self.no_nodes(n.operands[1:]) \
                 and not (<Node>first).w.scalar and (n.prim is not P_GETITEM or is_basic(n.operands[1])) \
                 and plan_view(n, self.spot_of(first)):
@@ -731,44 +790,21 @@ cdef class Planner:
         return True
 
     cdef bint plan_reduction(self, Node n) except -1:
-        """A reduction over all, the first or the last axes of a float array."""
+        """A reduction over all, the first, the last or neighbouring axes of a float array."""
         cdef Node x
         cdef char code, out = 0
+        cdef bint reduced[64]
         if not reduces_axes(n):
             return False
         x = <Node>n.operands[0]
         code = code_of(x.meta.dtype)
-        if code == 0 or code == b"?" or n.meta.dtype != x.meta.dtype or not x.meta.shape or not x.meta.size:
+        if code == 0 or code == b"?" or n.meta.dtype != x.meta.dtype or not size_of_array(x.meta):
             return False
         if x.w.scalar:
             return False
         axis = n.operands[1] if len(n.operands) > 1 else (n.kwargs or {}).get("axis")
-        ndim = len(x.meta.shape)
-        if axis is None:
-            axes = set(range(ndim))
-        elif type(axis) is int:
-            axes = {axis % ndim}
-        elif type(axis) is tuple:
-            axes = {a % ndim for a in axis}
-        else:
-            return False
-        long_axes = [i for i in range(ndim) if x.meta.shape[i] != 1]
-        reduced = [i in axes for i in long_axes]
-        kept = [x.meta.shape[i] for i in long_axes if i not in axes]
-        if all(reduced):
-            n.w.op = REDUCE_ALL
-            n.inner = 1
-        elif reduced == sorted(reduced, reverse=True):
-            n.w.op = REDUCE_LEADING
-            n.inner = math_prod(kept)
-            if n.inner == x.meta.size:
-                return False
-        elif reduced == sorted(reduced):
-            n.w.op = REDUCE_TRAILING
-            n.inner = x.meta.size // math_prod(kept)
-            if n.inner == 1:
-                return False
-        elif not plan_middle(n, x.meta.shape, axes):
+        if not mark_axes(axis, <int>PyTuple_GET_SIZE(x.meta.shape), reduced) \
+                or not plan_axes(n, x.meta.shape, reduced):
             return False
         ufunc = REDUCTIONS[n.prim.name]
         n.loop = find_loop(ufunc, bytes([code, code]), &out)
@@ -786,13 +822,15 @@ cdef class Planner:
         cdef bint weak = False
         cdef int ndim = 0
         cdef tuple batch
-        if n.kwargs is not None or len(n.operands) != 2 or (code != b"d" and code != b"f") or not n.meta.size:
+        cdef Meta meta
+        if n.kwargs is not None or len(n.operands) != 2 or (code != b"d" and code != b"f") \
+                or size_of(n.meta.shape) == 0:
             return False
         for a in n.operands:
             if type(a) is not Node and not cnp.PyArray_CheckExact(a) or operand_code(a, &weak) != code:
                 return False
             meta = (<Node>a).meta if type(a) is Node else meta_of(a)
-            if not meta.shape or not meta.size:
+            if not size_of_array(meta):
                 return False
             ndim = max(ndim, <int>len(meta.shape))
         if ndim <= 2:
@@ -825,7 +863,7 @@ cdef class Planner:
                     return False
             elif not cnp.PyArray_CheckExact(a) or a.dtype != n.meta.dtype:
                 return False
-        return bool(n.meta.size)
+        return size_of(n.meta.shape) > 0
 
     # --- schedule ---------------------------------------------------------------------------
 
@@ -1002,7 +1040,7 @@ cdef class Planner:
                     v.barrier = unit + 1
                 if v.waiting == 0:
                     if v.barrier != unit + 1 and v.late == w.late and joins_group(v) \
-                            and self.node(c).shape == shape:
+                            and same_axes(self.node(c).shape, shape):
                         heap.push(c)
                     else:
                         after.append(c)
@@ -1029,10 +1067,8 @@ cdef class Planner:
         cdef Work *w
         cdef Node n
         cdef Buffer b
-        cdef dict begin = {}, end = {}
-        cdef list gaps = []
-        cdef Py_ssize_t top = 0
-        cdef int i, u
+        cdef list buffers = []
+        cdef int i
         for i in range(self.n):
             w = &self.w[i]
             if w.category == K_ELEMENTWISE and not w.scalar:
@@ -1048,18 +1084,52 @@ cdef class Planner:
             b = n.spot.buffer
             if b.offset == 0:
                 b.offset = -1
-                begin.setdefault(b.first, []).append(b)
-                end.setdefault(b.last, []).append(b)
-        for u in range(self.nunits + 1):
-            for b in begin.get(u, ()):
-                b.offset = take_gap(gaps, b.nbytes)
+                buffers.append(b)
+        self.scalar_base = <unsigned int>(self.give_offsets(buffers) // 8)
+        return 0
+
+    cdef Py_ssize_t give_offsets(self, list buffers) except -1:
+        """Gives each buffer a stretch of the arena for as long as it is in use; the size of the arena."""
+        cdef Py_ssize_t top = 0
+        cdef int i, u, n = <int>len(buffers), nunits = self.nunits + 1
+        cdef Buffer b
+        cdef Gaps gaps
+        # By unit: the first buffer that comes into use there, and the first that leaves; each leads to another.
+        cdef int *begin = <int *>PyMem_Malloc(2 * (nunits + n) * sizeof(int))
+        cdef int *end = begin + nunits
+        cdef int *next_begin = end + nunits
+        cdef int *next_end = next_begin + n
+        gaps.at = <Gap *>PyMem_Malloc((n + 1) * sizeof(Gap))
+        gaps.n = 0
+        if begin == NULL or gaps.at == NULL:
+            PyMem_Free(begin)
+            PyMem_Free(gaps.at)
+            raise MemoryError("a program of %d buffers" % n)
+        memset(begin, 0xff, 2 * nunits * sizeof(int))       # -1: none
+        for i in range(n - 1, -1, -1):
+            b = <Buffer>PyList_GET_ITEM(buffers, i)
+            next_begin[i] = begin[b.first]
+            begin[b.first] = i
+            if b.last < nunits:
+                next_end[i] = end[b.last]
+                end[b.last] = i
+        for u in range(nunits):
+            i = begin[u]
+            while i >= 0:
+                b = <Buffer>PyList_GET_ITEM(buffers, i)
+                b.offset = take_gap(&gaps, padded(b.nbytes))
                 if b.offset < 0:
                     b.offset = top
                     top += padded(b.nbytes)
-            for b in end.get(u, ()):
-                give_gap(gaps, b.offset, padded(b.nbytes))
-        self.scalar_base = <unsigned int>(top // 8)
-        return 0
+                i = next_begin[i]
+            i = end[u]
+            while i >= 0:
+                b = <Buffer>PyList_GET_ITEM(buffers, i)
+                give_gap(&gaps, b.offset, padded(b.nbytes))
+                i = next_end[i]
+        PyMem_Free(begin)
+        PyMem_Free(gaps.at)
+        return top
 
     cdef int use_places(self, int number) except -1:
         """Notes when a node uses the place of its value and those of its operands."""
@@ -1146,7 +1216,7 @@ cdef Py_ssize_t batch_stride(Spot s, tuple batch) except -2:
     """Bytes from one matrix of a stack to the next: 0 for one matrix for all; -1 where no number will do."""
     cdef Py_ssize_t i, n = max(len(s.shape) - 2, 0)
     cdef tuple shape = s.shape[:n], strides = s.strides[:n]
-    if math_prod(shape) == 1:
+    if size_of(shape) == 1:
         return 0
     if shape != batch:
         return -1
@@ -1160,35 +1230,51 @@ cdef inline Py_ssize_t padded(Py_ssize_t nbytes) noexcept:
     return (nbytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
-cdef Py_ssize_t take_gap(list gaps, Py_ssize_t nbytes) except -2:
+cdef struct Gap:
+    Py_ssize_t offset, size
+
+cdef struct Gaps:
+    Gap *at             # by offset; no two of them touch
+    Py_ssize_t n
+
+
+cdef Py_ssize_t take_gap(Gaps *gaps, Py_ssize_t need) noexcept:
     """The offset of the smallest gap that is large enough, which it takes; -1 if there is none."""
-    cdef Py_ssize_t i, best = -1, size = 0, need = padded(nbytes)
-    for i in range(len(gaps)):
-        if gaps[i][1] >= need and (best < 0 or gaps[i][1] < size):
+    cdef Py_ssize_t i, best = -1, offset
+    for i in range(gaps.n):
+        if gaps.at[i].size >= need and (best < 0 or gaps.at[i].size < gaps.at[best].size):
             best = i
-            size = gaps[i][1]
     if best < 0:
         return -1
-    offset, size = gaps[best]
-    if size == need:
-        del gaps[best]
-    else:
-        gaps[best] = (offset + need, size - need)
+    offset = gaps.at[best].offset
+    gaps.at[best].offset += need
+    gaps.at[best].size -= need
+    if gaps.at[best].size == 0:
+        drop_gap(gaps, best)
     return offset
 
 
-cdef int give_gap(list gaps, Py_ssize_t offset, Py_ssize_t size) except -1:
+cdef void drop_gap(Gaps *gaps, Py_ssize_t i) noexcept:
+    gaps.n -= 1
+    memmove(&gaps.at[i], &gaps.at[i + 1], (gaps.n - i) * sizeof(Gap))
+
+
+cdef void give_gap(Gaps *gaps, Py_ssize_t offset, Py_ssize_t size) noexcept:
     """Enters a gap, joined with its neighbours."""
-    cdef Py_ssize_t i = bisect(gaps, (offset, size))
-    if i < len(gaps) and gaps[i][0] == offset + size:
-        size += gaps[i][1]
-        del gaps[i]
-    if i > 0 and gaps[i - 1][0] + gaps[i - 1][1] == offset:
-        offset, size = gaps[i - 1][0], gaps[i - 1][1] + size
+    cdef Py_ssize_t i = gaps.n
+    while i > 0 and gaps.at[i - 1].offset > offset:
         i -= 1
-        del gaps[i]
-    gaps.insert(i, (offset, size))
-    return 0
+    if i > 0 and gaps.at[i - 1].offset + gaps.at[i - 1].size == offset:
+        i -= 1
+        gaps.at[i].size += size
+    else:
+        memmove(&gaps.at[i + 1], &gaps.at[i], (gaps.n - i) * sizeof(Gap))
+        gaps.at[i].offset = offset
+        gaps.at[i].size = size
+        gaps.n += 1
+    if i + 1 < gaps.n and gaps.at[i].offset + gaps.at[i].size == gaps.at[i + 1].offset:
+        gaps.at[i].size += gaps.at[i + 1].size
+        drop_gap(gaps, i + 1)
 
 
 cdef bint item_offset(Spot s, object index, Py_ssize_t *offset) except -1:

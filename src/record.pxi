@@ -542,7 +542,7 @@ cdef class Recording:
         What took a value out of the trace, and the line; not empty for a function that cannot be replayed.
     """
     cdef Code code
-    cdef readonly list outs     # operands that the function returned: numbers of nodes; less than 0: constants
+    cdef readonly list outs     # operands that the function returned; less than 0: constants
     cdef readonly list changed  # (input, operand): inputs changed in place, and their last value
     cdef readonly list escapes
     cdef readonly Py_ssize_t size

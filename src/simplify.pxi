@@ -503,7 +503,11 @@ cdef class Draft:
 
 
 cdef bint only_axes(dict kwargs) except -1:
-    return kwargs is None or kwargs.keys() <= {"axis", "keepdims"}
+    if kwargs is not None:
+        for name in kwargs:
+            if name != "axis" and name != "keepdims":
+                return False
+    return True
 
 
 cdef Draft drafted(Recording r, bint fastmath):

@@ -117,19 +117,19 @@ cdef int split_mean(Draft d, list operands, dict kwargs, Meta meta) except? -1:
     return d.last_call(P_DIV, [total, d.constant(float(x.size // meta.size))], None)
 
 
-cdef bint plan_middle(Node n, tuple shape, object axes) except -1:
+cdef bint plan_middle(Node n, tuple shape, list axes) except -1:
     """A reduction over neighbouring axes with others on both sides."""
     cdef list runs = reduced_runs(shape, tuple(axes))
     if len(runs) != 1:
         return False
     n.w.op = REDUCE_MIDDLE
-    n.inner = math_prod(shape[runs[0][len(runs[0]) - 1] + 1:])
+    n.inner = size_of(shape[runs[0][len(runs[0]) - 1] + 1:])
     return True
 
 
 cdef Py_ssize_t reduced_stack(Node n) except -1:
     """Items of an array that is reduced over its middle axes of which each result sees a part."""
-    return (<Node>n.operands[0]).meta.size * n.inner // n.meta.size
+    return size_of((<Node>n.operands[0]).meta.shape) * n.inner // size_of(n.meta.shape)
 
 
 cdef int split_count(Draft d, list operands, Meta meta) except? -1:
@@ -206,7 +206,7 @@ cdef frozenset SPREADS = frozenset(("reshape", "expand_dims", "broadcast_to"))
 cdef bint plan_spread(Node n) except -1:
     """A scalar as an array: one item in the arena, of which the array's strides make as many as there are."""
     cdef Buffer b
-    if n.prim.name not in SPREADS or not n.meta.shape or not n.meta.size:
+    if n.prim.name not in SPREADS or not size_of_array(n.meta):
         return False
     if n.meta.dtype != DTYPE_FLOAT64 or type(n.operands[0]) is not Node or not (<Node>n.operands[0]).w.scalar:
         return False
@@ -344,7 +344,7 @@ cdef int emit_routine(Planner e, Node n) except -1:
     if b is not None:
         c.args[1] = b.at()
     c.args[c.nargs - 1] = register_place(n.w.address) if n.w.scalar else n.spot.at()
-    c.dims[0] = math_prod(batch)
+    c.dims[0] = size_of(batch)
     c.dims[1] = order
     c.dims[2] = 1
     c.dims[3] = a.width
@@ -439,7 +439,7 @@ cdef bint is_movable(Planner e, object a, Node n) except -1:
 
 cdef bint plan_gather(Planner e, Node n) except -1:
     cdef object taken
-    if n.prim.name not in MOVES or not n.meta.shape or not n.meta.size or n.meta.size > LONGEST_MAP \
+    if n.prim.name not in MOVES or not size_of_array(n.meta) or n.meta.size > LONGEST_MAP \
             or not is_movable(e, n.operands[0], n) or holds_nodes(n.operands[1:]):
         return False
     if n.prim is P_RESHAPE and n.kwargs is None and len(n.operands) == 2:
@@ -468,7 +468,7 @@ cdef bint plan_scatter(Planner e, Node n) except -1:
             and n.prim is not hooks["setitem"]:
         return False
     value, index = (n.operands[0], n.operands[1]) if fresh else (n.operands[1], n.operands[2])
-    if not n.meta.shape or not n.meta.size or n.meta.dtype.char not in "fdFD" or holds_nodes((index,)) \
+    if not size_of_array(n.meta) or n.meta.dtype.char not in "fdFD" or holds_nodes((index,)) \
             or not fresh and not is_movable(e, n.operands[0], n):
         return False
     if e.is_scalar_value(value) and (type(value) is not Node or n.meta.dtype == DTYPE_FLOAT64):
