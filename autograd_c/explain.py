@@ -166,7 +166,7 @@ def why_python(node):
     return "no native instruction"
 
 
-def describe_program(program, recording):
+def describe_program(program, recording, later=None):
     """Lines about a program.
 
     Parameters
@@ -174,6 +174,8 @@ def describe_program(program, recording):
     program : _core.ReplayProgram
     recording : _core.Recording
         From which it was planned.
+    later : str, optional
+        A line that stands before the units that depend on seeds.
     """
     if recording.forgotten:
         return _describe_long(program, recording)
@@ -192,6 +194,9 @@ def describe_program(program, recording):
     lines = _size(program, len(recording), nodes, parts)
     lines += _guards(recording)
     for place, unit in _some(units):
+        if unit and unit.late and later:
+            lines.append(later)
+            later = None
         lines.append(f"{place + 1:4d}  {_text(unit)}" if unit else f"      ... {place:,} more")
     return lines
 

@@ -19,6 +19,7 @@ from .tree import container_of, name_of, result_leaf
 
 __all__ = [
     "Inlined",
+    "Inside",
     "Prepared",
     "Unprepared",
     "Vectors",
@@ -56,6 +57,8 @@ class Prepared:
         The user's function that it is made of.
     """
 
+    later = "for each vector:"  # how `explain` calls what depends on it
+
     def __init__(self, prepare, of):
         self.prepare = prepare
         self.of = of
@@ -64,6 +67,7 @@ class Prepared:
         self.__module__ = getattr(of, "__module__", None)
         self.vectors = {}
         self.primitive = None  # of the entries on a tape
+        self.title = self.__name__
 
     def __call__(self, *args, **kwargs):
         """Where there is no replay."""
@@ -210,13 +214,18 @@ def _made(compiled, prepared):
     return made
 
 
-class _Inside(Prepared):
-    """A function as a function of some of the leaves of its arguments."""
+class Inside(Prepared):
+    """A function as a function of some of the leaves of its arguments.
+
+    `mode` is the name of the derivatives that it is called inside of.
+    """
 
     def __init__(self, of, places):
         super().__init__(self._prepare, of)
         self.places = places
         self.primitive = Primitive(of, self.__name__)
+        leaves = f"lea{'f' if len(places) == 1 else 'ves'} {', '.join(map(str, places))}"
+        self.title = f"{self.__name__} inside of {self.mode} derivatives, {leaves} of its arguments traced"
 
     def _on_leaves(self, args, kwargs):
         """The function of lists of boxes, and their values. What it returned last is in `told`."""
@@ -259,8 +268,10 @@ class _Told:
     __hash__ = None
 
 
-class _Pulled(_Inside):
+class _Pulled(Inside):
     """Its value, and its pullback from cotangents of the results that the chosen leaves reach."""
+
+    mode = "reverse"
 
     def _prepare(self, *args, **kwargs):
         call, leaves, told = self._on_leaves(args, kwargs)
@@ -278,8 +289,10 @@ class _Pulled(_Inside):
         self.note(key, [_zero(leaf) for leaf in leaves if _is_of(leaf, boxes)])
 
 
-class _Pushed(_Inside):
+class _Pushed(Inside):
     """No value at once; then, from tangents of the chosen leaves, results and tangents of what they reach."""
+
+    mode = "forward"
 
     def _prepare(self, *args, **kwargs):
         call, leaves, told = self._on_leaves(args, kwargs)

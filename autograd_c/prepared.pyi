@@ -5,6 +5,7 @@ from typing import Any
 
 __all__ = [
     "Inlined",
+    "Inside",
     "Prepared",
     "Unprepared",
     "Vectors",
@@ -23,6 +24,8 @@ class Prepared:
     of: Callable[..., Any]
     vectors: dict[tuple[Any, ...], Vectors]
     primitive: Any
+    title: str
+    later: str
     def __init__(
         self, prepare: Callable[..., tuple[Any, Callable[[Any], Any], Any]], of: Callable[..., Any]
     ) -> None: ...
@@ -33,6 +36,11 @@ class Prepared:
     def result_of(self, recorded: Any) -> tuple[Any, tuple[int, ...]]: ...
     def again(self, linear: Any, vector: Any) -> Any: ...
     def given(self, vectors: Vectors, cotangents: list[Any]) -> list[Any]: ...
+
+class Inside(Prepared):
+    places: tuple[int, ...]
+    mode: str
+    def __init__(self, of: Callable[..., Any], places: tuple[int, ...]) -> None: ...
 
 class Vectors:
     structure: Any

@@ -46,7 +46,7 @@ from ._core import (
     record_call_of,
 )
 from .environment import Environment, owner, same_bytes
-from .prepared import Inlined, Prepared, Unprepared, call_inside
+from .prepared import Inlined, Inside, Prepared, Unprepared, call_inside
 from .prepared import is_leaf as _is_leaf
 from .tree import Misfit, describe, gather, name_of
 
@@ -1152,7 +1152,8 @@ class _Policy:
         """Lines about all that was recorded, and what to draw: headings and recordings."""
         from . import explain  # few programs need it
 
-        lines = [f"{self.name}: {_plural(len(self.signatures), 'signature')}"]
+        title = getattr(self.fun, "title", self.name)
+        lines = [f"{title}: {_plural(len(self.signatures), 'signature')}"]
         drawn = []
         for key, signature in list(self.signatures.items()):
             lines.append(f"\narguments {_describe_key(key)}")
@@ -1161,9 +1162,14 @@ class _Policy:
             for version in list(signature.versions):
                 lines += _explain_version(version)
                 for branch in list(version.branches):
-                    drawn.append((f"{self.name}{_describe_key(key)}", branch.notes.recording))
-                    told = explain.describe_program(_machine(branch.program), branch.notes.recording)
+                    drawn.append((f"{title}{_describe_key(key)}", branch.notes.recording))
+                    told = explain.describe_program(
+                        _machine(branch.program), branch.notes.recording, getattr(self.fun, "later", None)
+                    )
                     lines += [f"  {told[0]}", *(f"    {line}" for line in told[1:])]
+        for more, pictures in map(_told_inside, list(self.compiled.made.values())):
+            lines += more
+            drawn += pictures
         return lines, drawn
 
     def cost(self):
@@ -1254,6 +1260,14 @@ class Parts:
         return {name: sum(cost[name] for cost in costs) for name in ("flops", "bytes")} | {
             "unknown": dict(unknown)
         }
+
+
+def _told_inside(made):
+    """What `told` says of a compiled function inside of derivatives; nothing of what else is made of it."""
+    if type(made) is not Compiled or not isinstance(made.fun, Inside) or not made.policy.signatures:
+        return [], []
+    lines, drawn = made.policy.told()
+    return ["", *lines], drawn
 
 
 def _machine(program):

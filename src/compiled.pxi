@@ -727,7 +727,7 @@ cdef class Compiled:
     cdef readonly dict options
     cdef readonly object policy         # what it does with a call that has not been seen
     cdef list signatures                # those that can be told without Python, the last used first
-    cdef dict made                      # see `made_once`
+    cdef readonly dict made             # see `made_once`
     cdef list insides                   # calls with boxes that have been seen, the last used first
     cdef dict __dict__
     cdef object __weakref__

@@ -14,6 +14,7 @@ from autograd_c import (
     grad,
     hessian,
     jacobian,
+    jvp,
     make_vjp,
     sparse_jacobian,
     value_and_grad,
@@ -73,6 +74,33 @@ def test_guards_have_lines():
     f(-X)
     f(-X)
     assert "guard: False at" in f.explain() and "2 programs" in f.explain()
+
+
+def test_programs_inside_of_derivatives(tmp_path):
+    g = compile(lambda x, w, scale=1.0: np.sort(np.tanh(x @ w)) * scale)
+    assert "inside" not in g.explain()
+    for _ in range(3):
+        grad(lambda x: np.sum(g(x, W)))(X)
+        jvp(lambda x: np.sum(g(X, W, scale=x)), (1.0,), (1.0,))
+    own, reverse, forward = g.explain(tmp_path / "g.svg").split("\n\n<lambda> inside of ")
+    assert own == "<lambda>: 0 signatures"
+    assert reverse.startswith("reverse derivatives, leaf 0 of its arguments traced: 1 signature")
+    assert forward.startswith("forward derivatives, leaf 2 of its arguments traced: 1 signature")
+    assert "arguments (float64 (3,), float64 (3, 4), scale=float)" in forward
+    at_once, later = reverse.split("for each vector:")
+    assert "tanh" in at_once and "tanh" not in later
+    assert at_once.count("matmul") == 1 and later.count("matmul") == 1
+    assert all("Python: sort" in at_once for at_once in (reverse, forward)) and "1 step in Python" in forward
+    picture = ElementTree.parse(tmp_path / "g.svg").getroot()
+    headings = [
+        text.text for text in picture.iter("{http://www.w3.org/2000/svg}text") if text.get("font-weight")
+    ]
+    assert [heading.partition("(")[0] for heading in headings] == [
+        f"<lambda> inside of {mode} derivatives, leaf {leaf} of its arguments traced"
+        for mode, leaf in (("reverse", 0), ("forward", 2))
+    ]
+    g.clear()
+    assert "inside" not in g.explain()
 
 
 def test_what_is_not_replayed_says_why():
