@@ -188,6 +188,7 @@ def describe_program(program, recording, later=None):
         (scalars, "scalar instruction"),
         (kinds["product"], "product"),
         (kinds["routine"], "call of linear algebra"),
+        (kinds["scan"], "running sum or product"),
         (kinds["copies"] + kinds["clear"], "fill or copy"),
         (kinds["python"], "step in Python"),
     ]
@@ -228,6 +229,8 @@ def _counted(number, word):
         return f"{number:,} step{'s' * (number != 1)} in Python"
     if word == "call of linear algebra":
         return f"{number:,} call{'s' * (number != 1)} of linear algebra"
+    if word == "running sum or product":
+        return f"{number:,} running sum{'s' * (number != 1)} or product{'s' * (number != 1)}"
     if word == "fill or copy":
         return f"{number:,} fill{'s' * (number != 1)} or cop{'y' if number == 1 else 'ies'}"
     return _plural(number, word)
@@ -297,6 +300,8 @@ def _flops(node, unit):
         return 2 * node.meta.size * a[-1]
     if unit.kind == "routine":
         return _routine_flops(node)
+    if unit.kind == "scan":
+        return node.meta.size
     if unit.kind == "group":
         return prod(unit.shape) if _name(node) != "setitem" else 0
     return int(unit.kind == "scalars" and node.kind == CALL and _name(node) not in ("getitem", "array"))
@@ -329,6 +334,7 @@ _COLORS = {
     "group": "#d6eadf",
     "product": "#cfe3f5",
     "routine": "#cfe3f5",
+    "scan": "#d6eadf",
     "copies": "#eeeeee",
     "clear": "#eeeeee",
     "python": "#f7cfc9",

@@ -319,6 +319,8 @@ cdef int emit_single(Planner e, Node n) except -1:
         emit_join(e, n)
     elif n.w.category == K_ROUTINE:
         emit_routine(e, n)
+    elif n.w.category == K_SCAN:
+        emit_scan(e, n)
     elif n.w.category == K_MOVE:
         emit_move(e, n)
     else:

@@ -4,6 +4,7 @@ cdef dict UNIT_KINDS = {
     K_SCALAR: "scalars", K_PICK: "scalars", K_ADD_ITEM: "scalars", K_ITEMS: "scalars", K_GUARD: "scalars",
     K_ELEMENTWISE: "group", K_REDUCTION: "group", K_UPDATE: "group",
     K_ZEROS: "clear", K_PRODUCT: "product", K_JOIN: "copies", K_MOVE: "copies", K_ROUTINE: "routine",
+    K_SCAN: "scan",
     K_PYTHON: "python",
 }
 
@@ -14,9 +15,9 @@ def units_of(Recording recording):
     Returns
     -------
     units : list of (kind, nodes, shape, late)
-        `kind` is "scalars", "group", "product", "copies", "clear", "routine" or "python"; inputs and views,
-        which need nothing, are no units. `shape` is that over which a group runs. `late` says that the unit
-        depends on seeds: see `ReplayProgram`.
+        `kind` is "scalars", "group", "product", "copies", "clear", "routine", "scan" or "python"; inputs and
+        views, which need nothing, are no units. `shape` is that over which a group runs. `late` says that the
+        unit depends on seeds: see `ReplayProgram`.
     results : list
         What the program returns: nodes and constants.
     updates : list

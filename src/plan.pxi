@@ -186,6 +186,7 @@ cdef enum Category:
     K_PRODUCT
     K_JOIN          # an array from arrays, by copies
     K_ROUTINE       # linear algebra
+    K_SCAN          # running sums and their kind
     K_MOVE          # items to other places
     K_PYTHON
 
@@ -622,7 +623,7 @@ cdef class Planner:
                 w.scalar = True
                 if w.op == S_CALL1:
                     self.find_pair(number)
-            elif r.prim == <PyObject *>P_GETITEM and w.scalar and self.plan_pick(r, w):
+            elif w.scalar and self.plan_pick(r, w):
                 w.category = K_PICK
             elif r.prim == <PyObject *>self.p_index_add and self.plan_add_item(r, w):
                 w.category = K_ADD_ITEM
@@ -679,6 +680,8 @@ cdef class Planner:
             n.w.category = K_JOIN
         elif plan_routine(self, n):
             n.w.category = K_ROUTINE
+        elif plan_scan(self, n):
+            n.w.category = K_SCAN
         elif plan_move(self, n):
             n.w.category = K_MOVE
         return 0
@@ -709,15 +712,24 @@ cdef class Planner:
         return True
 
     cdef bint plan_pick(self, Record *r, Work *w) except -1:
-        """One item of a float64 array by a fixed index."""
-        cdef int x = self.code.operands[r.first], index = self.code.operands[r.first + 1]
+        """One item of a float64 array by a fixed index, or the only one that it has."""
+        cdef int x = self.code.operands[r.first] if r.count else -1
         cdef Meta meta
-        if x < 0 or index >= 0 or self.code.records[x].meta == NULL:
+        cdef object index
+        if x < 0 or self.code.records[x].meta == NULL:
             return False
         meta = <Meta>self.code.records[x].meta
         if not is_double(meta) or not meta.shape:
             return False
-        if not item_offset(self.spot_of(self.node(x)), self.code.constant_at(index), &w.item):
+        if r.prim == <PyObject *>P_GETITEM:
+            if self.code.operands[r.first + 1] >= 0:
+                return False
+            index = self.code.constant_at(self.code.operands[r.first + 1])
+        elif (<Primitive>r.prim).name in ("reshape", "squeeze") and (<Primitive>r.prim).ours:
+            index = (0,) * len(meta.shape)
+        else:
+            return False
+        if not item_offset(self.spot_of(self.node(x)), index, &w.item):
             return False
         w.home = self.w[x].home if self.w[x].home >= 0 else x
         return True

@@ -59,6 +59,7 @@ cdef class Primitive:
     cdef bint scalar_ok
     cdef bint chooses               # a partial over doubles may leave the cotangent out
     cdef public bint inlined        # a recording holds what the function does, not the call
+    cdef public object lowering     # calls that a recording for replay holds in the place of this one
     cdef bint facts_known           # what the planner knows of it: see `find_facts`
     cdef bint scalar_known          # what the scalar interpreter does: see `find_scalar`
     cdef int scalar_code            # the operation, or -1
@@ -476,6 +477,10 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     cdef Box b
     if p.inlined and top.mode == RECORD:
         return p.fun(*args, **kwargs)
+    if p.lowering is not None and top.mode == RECORD and top.replay:
+        ans = p.lowering(*args, **kwargs)
+        if ans is not NotImplemented:
+            return ans
     if p.rule == NO_RULE and top.mode == RECORD and top.replay:
         pass        # nothing differentiates it: a call like any other
     elif p.rule == NO_RULE:

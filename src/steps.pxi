@@ -200,7 +200,7 @@ cdef list components(Draft d, int x):
 
 # --- arrays of one number -------------------------------------------------------------------------------
 
-cdef frozenset SPREADS = frozenset(("reshape", "expand_dims", "broadcast_to"))
+cdef frozenset SPREADS = frozenset(("reshape", "expand_dims", "broadcast_to", "getitem"))
 
 
 cdef bint plan_spread(Node n) except -1:

@@ -11,7 +11,8 @@ from test_replay import check, compare, normal, outcome_of, program
 import autograd_c.numpy as np
 from autograd_c import compile, grad, jvp
 from autograd_c.operators import make_jvp, make_vjp
-from autograd_c.scipy import linalg
+from autograd_c.rules import cumulative
+from autograd_c.scipy import linalg, special
 
 
 @pytest.fixture(autouse=True)
@@ -422,3 +423,165 @@ def test_nothing_has_to_be_used_before():
     done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert len(lines) == 10 and [line for line in lines if not line.endswith(" 0")] == []
+
+
+# ---------------------------------------------------------------- calls that are recorded as others
+
+EINSUMS = [
+    "ij,jk->ik", "ij,jk->ki", "ij,kj->ik", "ji,jk", "ij,j->i", "i,ij->j", "ij,ij->", "ij,ij->i", "ij,ij->ij",
+    "ij,jk->", "ij,kl->ikjl", "i,j->ij", "i,i->", "ij,k->k", "ij->ji", "ij->j", "ij->", "ii->i", "ii",
+    "iji->j", "iij,j->i", "bij,bjk->bik", "bij,bj->bi", "bij,jk->bik", "bij,bij->b", "bij,bkj->ikb",
+    "bij,bij->ij", "ij,jk,kl->il", "i,i,i->", "ij,j,ij->i", "bij,bjk,bk->bi",
+    "...ij,...jk->...ik", "i...,i...->...",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("subscripts", EINSUMS)
+def test_einsum(subscripts, dtype):
+    sizes = dict(zip("ijklb", (3, 4, 5, 2, 6), strict=True))
+    shapes = [
+        tuple(sizes[c] for c in labels.replace("...", "b"))
+        for labels in subscripts.partition("->")[0].split(",")
+    ]
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    for k, shape in enumerate(shapes):
+        others = [normal(*s, seed=i).astype(dtype) for i, s in enumerate(shapes)]
+
+        def function(x, k=k, others=others):
+            operands = [*others[:k], np.sin(x), *others[k + 1 :]]
+            return np.einsum(subscripts, *operands) * 2
+
+        x, t = (normal(*shape, seed=i).astype(dtype) for i in (7, 8))
+        g = onp.array(normal(*onp.shape(function(x))).astype(dtype))[()]
+        if onp.shape(g) or dtype == "float64":  # a float32 number is a step in Python
+            native(derivatives(function), x, t, g, tolerance=tolerance)
+
+
+def test_einsum_broadcasts_axes_of_length_one():
+    x, y = normal(3, 1), normal(1, 4)
+    for subscripts in ("ij,ij->ij", "ij,ij->", "ij,ij->i", "ij,kj->ik"):
+        native(lambda xs, s=subscripts: [np.einsum(s, xs[0], xs[1])], x, y, tolerance=1e-13)
+
+
+def test_einsum_takes_the_path_that_is_asked_for():
+    arrays = [normal(3, 4), normal(4, 5), normal(5, 2)]
+    for optimize in (True, "greedy", "optimal", ["einsum_path", (1, 2), (0, 1)]):
+        native(lambda xs, o=optimize: [np.einsum("ij,jk,kl", *xs, optimize=o)], *arrays, tolerance=1e-13)
+
+
+def test_einsum_of_one_operand_is_a_view():
+    def function(xs):
+        x = xs[0] * 1.0
+        for k, subscripts in enumerate(("ij->ji", "ij->ij", "ii->i")):
+            y = np.einsum(subscripts, x)
+            y[k] = 7.0 + k
+        return [x * 2.0, y]
+
+    native(function, normal(3, 3))
+
+
+LOWERED = {
+    "tensordot": lambda x: np.tensordot(x, np.sin(x), axes=([0, 2], [0, 2])),
+    "tensordot, all": lambda x: np.tensordot(x, np.sin(x), 3) * 2.0,
+    "tensordot, none": lambda x: np.tensordot(x, x[0, 0], 0),
+    "dot": lambda x: np.dot(x, np.swapaxes(x, 1, 2)),
+    "inner": lambda x: np.inner(x, np.sin(x[0])),
+    "inner of vectors": lambda x: np.inner(x[0, 0], x[1, 2]),
+    "outer": lambda x: np.outer(x, x[0]),
+    "vdot": lambda x: np.vdot(x, np.sin(x)),
+    "vecdot": lambda x: np.vecdot(x, x[0] * 2),
+    "vecdot along an axis": lambda x: np.vecdot(x, np.cos(x), axis=1),
+    "kron": lambda x: np.kron(x[0], x[1]),
+    "trace": lambda x: np.trace(x, 1, 1, 2),
+    "diag of a vector": lambda x: np.diag(x[0, 0], 2) @ np.diag(x[1, 0], -2),
+    "var": lambda x: np.var(x, axis=(0, 2)) + np.var(x),
+    "std": lambda x: np.std(x, axis=1, ddof=1, keepdims=True),
+    "norm": lambda x: np.linalg.norm(x) + np.linalg.norm(x, axis=1) + np.linalg.norm(x[0], "fro"),
+    "norms": lambda x: np.linalg.norm(x, 1, axis=-1) + np.linalg.norm(x, 1, axis=2),
+    "softmax": lambda x: special.softmax(x, axis=-1) * x,
+    "log_softmax": lambda x: special.log_softmax(x, axis=(0, 1)),
+    "logsumexp": lambda x: special.logsumexp(x, axis=1) + special.logsumexp(x),
+    "clip": lambda x: np.clip(x, -0.5, 0.7) + np.clip(x, x[0], x[0] + 1.0),
+    "cumsum": lambda x: np.cumsum(x, axis=1) + np.cumsum(x, -1)[:, ::-1],
+    "cumsum of all": lambda x: np.cumsum(x.T),
+    "cumprod": lambda x: np.cumprod(x, axis=0) + np.cumprod(x, axis=2),
+    "cumulative_sum": lambda x: np.cumulative_sum(x, axis=1, include_initial=True),
+    "cumulative_prod": lambda x: np.cumulative_prod(x, axis=2, include_initial=True),
+    "prod": lambda x: np.prod(x, axis=1),
+    "accumulate": lambda x: np.add.accumulate(x, 1) * np.multiply.accumulate(x),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", LOWERED)
+def test_calls_that_are_made_of_others(name, dtype):
+    fun = LOWERED[name]
+    x, t = (normal(2, 3, 4, seed=i).astype(dtype) for i in range(2))
+    g = onp.asarray(normal(*onp.shape(fun(x)))).astype(dtype)[()]
+    if onp.shape(g) or dtype == "float64":
+        both = derivatives(fun)
+        if dtype == "float32":  # numbers of it are steps in Python
+            compare(both, x, t, g, tolerance=1e-5)
+        else:
+            native(both, x, t, g, tolerance=1e-12)
+
+
+def test_sums_of_exponentials_of_infinities():
+    inf = onp.inf
+    x = onp.array(
+        [[1.0, 2.0, 2.0], [-inf, 3.0, 0.0], [-inf, -inf, -inf], [inf, 1.0, inf], [0.0, -40.0, -50.0]]
+    )
+    for axis in (0, 1, None):
+        both = derivatives(lambda x, axis=axis: special.logsumexp(x, axis=axis))
+        for rows in (x, x[:2], x[2:3], x[4:]):
+            g = onp.asarray(normal(*onp.shape(special.logsumexp(rows, axis=axis))))[()]
+            ones = onp.ones_like(rows)
+            check(
+                both,
+                [ones, ones, g],
+                [rows, onp.nan_to_num(rows, posinf=2.0, neginf=3.0), g],
+                tolerance=1e-14,
+            )
+
+
+@pytest.mark.parametrize("shape", [(1,), (2,), (9,), (300,), (4, 5), (1, 5), (5, 1), (2, 3, 4), (3, 40, 2)])
+def test_running_sums_are_numpys(shape):
+    """To the bit, for every axis and layout."""
+
+    def function(xs):
+        x = np.sin(xs[0])
+        parts = []
+        for axis in range(x.ndim):
+            for y in (x, x[::-1], x[..., ::-1], x.T.copy().T):
+                parts += [np.cumsum(y, axis), np.cumprod(y, axis=axis), np.maximum.accumulate(y, axis=axis)]
+                parts += [np.logaddexp.accumulate(y, axis)]
+        return parts
+
+    native(function, normal(*shape))
+    native(function, normal(*shape).astype("float32"))
+
+
+def test_recurrences():
+    def function(xs):
+        g, x = xs
+        return [
+            cumulative.recurrence(np.sin(a), np.cos(b), axis, reverse)
+            for axis in (0, 1, 2)
+            for reverse in (False, True)
+            for a, b in ((g, x), (g[::-1], x[:, ::-1]), (x, x))
+        ]
+
+    native(function, normal(2, 5, 3), normal(2, 5, 3, seed=1), tolerance=1e-13)
+    native(function, normal(1, 1, 4), normal(1, 1, 4, seed=1), tolerance=1e-13)
+
+
+def test_running_products_report_overflow():
+    f = compile(lambda x: np.cumprod(x))
+    for _ in range(4):
+        f(onp.ones(3))
+    with onp.errstate(over="raise"):
+        for size in (1.0, 2.0, 1e200):
+            expected = outcome_of(lambda size=size: f.fun(onp.full(3, size)))
+            ours = outcome_of(lambda size=size: f(onp.full(3, size)))
+            assert type(ours) is type(expected)

@@ -9,6 +9,7 @@ import autograd_c.numpy as anp
 
 from ..extend import Meta, Primitive, call, composite, rule
 from .indexing import scatter
+from .support import lowered
 
 # --- along one axis -------------------------------------------------------------------------------
 
@@ -95,6 +96,41 @@ def _gaps(x, *shape):
 _NAN = (lambda x: call(_gaps(x, 5)), lambda x: call(_gaps(x, 3, 4)), lambda x: call(_gaps(x, 3, 4), axis=1))
 rule(np.nancumsum, (_nancumsum_vjp,), (_nancumsum_jvp,), examples=_NAN)
 
+
+@lowered(np.cumsum)
+def _cumsum_along(x, axis=None, dtype=None, out=None):
+    return _running(anp.cumsum, x, axis, dtype)
+
+
+def _running(fun, x, axis, dtype):
+    """A running sum or product with its axis; it stays as it is where it has one, or another dtype."""
+    x = anp.asarray(x)
+    if dtype is not None or x.ndim == 1 or axis is not None and x.ndim:
+        return NotImplemented
+    return fun(anp.reshape(x, -1), axis=0)
+
+
+@lowered(np.cumulative_sum)
+def _cumulative_sum_as_cumsum(x, axis=None, dtype=None, out=None, include_initial=False):
+    return _with_initial(anp.cumsum, 0.0, x, axis, dtype, include_initial)
+
+
+def _with_initial(fun, initial, x, axis, dtype, include_initial):
+    if dtype is not None:
+        return NotImplemented
+    total = fun(x, axis=0 if axis is None else axis)
+    if not include_initial:
+        return total
+    shape = list(total.shape)
+    shape[0 if axis is None else axis] = 1
+    return anp.concatenate([np.full(shape, initial, total.dtype), total], axis=0 if axis is None else axis)
+
+
+@lowered(np.nancumsum)
+def _nancumsum_as_cumsum(x, axis=None, dtype=None, out=None):
+    return anp.cumsum(without_nan(x, 0.0), axis=axis, dtype=dtype)
+
+
 # --- products -------------------------------------------------------------------------------------
 
 
@@ -168,6 +204,14 @@ products_before = rule(
 )
 
 
+@lowered(products_before)
+def _products_before_as_cumprod(x, axis):
+    n = x.shape[axis]
+    if n < 2:
+        return NotImplemented
+    return _with_initial(anp.cumprod, 1.0, x[along(axis, x.ndim, slice(n - 1))], axis, None, True)
+
+
 def _cumprod_vjp(g, _ans, x, axis=None, dtype=None, out=None):
     flat, axis = _flat(x, axis)
     return anp.reshape(products_before(flat, axis) * recurrence(g, flat, axis, True), x.shape)
@@ -202,6 +246,22 @@ _ZEROS = (lambda x: call(x(6) * [1, 1, 0, 1, 1, 1]), lambda x: call(x(2, 5) * [1
 rule(np.cumprod, (_cumprod_vjp,), (_cumprod_jvp,), examples=_EXAMPLES + _ZEROS)
 rule(np.cumulative_prod, (_cumulative_prod_vjp,), (_cumulative_prod_jvp,), examples=_INITIAL + _ZEROS)
 rule(np.nancumprod, (_nancumprod_vjp,), (_nancumprod_jvp,), examples=_NAN)
+
+
+@lowered(np.cumprod)
+def _cumprod_along(x, axis=None, dtype=None, out=None):
+    return _running(anp.cumprod, x, axis, dtype)
+
+
+@lowered(np.cumulative_prod)
+def _cumulative_prod_as_cumprod(x, axis=None, dtype=None, out=None, include_initial=False):
+    return _with_initial(anp.cumprod, 1.0, x, axis, dtype, include_initial)
+
+
+@lowered(np.nancumprod)
+def _nancumprod_as_cumprod(x, axis=None, dtype=None, out=None):
+    return anp.cumprod(without_nan(x, 1.0), axis=axis, dtype=dtype)
+
 
 # --- differences ----------------------------------------------------------------------------------
 

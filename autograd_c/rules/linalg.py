@@ -36,7 +36,7 @@ import autograd_c.numpy as anp
 from .._core import Primitive, cholesky_adjoint, hooks, trace_forward, trace_reverse
 from ..extend import call, composite, constant, refuse, rule
 from .products import matmul
-from .support import as_array
+from .support import as_array, lowered
 
 LinAlgError = np.linalg.LinAlgError
 
@@ -887,7 +887,8 @@ def _expanded(g, x, axis, keepdims):
 
 def _over_norm(x, ans):
     """``x / ans``, 0 where `ans` is 0 (and there to second order too)."""
-    return x * ((ans != 0.0) / (ans + (ans == 0.0)))
+    zero = ans == 0.0
+    return x * (anp.where(zero, 0.0, 1.0) / anp.where(zero, 1.0, ans))
 
 
 def _norm2_vjp(g, ans, x, axis=None, keepdims=False):
@@ -906,6 +907,12 @@ _norm2 = rule(
     (_norm2_jvp,),
     name="norm",
 )
+
+
+@lowered(_norm2)
+def _norm2_as_root(x, axis=None, keepdims=False):
+    squares = _real(_conj(x) * x) if x.dtype.kind == "c" else x * x
+    return anp.sqrt(anp.sum(squares, axis=axis, keepdims=keepdims)) if x.size else NotImplemented
 
 
 def _normp_scale(x, ans, p):
@@ -935,6 +942,14 @@ _normp = rule(
     (_normp_jvp, None, None, None),
     name="norm",
 )
+
+
+@lowered(_normp)
+def _normp_as_sum(x, ord, axis, keepdims):
+    if ord not in (1, np.inf, -np.inf) or not x.size:
+        return NotImplemented
+    reduce = {1: anp.sum, np.inf: anp.max, -np.inf: anp.min}[ord]
+    return reduce(anp.abs(x), axis=axis, keepdims=keepdims)
 
 
 _count_norm = Primitive(lambda x, axis, keepdims: np.linalg.norm(x, 0, axis, keepdims), "norm")

@@ -6,6 +6,7 @@ sums a cotangent over the axes along which its argument was broadcast.
 """
 
 import functools
+import math
 import string
 
 import numpy as np
@@ -14,7 +15,7 @@ import autograd_c.numpy as anp
 
 from .._core import Meta, hooks, stand_in
 from ..extend import call, composite, rule
-from .support import as_array, unbroadcast
+from .support import as_array, lowered, unbroadcast
 
 ndarray = np.ndarray
 
@@ -147,6 +148,16 @@ dot = rule(
 )
 
 
+@lowered(dot)
+def _dot_as_matmul(x, y):
+    x, y = as_array(x), as_array(y)
+    if not x.ndim or not y.ndim:
+        return x * y
+    if y.ndim > 2:
+        return anp.tensordot(x, y, (-1, -2))
+    return matmul(x, y) if x.ndim > 2 else NotImplemented
+
+
 def _inner_left(g, _ans, _x, y):
     _x, y = as_array(_x), as_array(y)
     if not _x.ndim or not y.ndim:
@@ -181,6 +192,16 @@ rule(
 )
 
 
+@lowered(np.inner)
+def _inner_as_matmul(x, y):
+    x, y = as_array(x), as_array(y)
+    if not x.ndim or not y.ndim:
+        return x * y
+    if y.ndim == 1:
+        return matmul(x, y)
+    return matmul(y, x) if x.ndim == 1 else anp.tensordot(x, y, (-1, -1))
+
+
 rule(
     np.outer,
     (
@@ -194,6 +215,11 @@ rule(
         lambda x: call(x(), x(2, 2)),
     ),
 )
+
+
+@lowered(np.outer)
+def _outer_as_product(x, y):
+    return anp.reshape(x, (-1, 1)) * anp.reshape(y, (1, -1))
 
 
 # --- with the conjugate of the first factor -------------------------------------------------------
@@ -211,6 +237,11 @@ rule(
         lambda x: call(x(2, 3), x(6)),
     ),
 )
+
+
+@lowered(np.vdot)
+def _vdot_as_matmul(x, y):
+    return matmul(anp.conj(anp.reshape(x, -1)), anp.reshape(y, -1))
 
 
 def _to_last(x, axis):
@@ -237,6 +268,16 @@ _product_rule(
         lambda x: call(x(4, 3), x(3, 4), axes=[0, 1, ()]),
     ),
 )
+
+
+@lowered(np.vecdot)
+def _vecdot_as_sum(x, y, axis=-1, keepdims=False, **where):
+    x, y = as_array(x), as_array(y)
+    if where or axis >= 0 and x.ndim != y.ndim:
+        return NotImplemented
+    if x.ndim == y.ndim == 1 and not keepdims:
+        return _vdot_as_matmul(x, y)
+    return anp.sum(anp.conj(x) * y, axis=axis, keepdims=keepdims)
 
 
 def _matvec_right(g, _ans, x, _y):
@@ -273,6 +314,14 @@ if hasattr(np, "matvec"):
         ),
     )
 
+    @lowered(np.matvec)
+    def _matvec_as_matmul(x, y, **where):
+        return NotImplemented if where else matmul(x, as_array(y)[..., None])[..., 0]
+
+    @lowered(np.vecmat)
+    def _vecmat_as_matmul(x, y, **where):
+        return NotImplemented if where else matmul(anp.conj(as_array(x))[..., None, :], y)[..., 0, :]
+
 
 # --- tensors --------------------------------------------------------------------------------------
 
@@ -285,6 +334,10 @@ def _contracted(axes, nx, ny):
         xs, ys = ([a] if isinstance(a, (int, np.integer)) else a for a in axes)
     xs, ys = [int(a) % nx for a in xs], [int(a) % ny for a in ys]
     return xs, [i for i in range(nx) if i not in xs], ys, [i for i in range(ny) if i not in ys]
+
+
+def _arranged(x, order):
+    return x if order == sorted(order) else anp.transpose(x, order)
 
 
 def _permuted(c, order):
@@ -321,6 +374,22 @@ rule(
         lambda x: call(x(2, 3), x(2, 3)),
     ),
 )
+
+
+@lowered(np.tensordot)
+def _tensordot_as_matmul(x, y, axes=2):
+    """The summed axes last in one factor, first in the other, and all others in one."""
+    x, y = as_array(x), as_array(y)
+    if not x.size or not y.size:
+        return NotImplemented
+    xs, x_free, ys, y_free = _contracted(axes, x.ndim, y.ndim)
+    if [x.shape[i] for i in xs] != [y.shape[i] for i in ys]:
+        return NotImplemented
+    shape = (*[x.shape[i] for i in x_free], *[y.shape[i] for i in y_free])
+    inner = math.prod(x.shape[i] for i in xs)
+    x = anp.reshape(_arranged(x, [*x_free, *xs]), (-1, inner))
+    y = anp.reshape(_arranged(y, [*ys, *y_free]), (inner, -1))
+    return anp.reshape(dot(x, y), shape)
 
 
 @composite(
@@ -486,6 +555,95 @@ def _vjp_many(argnum, g, _ans, subscripts, *operands, optimize=False, **kwargs):
     return _einsum_adjoint(k, g, operands[k], others, subscripts, ndims, optimize is not False)
 
 
+# A recording for replay holds the products of two operands that an einsum consists of, one after the other.
+
+
+def _einsum_lowered(subscripts, *operands, optimize=False, **kwargs):
+    operands = [as_array(x) for x in operands]
+    if kwargs or not all(x.size for x in operands):
+        return NotImplemented
+    inputs, output = _labels(subscripts, tuple([x.ndim for x in operands]))
+    pairs = [
+        _summed_alone(s, x, _others(inputs, k) + output)
+        for k, (s, x) in enumerate(zip(inputs, operands, strict=True))
+    ]
+    for places in _path(inputs, output, operands, optimize):
+        taken = [pairs.pop(k) for k in sorted(places, reverse=True)][::-1]
+        while len(taken) > 1:
+            wanted = output + "".join(s for s, _ in pairs + taken[2:])
+            taken[:2] = [_pair(*taken[0], *taken[1], wanted)]
+        pairs += taken
+    return _ordered(*pairs[0], output)
+
+
+def _others(inputs, k):
+    return "".join(inputs[:k] + inputs[k + 1 :])
+
+
+def _path(inputs, output, operands, optimize):
+    """Which operands are multiplied, as `numpy.einsum_path` says."""
+    if len(operands) < 3:
+        return [tuple(range(len(operands)))]
+    shapes = [np.broadcast_to(0.0, x.shape) for x in operands]
+    how = "greedy" if optimize in (False, True) else optimize
+    return np.einsum_path(",".join(inputs) + "->" + output, *shapes, optimize=how)[0][1:]
+
+
+def _summed_alone(labels, x, others):
+    """An operand without repeated labels, summed over those that nothing else has."""
+    for label in dict.fromkeys(labels):
+        while labels.count(label) > 1:
+            first, second = [k for k, other in enumerate(labels) if other == label][:2]
+            x = anp.diagonal(x, 0, first, second)
+            labels = labels[:first] + labels[first + 1 : second] + labels[second + 1 :] + label
+    alone = tuple([k for k, label in enumerate(labels) if label not in others])
+    kept = "".join(label for label in labels if label in others)
+    return kept, anp.sum(x, axis=alone) if alone else x
+
+
+def _pair(left, x, right, y, wanted):
+    """The product of two operands, summed over the labels that are no longer wanted."""
+    sizes = dict(zip(left, x.shape, strict=True))
+    sizes |= {c: max(n, sizes.get(c, 1)) for c, n in zip(right, y.shape, strict=True)}
+    both = [c for c in left if c in right]
+    batch = "".join(c for c in both if c in wanted)
+    inner = "".join(c for c in both if c not in wanted)
+    rows = "".join(c for c in left if c not in right)
+    columns = "".join(c for c in right if c not in left)
+    result = batch + rows + columns
+    if not inner:
+        return result, _spread(left, x, batch + rows, columns) * _spread(right, y, result, "")
+    x = _grouped(left, x, (batch, rows, inner), sizes)
+    y = _grouped(right, y, (batch, inner, columns), sizes)
+    if not batch:
+        x, y = x[0] if rows else x[0, 0], y[0] if columns else y[0, :, 0]
+    elif not rows and not columns:
+        return result, anp.reshape(anp.sum(x[:, 0] * y[:, :, 0], axis=-1), [sizes[c] for c in batch])
+    product = matmul(x, y)
+    return result, anp.reshape(product, [sizes[c] for c in result]) if result else product
+
+
+def _spread(labels, x, order, behind):
+    """An operand with its axes in some order, length 1 where it has none of that label."""
+    sizes = dict(zip(labels, x.shape, strict=True))
+    x = _arranged(x, [labels.index(c) for c in order if c in labels])
+    return anp.reshape(x, [*[sizes.get(c, 1) for c in order], *[1] * len(behind)])
+
+
+def _grouped(labels, x, groups, sizes):
+    """An operand with three axes, one for each group of labels."""
+    order = "".join(groups)
+    x = _arranged(x, [labels.index(c) for c in order])
+    shape = tuple([sizes[c] for c in order])
+    if x.shape != shape:
+        x = anp.broadcast_to(x, shape)
+    return anp.reshape(x, [math.prod(sizes[c] for c in group) for group in groups])
+
+
+def _ordered(labels, x, output):
+    return _arranged(x, [labels.index(c) for c in output])
+
+
 def _private(fun):
     """A function of its own for a further primitive of the same name."""
     return lambda *args, **kwargs: fun(*args, **kwargs)
@@ -494,6 +652,7 @@ def _private(fun):
 _einsum1 = rule(_private(_c_einsum), (None, _vjp1), (None, "same"), name="einsum")
 _einsum2 = rule(_private(_c_einsum), (None, _vjp2_left, _vjp2_right), (None, "same", "same"), name="einsum")
 _einsum = rule(_private(_c_einsum), _vjp_many, "same", name="einsum")
+lowered(_einsum1, _einsum2, _einsum)(_einsum_lowered)
 
 
 def _interleaved(args):

@@ -18,6 +18,7 @@ import autograd_c.numpy as anp
 from .._core import hooks
 from ..extend import call, composite, notrace_primitive, rule
 from .cumulative import products_before, valid, without_nan
+from .support import lowered
 
 # --- axes -----------------------------------------------------------------------------------------
 
@@ -177,6 +178,24 @@ _SPREAD = (
 )
 rule(np.var, (_var_vjp,), (_var_jvp,), examples=_SPREAD)
 rule(np.std, (_std_vjp,), (_std_jvp,), examples=_SPREAD)
+
+
+@lowered(np.var)
+def _var_as_sums(x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **more):
+    """As NumPy computes it, of real numbers."""
+    if dtype is not None or more.get("where", True) is not True or x.dtype.char not in "fd" or not x.size:
+        return NotImplemented
+    freedom = _freedom(x, axis, ddof, **more)
+    deviation = _deviation(x, axis, **more)
+    total = anp.sum(deviation * deviation, axis=axis, keepdims=_keep(keepdims))
+    return total / float(freedom) if freedom else NotImplemented
+
+
+@lowered(np.std)
+def _std_as_root(x, *args, **kwargs):
+    variance = _var_as_sums(x, *args, **kwargs)
+    return variance if variance is NotImplemented else anp.sqrt(variance)
+
 
 # --- product --------------------------------------------------------------------------------------
 

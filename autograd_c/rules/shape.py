@@ -12,6 +12,7 @@ import autograd_c.numpy as anp
 from .._core import Meta, hooks, is_box, stand_in, value_of
 from ..extend import call, composite, rule
 from .indexing import normalize_axis, scatter
+from .support import lowered
 
 
 def view(primitive):
@@ -507,6 +508,18 @@ rule(
         lambda x: call(x(3, 4), k=-1),
     ),
 )
+
+
+@lowered(np.diag)
+def _diag_as_diagonal(v, k=0):
+    if v.ndim == 2:
+        return anp.positive(anp.diagonal(v, k))
+    n = v.size + abs(k)
+    start = k if k > 0 else -k * n
+    flat = scatter(v, slice(start, start + v.size * (n + 1), n + 1), Meta((n * n,), v.dtype))
+    return anp.reshape(flat, (n, n)) if v.size else NotImplemented
+
+
 view(
     rule(
         np.diagonal,
@@ -545,6 +558,11 @@ rule(
         lambda x: call(x(2, 2), 5),
     ),
 )
+
+
+@lowered(np.trace)
+def _trace_as_sum(x, offset=0, axis1=0, axis2=1, dtype=None, out=None):
+    return anp.sum(anp.diagonal(x, offset, axis1, axis2), axis=-1, dtype=dtype)
 
 
 @composite(np.diagflat, examples=(lambda x: call(x(2, 2)), lambda x: call(x(3), 1)))

@@ -21,7 +21,7 @@ from scipy.special import _ufuncs
 import autograd_c.numpy as anp
 
 from ..extend import call, chosen, composite, constant, elementwise, rule
-from .support import as_array
+from .support import as_array, lowered
 
 ROOT_PI = math.sqrt(math.pi)
 ROOT_2 = math.sqrt(2.0)
@@ -337,6 +337,20 @@ _lse = rule(
 )
 
 
+@lowered(_lse)
+def _lse_as_sums(a, axis=None, keepdims=False):
+    """As SciPy computes it: the largest items apart, so that what they are added to is not lost."""
+    if a.dtype.char not in "fd" or not a.size:
+        return NotImplemented
+    largest = anp.max(a, axis=axis, keepdims=True)
+    at_most = a == largest
+    count = anp.sum(anp.where(at_most, 1.0, 0.0).astype(a.dtype), axis=axis, keepdims=True)
+    rest = anp.where(at_most, 0.0, anp.exp(a - anp.where(anp.isfinite(largest), largest, 0.0)))
+    rest = anp.sum(rest, axis=axis, keepdims=True) / count
+    result = anp.log1p(rest) + anp.log(count) + largest
+    return result if keepdims else anp.sum(result, axis=axis)
+
+
 def _factor_weights(a, b, ans, axis, keepdims):
     """The shares without their factors; items whose factor is 0 cannot overflow."""
     level = _expanded(_finite(ans), a, axis, keepdims)
@@ -436,9 +450,28 @@ rule(
     (_softmax_jvp, None),
     examples=(lambda x: call(x(4)), lambda x: call(x(3, 4), axis=1), lambda x: call(x(2, 3, 2), axis=(0, 2))),
 )
+
+
+@lowered(sc.softmax)
+def _softmax_as_sums(x, axis=None):
+    if x.dtype.char not in "fd" or not x.size:
+        return NotImplemented
+    shares = anp.exp(x - anp.max(x, axis=axis, keepdims=True))
+    return shares / anp.sum(shares, axis=axis, keepdims=True)
+
+
 rule(
     sc.log_softmax,
     (lambda g, ans, _x, axis=None: g - anp.exp(ans) * anp.sum(g, axis=axis, keepdims=True), None),
     (lambda t, ans, x, axis=None: t - anp.sum(anp.exp(ans) * t, axis=axis, keepdims=True), None),
     examples=(lambda x: call(x(4)), lambda x: call(x(3, 4), axis=-1)),
 )
+
+
+@lowered(sc.log_softmax)
+def _log_softmax_as_sums(x, axis=None):
+    if x.dtype.char not in "fd" or not x.size:
+        return NotImplemented
+    largest = anp.max(x, axis=axis, keepdims=True)
+    below = x - anp.where(anp.isfinite(largest), largest, 0.0)
+    return below - anp.log(anp.sum(anp.exp(below), axis=axis, keepdims=True))

@@ -25,6 +25,21 @@ def hook(fun):
     return fun
 
 
+def lowered(*functions):
+    """Says what a recording for replay holds in the place of a call: others, which the machine has.
+
+    The function that is decorated takes the call's arguments. It returns NotImplemented where the call is to
+    stay as it is.
+    """
+
+    def enter(lowering):
+        for fun in functions:
+            (fun if isinstance(fun, Primitive) else registry[fun]).lowering = lowering
+        return lowering
+
+    return enter
+
+
 # --- arguments and results of a trace -------------------------------------------------------------
 
 
