@@ -137,8 +137,12 @@ def _text(unit):
     to = f" -> {to}" + (", ..." if len(unit.writes) > 4 else "") if to else ""
     if unit.kind in ("group", "scalars"):
         return f"{_title(unit)}: {_names(unit.nodes)}{to}"
-    operands = (" x " if unit.kind == "product" else ", ").join(map(_value, first.args[:4]))
-    operands += ", ..." if len(first.args) > 4 else ""
+    if unit.kind == "product":
+        operands = " x ".join(map(_value, first.args[:2])) + "".join(
+            f" + {_value(to)}" for to in first.args[2:]
+        )
+    else:
+        operands = ", ".join(map(_value, first.args[:4])) + (", ..." if len(first.args) > 4 else "")
     if unit.kind == "python":
         return f"Python: {_name(first)}({operands}){to}; {why_python(first)}"
     return f"{_title(unit)} {operands}{to}".replace("  ", " ")

@@ -261,6 +261,11 @@ def _array(*items):
     return np_array(items)
 
 
+def _matmul_add(x, y, to):
+    """Of a replay: a product that is added to another one."""
+    return to + np.matmul(x, y)
+
+
 def _leaf():
     """Stands for the differentiated argument itself on a tape."""
 
@@ -277,7 +282,7 @@ cdef Primitive P_AND = made(np.bitwise_and), P_OR = made(np.bitwise_or), P_XOR =
 cdef Primitive P_INVERT = made(np.invert), P_LEFT = made(np.left_shift), P_RIGHT = made(np.right_shift)
 cdef Primitive P_LEAF = Primitive(_leaf, "argument"), P_ARRAY = Primitive(_array, "array")
 cdef Primitive P_SETITEM = Primitive(_leaf, "setitem"), P_ITEM = Primitive(operator_getitem, "item")
-cdef Primitive P_ZEROS = Primitive(np.zeros, "zeros")
+cdef Primitive P_ZEROS = Primitive(np.zeros, "zeros"), P_MATMUL_ADD = Primitive(_matmul_add, "matmul_add")
 cdef Primitive P_INT = Primitive(int, "int"), P_INDEX = Primitive(operator_index, "index")
 P_LEAF.keep()
 P_ARRAY.keep()
@@ -285,6 +290,7 @@ P_SETITEM.keep()
 P_ITEM.keep()
 P_INT.keep()
 P_ZEROS.keep()
+P_MATMUL_ADD.keep()
 P_INDEX.keep()
 cdef Primitive P_GETITEM = made(operator_getitem, "getitem")
 cdef dict COPY = {ord(c): compile_program([], 1, ("slot", 0), c.encode()) for c in "dfDF"}

@@ -485,13 +485,17 @@ cdef int emit_join(Planner e, Node n) except -1:
 
 cdef int emit_product(Planner e, Node n) except -1:
     cdef Spot a = e.spot_of(n.operands[0]), b = e.spot_of(n.operands[1])
-    cdef LoopCall *c = e.program.add_call()
-    cdef LoopRef loop = product_loop(type_number(a.code))
+    cdef LoopCall *c
+    cdef bint adds = n.prim is P_MATMUL_ADD
+    cdef LoopRef loop = adding_product(a.code) if adds else product_loop(type_number(a.code))
     cdef cnp.npy_intp width = a.width
     cdef int na = <int>len(a.shape), nb = <int>len(b.shape)
     cdef cnp.npy_intp m = a.shape[na - 2] if na > 1 else 1, k = a.shape[na - 1]
     cdef cnp.npy_intp p = b.shape[nb - 1] if nb > 1 else 1
     cdef tuple batch = n.meta.shape[:max(na, nb) - 2] if max(na, nb) > 2 else ()
+    if adds and not n.w.in_place:
+        emit_copy(e, e.spot_of(n.operands[2]), n.spot)
+    c = e.program.add_call()
     c.loop.fn = <VmLoop>loop.fn
     c.loop.data = loop.data
     c.nargs = 3
@@ -789,7 +793,7 @@ cdef class GroupBuilder:
         cdef int k, j, reg, nscratch = 0
         cdef int *last = <int *>PyMem_Malloc((g.nreg + 1) * sizeof(int))    # by register: who reads it last
         cdef Blocks free
-        free.widths = <int *>PyMem_Calloc(g.nreg + 1, sizeof(int))          # by block: 0 while it is in use
+        free.widths = <int *>PyMem_Calloc(g.nreg + 1, sizeof(int))          # by block: 0 while in use
         free.used = 0
         if last == NULL or free.widths == NULL:
             PyMem_Free(last)

@@ -281,6 +281,11 @@ cdef inline LoopRef product_loop(int number) noexcept:
     return none
 
 
+def has_wide_loops():
+    """For tests: whether the processor runs the loops of `wide.h`."""
+    return wide != 0
+
+
 def own_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray out not None):
     """For tests: `out = a @ b` by the loop of adjoints and replays."""
     cdef Matrix ma, mb, mo

@@ -39,8 +39,11 @@ cdef extern from "vm.h":
         void *data
 
 cdef extern from "wide.h":
+    int wide
     void wide_setup(const char *path) noexcept
     LoopRef wide_loop(const char *name, char code, LoopRef numpy) noexcept
+    LoopRef adding_product(char code) noexcept
+    int product_suits(const cnp.npy_intp *dims) noexcept
 
 wide_setup(os.fsencode(np._core._multiarray_umath.__file__))
 

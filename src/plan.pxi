@@ -672,7 +672,7 @@ cdef class Planner:
             n.w.category = K_REDUCTION
         elif self.plan_update(n):
             n.w.category = K_UPDATE
-        elif (n.prim is P_MATMUL or n.prim is P_DOT) and self.plan_product(n):
+        elif (n.prim is P_MATMUL or n.prim is P_DOT or n.prim is P_MATMUL_ADD) and self.plan_product(n):
             n.w.category = K_PRODUCT
         elif n.prim.name == "array" and self.plan_items(n) or plan_spread(n):
             n.w.category = K_ITEMS
@@ -829,14 +829,17 @@ cdef class Planner:
         return True
 
     cdef bint plan_product(self, Node n) except -1:
-        """A product of vectors and matrices of one float type, or of stacks of matrices (`matmul` only)."""
+        """A product of vectors and matrices of one float type, or of stacks of matrices (`matmul` only).
+
+        The third operand, if there is one, is what the product is added to.
+        """
         cdef char code = code_of(n.meta.dtype)
         cdef bint weak = False
         cdef int ndim = 0
         cdef tuple batch
         cdef Meta meta
-        if n.kwargs is not None or len(n.operands) != 2 or (code != b"d" and code != b"f") \
-                or size_of(n.meta.shape) == 0:
+        if n.kwargs is not None or (code != b"d" and code != b"f") or size_of(n.meta.shape) == 0 \
+                or len(n.operands) != (3 if n.prim is P_MATMUL_ADD else 2):
             return False
         for a in n.operands:
             if type(a) is not Node and not cnp.PyArray_CheckExact(a) or operand_code(a, &weak) != code:
@@ -845,6 +848,8 @@ cdef class Planner:
             if not size_of_array(meta):
                 return False
             ndim = max(ndim, <int>len(meta.shape))
+        if n.prim is P_MATMUL_ADD:
+            take_over(self, n, n.operands[2])
         if ndim <= 2:
             return True
         if n.prim is not P_MATMUL:

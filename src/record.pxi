@@ -142,6 +142,20 @@ cdef class Code:
         self.records[number].array0 = r.array0
         return number
 
+    cdef int set_operands(self, Py_ssize_t number, const int *operands, Py_ssize_t count) except -1:
+        """Gives a record other operands; those that it had are left in the table."""
+        cdef Record *r = &self.records[number]
+        cdef Py_ssize_t i
+        if self.noperands + count > self.capacity[1]:
+            self.reserve(self.n, self.noperands + count)
+            r = &self.records[number]
+        r.first = <int>self.noperands
+        r.count = <int>count
+        for i in range(count):
+            self.operands[self.noperands + i] = operands[i]
+        self.noperands += count
+        return 0
+
     cdef int add_extra(self, tuple extra) except -1:
         """The place of one more extra."""
         self.extras.append(extra)

@@ -125,7 +125,7 @@ cdef struct Slot:
 cdef class Draft:
     """The program of a recording while it is planned: code, and what is known of its steps and constants."""
     cdef Recording recording
-    cdef bint fastmath
+    cdef bint fastmath, has_products
     cdef Code code
     cdef Work *w
     cdef Constant *constants
@@ -229,6 +229,8 @@ cdef class Draft:
         cdef Work *w
         if r.kind == CALL_NODE:
             need_facts(<Primitive>r.prim)       # the draft itself may be the first to call it
+            self.has_products = self.has_products or r.prim == <PyObject *>P_MATMUL \
+                or r.prim == <PyObject *>P_DOT
         self.code.records[number].extra = r.extra
         self.w = <Work *>table_for(self.w, number + 1, &self.capacity[0], sizeof(Work))
         w = &self.w[number]
@@ -475,6 +477,8 @@ cdef class Draft:
                 self.w[i].wanted = True
                 for k in range(r.count):
                     self.want(code.operands[r.first + k])
+        if self.has_products:
+            self.join_products()
         moved = <int *>PyMem_Malloc((n + 1) * sizeof(int))
         if moved == NULL:
             raise MemoryError("a program of %d steps" % n)
@@ -496,6 +500,92 @@ cdef class Draft:
         self.updates = [(j, moved[<int>o] if o >= 0 else o) for j, o in self.updates]
         PyMem_Free(moved)
         return 0
+
+    cdef int join_products(self) except -1:
+        """Lets a product that is only added to another one be added where that one is computed."""
+        cdef Code code = self.code
+        cdef int *uses = <int *>PyMem_Calloc(code.n, sizeof(int))
+        cdef Py_ssize_t i, k
+        cdef int operand, x, y
+        cdef Record *r
+        if uses == NULL:
+            raise MemoryError("a program of %d steps" % code.n)
+        try:
+            for i in range(code.n):
+                r = &code.records[i]
+                for k in range(r.count if self.w[i].wanted else 0):
+                    operand = code.operands[r.first + k]
+                    if operand >= 0:
+                        uses[operand] += 1
+            for operand in self.results:
+                if operand >= 0:
+                    uses[operand] += 2
+            for _, operand in self.updates:
+                if operand >= 0:
+                    uses[operand] += 2
+            for i in range(code.n):
+                r = &code.records[i]
+                if not self.w[i].wanted or r.prim != <PyObject *>P_ADD or r.count != 2 or r.extra >= 0:
+                    continue
+                x, y = code.operands[r.first], code.operands[r.first + 1]
+                if x >= 0 and y >= 0 and uses[x] == uses[y] == 1 and self.is_product(x, r.meta) \
+                        and self.is_product(y, r.meta):
+                    self.join_product(i, x, y)
+        finally:
+            PyMem_Free(uses)
+        return 0
+
+    cdef bint is_product(self, int number, PyObject *meta) except -1:
+        """Whether a value is a product of matrices, or a sum of such that are added up in place."""
+        cdef Record *r = self.record(number)
+        if r.prim == <PyObject *>P_MATMUL_ADD:
+            return same_meta(r.meta, meta)
+        return (r.prim == <PyObject *>P_MATMUL or r.prim == <PyObject *>P_DOT) and r.extra < 0 \
+            and r.count == 2 and same_meta(r.meta, meta)
+
+    cdef int join_product(self, Py_ssize_t number, int x, int y) except -1:
+        """Makes a sum of two products the second one, added to the first."""
+        cdef Record *r
+        cdef int operands[3]
+        cdef int product = y if self.record(y).count == 2 else x
+        if self.record(product).count != 2 or not self.adds_up(product):
+            return 0
+        r = self.record(product)
+        operands[0] = self.code.operands[r.first]
+        operands[1] = self.code.operands[r.first + 1]
+        operands[2] = x if product == y else y
+        self.code.set_operands(number, operands, 3)
+        r = self.record(<int>number)
+        Py_DECREF(<object>r.prim)
+        Py_INCREF(P_MATMUL_ADD)
+        r.prim = <PyObject *>P_MATMUL_ADD
+        self.w[product].wanted = False
+        return 0
+
+    cdef bint adds_up(self, int number) except -1:
+        """Whether the machine can add a product of two matrices up in place."""
+        cdef cnp.npy_intp dims[4]
+        cdef Record *r = self.record(number)
+        cdef Meta meta = <Meta>r.meta
+        cdef char code = code_of(meta.dtype)
+        cdef object a = self.looks(self.code.operands[r.first])
+        cdef object b = self.looks(self.code.operands[r.first + 1])
+        if code != b"d" and code != b"f" or len(meta.shape) != 2 or a is None or b is None \
+                or len(a.shape) != 2 or len(b.shape) != 2 or not a.dtype == b.dtype == meta.dtype:
+            return False
+        dims[0] = 1
+        dims[1] = meta.shape[0]
+        dims[2] = a.shape[1]
+        dims[3] = meta.shape[1]
+        return product_suits(dims)
+
+    cdef object looks(self, int operand):
+        """What has the shape and dtype of an operand: a Meta, or an array; None without."""
+        cdef object value
+        if operand >= 0:
+            return self.meta_of(operand)
+        value = self.code.constant_at(operand)
+        return value if cnp.PyArray_CheckExact(value) else None
 
     cdef inline void want(self, int operand) noexcept:
         if operand >= 0:

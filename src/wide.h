@@ -133,6 +133,24 @@ AVX512 static inline __m512 flipped_float(__m512 x) {
 #undef OP
 #undef OF
 
+/* The loop for ``out += a @ b``, which NumPy has not; only where `product_suits`. */
+static VmCall adding_product(char code) {
+    VmCall call = {code == 'd' ? product_add_double : product_add_float, NULL};
+    return call;
+}
+
+/* Looks at the processor, and for the number of threads of the BLAS behind the library at `path`. */
+static void wide_setup(const char *path) {
+    static const char *const names[] = {
+        "scipy_openblas_get_num_threads64_", "scipy_openblas_get_num_threads", "openblas_get_num_threads64_",
+        "openblas_get_num_threads", "MKL_Get_Max_Threads", "bli_thread_get_num_threads"};
+    void *library = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
+    for (size_t i = 0; library && !blas_threads && i < sizeof names / sizeof *names; i++) {
+        blas_threads = (int (*)(void))dlsym(library, names[i]);
+    }
+    wide = __builtin_cpu_supports("avx512f") != 0;
+}
+
 /* Our loop for NumPy's loop `call` of that ufunc for doubles ('d') or floats ('f'), or NumPy's. */
 static VmCall wide_loop(const char *name, char code, VmCall call) {
 #define NAMED(operation) {#operation, 'd', operation##_double, {0}}, {#operation, 'f', operation##_float, {0}},
@@ -154,24 +172,23 @@ static VmCall wide_loop(const char *name, char code, VmCall call) {
     return call;
 }
 
-/* Looks at the processor, and for the number of threads of the BLAS behind the library at `path`. */
-static void wide_setup(const char *path) {
-    static const char *const names[] = {
-        "scipy_openblas_get_num_threads64_", "scipy_openblas_get_num_threads", "openblas_get_num_threads64_",
-        "openblas_get_num_threads", "MKL_Get_Max_Threads", "bli_thread_get_num_threads"};
-    void *library = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
-    for (size_t i = 0; library && !blas_threads && i < sizeof names / sizeof *names; i++) {
-        blas_threads = (int (*)(void))dlsym(library, names[i]);
-    }
-    wide = __builtin_cpu_supports("avx512f") != 0;
-}
-
 #else
 
 static VmCall wide_loop(const char *name, char code, VmCall call) {
     (void)name;
     (void)code;
     return call;
+}
+
+static int product_suits(const npy_intp *dims) {
+    (void)dims;
+    return 0;
+}
+
+static VmCall adding_product(char code) {
+    VmCall none = {NULL, NULL};
+    (void)code;
+    return none;
 }
 
 static void wide_setup(const char *path) {

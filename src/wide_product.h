@@ -140,71 +140,83 @@ static void OF(block)(npy_intp m, npy_intp n, npy_intp depth, const char *a, npy
     }
 }
 
-/* `out = a @ b`; rows of `out` are contiguous. -1 where there was no memory for copies. */
-static int OF(matmul)(const ProductMatrix *a, const ProductMatrix *b, const ProductMatrix *out) {
+/* `out = a @ b`, or `out += a @ b`; rows of `out` are contiguous. */
+static void OF(matmul)(const ProductMatrix *a, const ProductMatrix *b, const ProductMatrix *out, int add) {
     const npy_intp item = sizeof(REAL), width = TILE_VECTORS * LANES;
     npy_intp m = a->rows, n = b->columns, depth = a->columns;
-    npy_intp most_rows = m < BLOCK_ROWS ? m : BLOCK_ROWS, most_columns = n < BLOCK_COLUMNS ? n : BLOCK_COLUMNS;
-    npy_intp most_depth = depth < BLOCK_DEPTH ? depth : BLOCK_DEPTH;
+    npy_intp rows = m < BLOCK_ROWS ? m : BLOCK_ROWS, columns = n < BLOCK_COLUMNS ? n : BLOCK_COLUMNS;
+    npy_intp deep = depth < BLOCK_DEPTH ? depth : BLOCK_DEPTH;
     /* A tile reads the left block in as many streams as it has rows: fine while the block is small. */
-    int pack_left = most_rows * most_depth > 4096 && n > width;
-    int pack_right = b->column_step != item || (most_columns * most_depth > SMALL_ITEMS && m > 2 * TILE_ROWS);
-    npy_intp left_items = pack_left ? (most_rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS * most_depth : 0;
-    npy_intp right_items = pack_right ? (most_columns + width - 1) / width * width * most_depth : 0;
+    int pack_left = rows * deep > 4096 && n > width;
+    int pack_right = b->column_step != item || (columns * deep > SMALL_ITEMS && m > 2 * TILE_ROWS);
+    npy_intp left_items = pack_left ? (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS * deep : 0;
+    npy_intp right_items = pack_right ? (columns + width - 1) / width * width * deep : 0;
     size_t size = (size_t)((left_items + right_items) * item) + 64;
     REAL small[SMALL_ITEMS + 64 / sizeof(REAL)];
     REAL *room = size <= sizeof small ? small : (REAL *)kept_malloc(NULL, size);
     if (!room) {
-        return -1;
+        room = small;
+        rows = TILE_ROWS;
+        columns = width;
+        deep = SMALL_ITEMS / (TILE_ROWS + width);
+        left_items = TILE_ROWS * deep;
     }
     REAL *left = (REAL *)(((size_t)room + 63) & ~(size_t)63), *right = left + left_items;
-    for (npy_intp j = 0; j < n; j += BLOCK_COLUMNS) {
-        npy_intp columns = n - j < BLOCK_COLUMNS ? n - j : BLOCK_COLUMNS;
-        for (npy_intp p = 0; p < depth; p += BLOCK_DEPTH) {
-            npy_intp deep = depth - p < BLOCK_DEPTH ? depth - p : BLOCK_DEPTH;
+    for (npy_intp j = 0; j < n; j += columns) {
+        npy_intp ncolumns = n - j < columns ? n - j : columns;
+        for (npy_intp p = 0; p < depth; p += deep) {
+            npy_intp ndeep = depth - p < deep ? depth - p : deep;
             const char *bs = b->data + p * b->row_step + j * b->column_step;
             if (pack_right) {
-                OF(pack)((int)width, columns, deep, bs, b->column_step, b->row_step, right);
+                OF(pack)((int)width, ncolumns, ndeep, bs, b->column_step, b->row_step, right);
             }
-            for (npy_intp i = 0; i < m; i += BLOCK_ROWS) {
-                npy_intp rows = m - i < BLOCK_ROWS ? m - i : BLOCK_ROWS;
+            for (npy_intp i = 0; i < m; i += rows) {
+                npy_intp nrows = m - i < rows ? m - i : rows;
                 const char *as = a->data + i * a->row_step + p * a->column_step;
                 if (pack_left) {
-                    OF(pack)(TILE_ROWS, rows, deep, as, a->row_step, a->column_step, left);
+                    OF(pack)(TILE_ROWS, nrows, ndeep, as, a->row_step, a->column_step, left);
                 }
-                OF(block)(rows, columns, deep, as, a->row_step, a->column_step, pack_left ? left : NULL, bs,
+                OF(block)(nrows, ncolumns, ndeep, as, a->row_step, a->column_step, pack_left ? left : NULL, bs,
                           b->row_step, pack_right ? right : NULL, out->data + i * out->row_step + j * item,
-                          out->row_step, p > 0);
+                          out->row_step, add || p > 0);
             }
         }
     }
     if (room != small) {
         kept_free(NULL, room, size);
     }
-    return 0;
+}
+
+/* All products of a stack. */
+static void OF(products)(char **args, const npy_intp *dims, const npy_intp *steps, int add) {
+    for (npy_intp i = 0; i < dims[0]; i++) {
+        ProductMatrix a = {args[0] + i * steps[0], dims[1], dims[2], steps[3], steps[4]};
+        ProductMatrix b = {args[1] + i * steps[1], dims[2], dims[3], steps[5], steps[6]};
+        ProductMatrix out = {args[2] + i * steps[2], dims[1], dims[3], steps[7], steps[8]};
+        if (out.column_step == (npy_intp)sizeof(REAL)) {
+            OF(matmul)(&a, &b, &out, add);
+        } else {
+            /* By rows, the transposed result is the product of the transposed operands. */
+            ProductMatrix at = {a.data, a.columns, a.rows, a.column_step, a.row_step};
+            ProductMatrix bt = {b.data, b.columns, b.rows, b.column_step, b.row_step};
+            ProductMatrix outt = {out.data, out.columns, out.rows, out.column_step, out.row_step};
+            OF(matmul)(&bt, &at, &outt, add);
+        }
+    }
 }
 
 /* In place of NumPy's loop of `matmul`, a VmCall in `data`, which does what is not done here. */
 static void OF(product)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
-    const VmCall *numpy = (const VmCall *)data;
-    /* A result whose columns are contiguous is, by rows, the product of the transposed operands. */
-    int by_rows = steps[8] == (npy_intp)sizeof(REAL);
-    npy_intp done = 0;
-    while (done < dims[0] && (by_rows || steps[7] == (npy_intp)sizeof(REAL)) && product_suits(dims)) {
-        ProductMatrix a = {args[0] + done * steps[0], dims[1], dims[2], steps[3], steps[4]};
-        ProductMatrix b = {args[1] + done * steps[1], dims[2], dims[3], steps[5], steps[6]};
-        ProductMatrix out = {args[2] + done * steps[2], dims[1], dims[3], steps[7], steps[8]};
-        ProductMatrix at = {a.data, a.columns, a.rows, a.column_step, a.row_step};
-        ProductMatrix bt = {b.data, b.columns, b.rows, b.column_step, b.row_step};
-        ProductMatrix outt = {out.data, out.columns, out.rows, out.column_step, out.row_step};
-        if (by_rows ? OF(matmul)(&a, &b, &out) : OF(matmul)(&bt, &at, &outt)) {
-            break;
-        }
-        done++;
+    const npy_intp item = sizeof(REAL);
+    if (product_suits(dims) && (steps[7] == item || steps[8] == item)) {
+        OF(products)(args, dims, steps, 0);
+    } else {
+        ((const VmCall *)data)->fn(args, dims, steps, ((const VmCall *)data)->data);
     }
-    if (done < dims[0] || dims[0] == 0) {
-        char *rest[3] = {args[0] + done * steps[0], args[1] + done * steps[1], args[2] + done * steps[2]};
-        npy_intp left[4] = {dims[0] - done, dims[1], dims[2], dims[3]};
-        numpy->fn(rest, left, steps, numpy->data);
-    }
+}
+
+/* ``out += a @ b``, rows or columns of `out` contiguous. */
+static void OF(product_add)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
+    (void)data;
+    OF(products)(args, dims, steps, 1);
 }

@@ -139,6 +139,45 @@ def test_what_does_not_fit_is_refused():
         _core.own_product(np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 3)))
 
 
+def several_sums(np, a, b, c):
+    """Sums of products that are used once, used again, results themselves, the same one, and sums of sums."""
+    once = a @ b + b @ c + a @ c
+    kept = a @ b
+    again = kept + c @ b
+    twice = b @ b
+    both = (c @ c + b @ a) + (a @ a.T + b @ b.T)
+    return once, kept, again, twice + twice, np.tanh(both), np.dot(a, b) + np.dot(b, c)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n", [2, 9, 30, 250])
+def test_products_that_are_added_up(n, dtype):
+    rng = np.random.default_rng(7)
+    operands = (rng.standard_normal((3, n, n)) / n).astype(dtype)
+    replayed = compile(lambda a, b, c: several_sums(anp, a, b, c))
+    expected = several_sums(np, *operands.astype(np.longdouble))
+    for _ in range(3):
+        for result, exact in zip(replayed(*operands), expected, strict=True):
+            np.testing.assert_allclose(result, exact, rtol=0, atol=8 * np.finfo(dtype).eps)
+
+
+def test_a_weight_of_many_steps_gets_one_sum():
+    """Cotangents of a matrix that every step uses are added up where the products are computed."""
+
+    def network(w, xs):
+        h = anp.zeros((4, 6), like=w)
+        for x in xs:
+            h = anp.tanh(x @ w[:3] + h @ w[3:])
+        return anp.sum(h)
+
+    rng = np.random.default_rng(8)
+    w, xs = rng.standard_normal((9, 6)), rng.standard_normal((5, 4, 3))
+    slope = compile(grad(network))
+    for _ in range(3):
+        np.testing.assert_allclose(slope(w, xs), grad(network)(w, xs), rtol=1e-12)
+    assert ("matmul_add" in str(slope.explain())) == _core.has_wide_loops()
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.__name__)
 def test_arithmetic_has_the_bits_of_numpy(operation, dtype):
