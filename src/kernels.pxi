@@ -282,7 +282,7 @@ cdef inline LoopRef product_loop(int number) noexcept:
 
 
 def has_wide_loops():
-    """For tests: whether the processor runs the loops of `wide.h`."""
+    """For tests: whether the loops of `wide.h` are used."""
     return wide != 0
 
 

@@ -40,12 +40,12 @@ cdef extern from "vm.h":
 
 cdef extern from "wide.h":
     int wide
-    void wide_setup(const char *path) noexcept
+    void wide_setup(const char *path, bint allowed) noexcept
     LoopRef wide_loop(const char *name, char code, LoopRef numpy) noexcept
     LoopRef adding_product(char code) noexcept
     int product_suits(const cnp.npy_intp *dims) noexcept
 
-wide_setup(os.fsencode(np._core._multiarray_umath.__file__))
+wide_setup(os.fsencode(np._core._multiarray_umath.__file__), os.environ.get("AUTOGRAD_C_WIDE") != "0")
 
 # The ufuncs whose loops are ours where the processor can run them.
 cdef frozenset wide_ufuncs = frozenset(

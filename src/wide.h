@@ -16,7 +16,7 @@
 #include "memory.h"
 #include "vm.h"
 
-static int wide = 0;                      /* whether the processor has AVX-512 */
+static int wide = 0;                      /* whether the processor has AVX-512 and it may be used */
 static int (*blas_threads)(void) = NULL;  /* asks NumPy's BLAS; NULL where it cannot be asked */
 
 /* The operations of `wide_arithmetic.h`, by the names of the ufuncs. */
@@ -140,7 +140,7 @@ static VmCall adding_product(char code) {
 }
 
 /* Looks at the processor, and for the number of threads of the BLAS behind the library at `path`. */
-static void wide_setup(const char *path) {
+static void wide_setup(const char *path, int allowed) {
     static const char *const names[] = {
         "scipy_openblas_get_num_threads64_", "scipy_openblas_get_num_threads", "openblas_get_num_threads64_",
         "openblas_get_num_threads", "MKL_Get_Max_Threads", "bli_thread_get_num_threads"};
@@ -148,7 +148,7 @@ static void wide_setup(const char *path) {
     for (size_t i = 0; library && !blas_threads && i < sizeof names / sizeof *names; i++) {
         blas_threads = (int (*)(void))dlsym(library, names[i]);
     }
-    wide = __builtin_cpu_supports("avx512f") != 0;
+    wide = allowed && __builtin_cpu_supports("avx512f");
 }
 
 /* Our loop for NumPy's loop `call` of that ufunc for doubles ('d') or floats ('f'), or NumPy's. */
@@ -191,8 +191,9 @@ static VmCall adding_product(char code) {
     return none;
 }
 
-static void wide_setup(const char *path) {
+static void wide_setup(const char *path, int allowed) {
     (void)path;
+    (void)allowed;
 }
 
 #endif

@@ -1,6 +1,9 @@
 """Loops of our own: NumPy's bits in arithmetic, its sums in matrix products, for all shapes and layouts."""
 
 import itertools
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -178,6 +181,10 @@ def test_a_weight_of_many_steps_gets_one_sum():
     assert ("matmul_add" in str(slope.explain())) == _core.has_wide_loops()
 
 
+def test_a_setting_switches_these_loops_off():
+    assert not (_core.has_wide_loops() and os.environ.get("AUTOGRAD_C_WIDE") == "0")
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.__name__)
 def test_arithmetic_has_the_bits_of_numpy(operation, dtype):
@@ -210,3 +217,15 @@ def test_only_items_of_the_array_warn(n):
     zero[-1] = 0
     with pytest.warns(RuntimeWarning, match="divide by zero"):
         assert quotient(np.ones(n), zero)[-1] == np.inf
+
+
+def test_without_these_loops():
+    """The environment can switch them off; then NumPy's do all."""
+    tests = [__file__, "-k", "stacks or added_up or weight or warn or switches"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        env={**os.environ, "AUTOGRAD_C_WIDE": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
