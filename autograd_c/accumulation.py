@@ -354,6 +354,8 @@ class _Walk:
         return self.parts_of_items(found, arg.meta.shape) if type(found) is Items else found
 
     def differentiate(self, node):
+        if node.meta is not None and 0 in node.meta.shape:
+            return []  # what is computed from no items depends on nothing
         if node.prim.kind == "elementwise":
             found = self.elementwise(node)
         else:

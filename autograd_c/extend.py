@@ -279,16 +279,16 @@ def refuse(advice, *funs):
 hooks["reduce_composite"] = lambda c: (existing, (c.fun,))
 
 
-def composite(*funs, examples=(), in_place=False):
+def composite(*funs, examples=(), in_place=False, joins=False):
     """Registers the decorated function, written in terms of primitives, for calls of `funs` on traced values.
 
     Calls without one go to NumPy's own function. For `examples` see `rule`. `in_place` says that the function
-    writes into its first argument and returns nothing.
+    writes into its first argument and returns nothing, `joins` that its first argument are parts, in any iterable.
     """
 
     def register(python):
         for fun in funs:
-            made = Composite(fun, python, examples)
+            made = Composite(fun, python, examples, joins)
             made.in_place = in_place
             (registry if _is_shared(fun) else _own)[fun] = made
         return made

@@ -319,18 +319,20 @@ cdef class Composite:
     cdef readonly object fun, python
     cdef readonly str name
     cdef readonly tuple examples
+    cdef readonly bint joins        # the first argument is an iterable of parts
     cdef dict __dict__
     cdef object __weakref__
 
     def __cinit__(self):
         self.vectorcall = <vectorcallfunc>composite_vectorcall
 
-    def __init__(self, fun, python, examples=()):
+    def __init__(self, fun, python, examples=(), joins=False):
         update_wrapper(self, fun)
         self.name = fun.__name__
         self.examples = tuple(examples)
         self.fun = fun
         self.python = python
+        self.joins = joins
 
     def __get__(self, instance, owner):
         return self if instance is None else MethodType(self, instance)
@@ -344,14 +346,23 @@ cdef class Composite:
 
 cdef object composite_vectorcall(object callable_, PyObject *const *args, size_t nargsf, PyObject *kwnames):
     cdef Composite c = <Composite>callable_
-    cdef Py_ssize_t i, total = PyVectorcall_NARGS(nargsf)
+    cdef Py_ssize_t i, given = PyVectorcall_NARGS(nargsf), total = given
     if kwnames != NULL:
         total += PyTuple_GET_SIZE(<object>kwnames)
+    if c.joins and given > 0 and only_iterable(<object>args[0]):
+        rest = [<object>args[i] for i in range(1, total)]
+        names = <tuple>kwnames if kwnames != NULL else ()
+        return c(tuple(<object>args[0]), *rest[:given - 1], **dict(zip(names, rest[given - 1:])))
     for i in range(total):
         if holds_box(<object>args[i]):
             refuse_masked(args, total)
             return PyObject_Vectorcall(c.python, args, nargsf, kwnames)
     return PyObject_Vectorcall(c.fun, args, nargsf, kwnames)
+
+
+cdef inline bint only_iterable(object v) except -1:
+    """A generator or a view of a dict, which NumPy refuses and HIPS/autograd takes."""
+    return type(v) is not list and type(v) is not tuple and not PySequence_Check(v) and hasattr(v, "__iter__")
 
 
 cdef int refuse_masked(PyObject *const *args, Py_ssize_t n) except -1:

@@ -51,6 +51,24 @@ def test_jacobians(number, operator):
     assert (check(operator, jacobian, f, points) is None) == (number not in DECLINED)
 
 
+EMPTY = [
+    lambda x: np.prod(x[:, :0], axis=1) + x[0, 0] ** 2,
+    lambda x: np.sum(x[:0] ** 2, axis=0) * x[0],
+    lambda x: np.concatenate([x[:, :0], np.sin(x)], axis=1),
+    lambda x: x.T[:, :0] @ x[:0],
+    lambda x: np.max(np.cumsum(x, axis=1), axis=1)[:0],
+    lambda x: np.where(x[:0] > 0.0, x[:0], 1.0),
+]
+
+
+@pytest.mark.parametrize("operator", [jacobian, sparse_jacobian])
+@pytest.mark.parametrize("f", EMPTY)
+def test_arrays_without_items(f, operator):
+    assert is_accumulated(
+        lambda x: np.ravel(f(x.reshape(1, 3))), draw(3), draw(3), operator=operator, plain=jacobian
+    )
+
+
 @pytest.mark.parametrize("operator", [hessian, sparse_hessian])
 @pytest.mark.parametrize("number", range(len(HESSIANS)))
 def test_hessians(number, operator):

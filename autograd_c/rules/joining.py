@@ -91,6 +91,7 @@ _concatenate = joint(
         lambda x: call([x(2, 2), x(3)], axis=None),
         lambda x: call(x(2, 3, 2)),
     ),
+    joins=True,
 )
 def concatenate(arrays, /, axis=0, out=None, *, dtype=None, casting="same_kind"):
     arrays = list(map(anp.asarray, arrays))
@@ -125,6 +126,7 @@ _stack = hooks["stack"] = joint(
         lambda x: call([x(), x()]),
         lambda x: call(x(2, 3), 1),
     ),
+    joins=True,
 )
 def stack(arrays, axis=0, out=None, *, dtype=None, casting="same_kind"):
     arrays = list(map(anp.asarray, arrays))
@@ -136,6 +138,7 @@ def stack(arrays, axis=0, out=None, *, dtype=None, casting="same_kind"):
 @composite(
     np.hstack,
     examples=(lambda x: call((x(2), x(3))), lambda x: call((x(2, 1), x(2, 3))), lambda x: call([x(), x()])),
+    joins=True,
 )
 def hstack(tup, *, dtype=None, casting="same_kind"):
     arrays = [anp.atleast_1d(a) for a in tup]
@@ -145,6 +148,7 @@ def hstack(tup, *, dtype=None, casting="same_kind"):
 @composite(
     np.vstack,
     examples=(lambda x: call((x(3), x(3))), lambda x: call((x(2, 3), x(3))), lambda x: call([x(), x()])),
+    joins=True,
 )
 def vstack(tup, *, dtype=None, casting="same_kind"):
     return concatenate([anp.atleast_2d(a) for a in tup], 0, dtype=dtype, casting=casting)
@@ -154,12 +158,14 @@ for _fun in available("row_stack"):
     composite(_fun)(vstack)
 
 
-@composite(np.dstack, examples=(lambda x: call((x(2, 3), x(2, 3))), lambda x: call([x(2), x(2)])))
+@composite(np.dstack, examples=(lambda x: call((x(2, 3), x(2, 3))), lambda x: call([x(2), x(2)])), joins=True)
 def dstack(tup):
     return concatenate([anp.atleast_3d(a) for a in tup], 2)
 
 
-@composite(np.column_stack, examples=(lambda x: call((x(2), x(2, 3))), lambda x: call([x(2), x(2)])))
+@composite(
+    np.column_stack, examples=(lambda x: call((x(2), x(2, 3))), lambda x: call([x(2), x(2)])), joins=True
+)
 def column_stack(tup):
     arrays = [anp.asarray(a) for a in tup]
     return concatenate([a if a.ndim >= 2 else anp.reshape(a, (a.size, 1)) for a in arrays], 1)

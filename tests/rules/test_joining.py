@@ -190,3 +190,14 @@ def test_joining_by_an_index(name, dtype):
 def test_joining_by_an_index_makes_no_matrix():
     with pytest.raises(TypeError, match="r_: no matrix of traced values"):
         grad(lambda x: np.sum(np.r_["r", x]))(ROW)
+
+
+@pytest.mark.parametrize("join", [np.concatenate, np.stack, np.hstack, np.vstack, np.dstack, np.column_stack])
+def test_parts_in_any_iterable(join):
+    """As in HIPS/autograd; NumPy takes sequences only."""
+    named = {"a": X, "b": 2.0 * X}
+    expected = join(list(named.values()))
+    for parts in (named.values(), (part for part in named.values())):
+        assert (join(parts) == expected).all()
+    gradient = grad(lambda named: np.sum(join(part for part in named.values()) ** 2))(named)
+    numpy.testing.assert_allclose(gradient["b"], 4.0 * X)
