@@ -283,7 +283,7 @@ def composite(*funs, examples=(), in_place=False, joins=False):
     """Registers the decorated function, written in terms of primitives, for calls of `funs` on traced values.
 
     Calls without one go to NumPy's own function. For `examples` see `rule`. `in_place` says that the function
-    writes into its first argument and returns nothing, `joins` that its first argument are parts, in any iterable.
+    writes into its first argument and returns nothing, `joins` that its first argument may be any iterable.
     """
 
     def register(python):

@@ -95,6 +95,11 @@ def compile(
     Compiled
         With the methods ``clear()``, ``explain()`` and ``cost()``.
 
+    Raises
+    ------
+    ValueError
+        When `fun` has no argument of a number or name that is said to be static.
+
     Warns
     -----
     ReplayWarning
@@ -128,10 +133,35 @@ def compile(
 
 
 def _compiled(fun, options):
+    _check_static(fun, **{name: options[name] for name in ("static_argnums", "static_argnames")})
     # An operator's function may have a better way than being recorded as a whole: Jacobians have.
     if hasattr(fun, "compiled"):
         return fun.compiled(lambda fun: Compiled(fun, options))
     return Compiled(plain(fun), options)
+
+
+def _check_static(fun, static_argnums, static_argnames):
+    """Refuses static arguments that the function cannot have, where its signature is known."""
+    if not static_argnums and not static_argnames:
+        return
+    try:
+        parameters = inspect.signature(fun).parameters.values()
+    except (TypeError, ValueError):
+        return
+    kinds = {p.kind for p in parameters}
+    names = [p.name for p in parameters]
+    count = sum(p.kind <= p.POSITIONAL_OR_KEYWORD for p in parameters)
+    for number in static_argnums:
+        if not -count <= number < count and inspect.Parameter.VAR_POSITIONAL not in kinds:
+            raise ValueError(
+                f"compile: static_argnums: {name_of(fun)} has {count} positional arguments, none is {number}"
+            )
+    for name in static_argnames:
+        if name not in names and inspect.Parameter.VAR_KEYWORD not in kinds:
+            has = ", ".join(names)
+            raise ValueError(
+                f"compile: static_argnames: {name_of(fun)} has no argument {name!r}; it has {has}"
+            )
 
 
 def plain(fun):

@@ -112,6 +112,10 @@ def test_decorator_forms():
         ({"num_threads": 1.5}, ValueError, "num_threads must be a positive int"),
         ({"static_argnums": "x"}, TypeError, "static_argnums must hold ints"),
         ({"static_argnames": 3}, TypeError, "static_argnames must hold strs"),
+        ({"static_argnums": -2}, ValueError, "abs has 1 positional arguments, none is -2"),
+        ({"static_argnums": (0, 1)}, ValueError, "abs has 1 positional arguments, none is 1"),
+        ({"static_argnames": "mode"}, ValueError, "abs has no argument 'mode'; it has x"),
+        ({"static_argnames": "z", "fun": grad(lambda x, y: x * y)}, ValueError, "'z'; it has x, y"),
     ],
 )
 def test_wrong_options(arguments, error, message):
