@@ -62,7 +62,7 @@ def source_of(fun, leaves):
 
     # The function is run once more if this way is declined: what it updates are copies.
     copies = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
-    _, recording = record_call_of(value_of, copies)
+    _, recording = record_call_of(value_of, copies, _KEPT)
     if recording.escapes or recording.updates:
         raise Declined("a value leaves the trace, or an argument is updated")
     return recording, chosen[0]
@@ -944,16 +944,23 @@ def _by_partials(position, default):
 
 
 _REDUCTIONS = "prod var std max amax min amin nansum nanmean nanprod nanvar nanstd nanmax nanmin"
-_row(_by_partials(1, None), True, *_registered(*_REDUCTIONS.split()), linalg._norm2, special._lse)
+# Whole, their partials are those of one item each; in parts, an item depends on all others.
+_KEPT = {*_registered(*_REDUCTIONS.split()), linalg._norm2, linalg._normp, special._lse}
+_row(_by_partials(1, None), True, *_KEPT)
 _row(_by_partials(2, None), True, linalg._normp)
+_row(_by_partials(1, (-2, -1)), True, registry[np.linalg.det])
 
 
 def _product(walk, node):
-    """``a @ b`` of vectors and matrices."""
+    """``a @ b`` of vectors, matrices and stacks of matrices."""
     a, b = node.args[:2]
     shapes = [_shape(arg) for arg in (a, b)]
-    if node.kwargs or len(node.args) != 2 or not all(0 < len(shape) <= 2 for shape in shapes):
-        raise Declined(f"{node.prim.name} of stacks of matrices")
+    if node.kwargs or len(node.args) != 2:
+        raise Declined(f"{node.prim.name} with keywords")
+    if min(map(len, shapes)) >= 2 and len(node.meta.shape) > 2 and node.prim is products.matmul:
+        return _stacked_product(walk, node)
+    if not all(0 < len(shape) <= 2 for shape in shapes):
+        raise Declined(f"{node.prim.name} of stacks and vectors")
     found = []
     for k, (arg, other) in enumerate(((a, b), (b, a))):
         for part in walk.parts(arg):
@@ -1001,31 +1008,129 @@ def _matrix_product(value, other, k, ndim):
     return anp.matmul(value, anp.transpose(other) if np.ndim(other) == 2 else other)
 
 
-_row(_product, True, products.matmul, products.dot)
-
-
-def _of_vectors(walk, node):
-    """Products over the last axes, of vectors."""
-    if not all(len(_shape(arg)) == 1 for arg in node.args[:2]):
-        raise Declined(f"{node.prim.name} of matrices")
-    return _product(walk, node)
-
-
-def _outer(walk, node):
-    found = []
-    for k, (arg, other) in enumerate(((node.args[0], node.args[1]), (node.args[1], node.args[0]))):
-        other = anp.ravel(walk.value(other))
-        other = anp.expand_dims(other, 0) if k == 0 else anp.expand_dims(other, 1)
+def _stacked_product(walk, node):
+    found, batch = [], node.meta.shape[:-2]
+    for k, (arg, other) in enumerate((node.args, node.args[::-1])):
+        shape = _shape(arg)
         for part in walk.parts(arg):
-            own = _own(part, _shape(arg))
-            line = (*own, -1, 1) if k == 0 else (*own, 1, -1)
-            columns = np.broadcast_to(np.reshape(part.columns, line), own + node.meta.shape)
-            value = part.value
-            if type(value) is not float:
-                value = anp.reshape(part.full(walk.dtype), line)
-            found.append(Part(walk.intern(columns), walk.times(value, other), part.sign))
+            part = walk.broadcast(part, shape, batch + shape[-2:])
+            found.append(_times_matrices(walk, part, k, walk.value(other), node.meta.shape))
     return found
 
 
-_row(_of_vectors, True, *_registered("inner", "vdot", "vecdot"))
-_row(_outer, True, *_registered("outer"))
+def _times_matrices(walk, part, k, other, out):
+    """A part of the left (k = 0) or right stack of matrices, times the other stack."""
+    summed, free = (-1, -1) if k == 0 else (-2, -2)
+    columns, value = np.asarray(part.columns), part.value
+    size = columns.shape[summed]
+    if (columns == columns.take([0], summed)).all():
+        value = part.full(walk.dtype)
+        columns = np.expand_dims(columns.take(0, summed), free)
+        columns = np.broadcast_to(columns, columns.shape[: columns.ndim - len(out)] + out)
+        walk.spend(columns.size * size // 8)
+        value = anp.matmul(value, other) if k == 0 else anp.matmul(other, value)
+        return Part(walk.intern(columns), value, part.sign)
+    # Products of all pairs over (rows, summed, columns), then a sum.
+    at, other_at = (-1, -3) if k == 0 else (-3, -1)
+    if type(value) is not float:
+        value = anp.expand_dims(_aligned(value, columns.ndim), at)
+    columns = np.expand_dims(columns, at)
+    full = (*out[:-1], size, out[-1])
+    columns = np.broadcast_to(columns, columns.shape[: columns.ndim - len(full)] + full)
+    pairs = Part(walk.intern(columns), walk.times(value, anp.expand_dims(other, other_at)), part.sign)
+    return _reduced(walk, pairs, full, [len(full) - 2])
+
+
+_row(_product, True, products.matmul, products.dot)
+
+
+# --- linear functions of all items along some axes
+
+
+def _along(walk, part, shape, axes):
+    """A part whose columns are the same along some axes: those that are not become axes in front."""
+    columns = np.asarray(part.columns)
+    own = columns.ndim - len(shape)
+    axes = [own + k for k in axes]
+    if all((columns == columns.take([0], k)).all() for k in axes):
+        return part
+    sizes = [columns.shape[k] for k in axes]
+    spread = np.moveaxis(columns, axes, range(len(axes)))
+    spread = np.expand_dims(spread, [k + len(axes) for k in axes])
+    spread = np.broadcast_to(spread, (*sizes, *columns.shape))
+    here = np.ones((*sizes, *[1] * columns.ndim), bool)
+    for place, k in enumerate(axes):
+        line = [1] * here.ndim
+        line[place] = line[len(axes) + k] = columns.shape[k]
+        here = here & np.eye(columns.shape[k], dtype=bool).reshape(line)
+    walk.pay(spread.shape)
+    return Part(walk.intern(spread), anp.where(here, part.full(walk.dtype), 0.0), part.sign)
+
+
+def _linear(walk, node, arg, axes, image):
+    """Parts of a value whose items depend on all those of an argument along some axes.
+
+    `image` is the linear function of derivatives that have more axes in front. All items of the result that
+    have the same place along the other axes have the same columns.
+    """
+    shape, to, found = _shape(arg), node.meta.shape, []
+    axes = [k % len(shape) for k in axes]
+    for part in walk.parts(arg):
+        part = _along(walk, part, shape, axes)
+        own, columns = _own(part, shape), part.columns
+        if shape != to:
+            columns = columns.take([0], len(own) + axes[0]).take([0], len(own) + axes[1])
+            columns = columns.reshape((*own, *shape[:-2], *[1] * (len(to) - len(shape) + 2)))
+            columns = walk.intern(np.ascontiguousarray(np.broadcast_to(columns, own + to)))
+        walk.pay(np.shape(columns))
+        found.append(Part(columns, image(part.full(walk.dtype)), part.sign))
+    return found
+
+
+def _run(walk, node):
+    axis, ndim = _option(node, "axis", 1, None), len(node.meta.shape)
+    if (node.kwargs or {}).keys() - {"axis"} or len(node.args) > 2 or ndim != len(_shape(node.args[0])):
+        raise Declined(f"{node.prim.name} with options, or of an array with several axes")
+    axis = (axis or 0) % ndim - ndim
+    return _linear(walk, node, node.args[0], [axis], lambda t: anp.cumsum(t, axis=axis))
+
+
+def _inverted(walk, node):
+    inverse = linalg.inv(walk.value(node.args[0]))
+
+    def image(t):
+        return anp.matmul(anp.matmul(anp.negative(inverse), t), inverse)
+
+    return _linear(walk, node, node.args[0], [-2, -1], image)
+
+
+def _solved(walk, node):
+    a, b = (walk.value(arg) for arg in node.args)
+    if np.ndim(a) != np.ndim(b) and (np.ndim(a), np.ndim(b)) != (2, 1):
+        raise Declined("solve with a stack and a matrix or vector")
+    ans = linalg.solve(a, b)
+    column = np.ndim(b) == 1
+
+    def of_matrix(t):
+        return _solutions(a, anp.negative(anp.matmul(t, ans[:, None] if column else ans)), column)
+
+    def of_right_side(t):
+        return _solutions(a, t[..., None] if column else t, column)
+
+    found = _linear(walk, node, node.args[0], [-2, -1], of_matrix)
+    return found + _linear(walk, node, node.args[1], [-1 if column else -2], of_right_side)
+
+
+def _solutions(a, b, column):
+    """Of systems with right sides that have more axes in front; those of one matrix beside one another."""
+    if np.ndim(a) == 2 and np.ndim(b) > 2:
+        b = anp.moveaxis(b, -2, 0)
+        solution = anp.moveaxis(anp.reshape(linalg.solve(a, anp.reshape(b, (len(b), -1))), b.shape), 0, -2)
+    else:
+        solution = linalg.solve(a, b)
+    return solution[..., 0] if column else solution
+
+
+_row(_run, False, *_registered("cumsum"))
+_row(_inverted, True, linalg.inv)
+_row(_solved, True, linalg.solve)

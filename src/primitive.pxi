@@ -488,7 +488,7 @@ cdef object call_traced(Primitive p, Trace top, list args, dict kwargs):
     cdef Box b
     if p.inlined and top.mode == RECORD:
         return p.fun(*args, **kwargs)
-    if p.lowering is not None and top.mode == RECORD and top.replay:
+    if p.lowering is not None and top.mode == RECORD and top.replay and p not in top.kept:
         ans = p.lowering(*args, **kwargs)
         if ans is not NotImplemented:
             return ans

@@ -748,7 +748,7 @@ cdef bint same_array(cnp.ndarray a, cnp.ndarray b) except -1:
     return cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(b) and same_bytes(a, b)
 
 
-def record_call_of(fun, list leaves):
+def record_call_of(fun, list leaves, kept=frozenset()):
     """Records ``fun(boxes)`` with the values of one call.
 
     Parameters
@@ -757,6 +757,8 @@ def record_call_of(fun, list leaves):
         Takes the list of boxed leaves and returns a list of results.
     leaves : list
         Floats, NumPy scalars and arrays.
+    kept : set of Primitive, optional
+        Those whose calls are recorded as they are, and not as others.
 
     Returns
     -------
@@ -771,6 +773,7 @@ def record_call_of(fun, list leaves):
     cdef Py_ssize_t i
     t.replay = True
     t.escapes = []
+    t.kept = kept
     r.code = t.code
     r.outs = []
     r.changed = []

@@ -19,6 +19,7 @@ cdef class Trace:
     cdef Code code          # of a recording
     cdef bint replay        # a recording of one call, with guards; not of a rule, for all values
     cdef list escapes       # of such a recording: what left the trace, and where
+    cdef object kept        # of such a recording: primitives that are not lowered
 
     cdef inline int close(self) except -1:
         self.open = False

@@ -218,7 +218,7 @@ def test_what_operators_make_of_several_programs(operator, tmp_path):
 
 def test_work_is_counted_for_every_seed():
     def long_curve(x):
-        return np.sin(x) * np.cumsum(x)[-1]
+        return np.sin(x) * np.cumprod(x)[-1]
 
     n = 200  # so many seeds are one program, run for each
     made = jacobian(compile(long_curve))
