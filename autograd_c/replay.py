@@ -535,19 +535,12 @@ class _Recorded:
                 given[leaf][...] = leaves[leaf]
 
     def _plan(self, leaves):
-        owners = {id(owner(leaf)) for leaf in leaves if isinstance(leaf, np.ndarray)}
-        self.finish = None if self._is_fresh(owners) else self._plan_each(owners)
+        is_fresh = self.recording.has_own_results(self.outs, leaves)
+        self.finish = None if is_fresh else self._plan_each(leaves)
 
-    def _is_fresh(self, owners):
-        """Whether all results are values, and arrays, of their own."""
-        numbers = self.recording.outs
-        if self.updates or len(set(numbers)) < len(numbers) or min(numbers, default=0) < self.recording.size:
-            return False
-        arrays = [id(owner(out)) for out in self.outs if isinstance(out, np.ndarray)]
-        return len(set(arrays)) == len(arrays) and owners.isdisjoint(arrays)
-
-    def _plan_each(self, owners):
+    def _plan_each(self, leaves):
         recording = self.recording
+        owners = {id(owner(leaf)) for leaf in leaves if isinstance(leaf, np.ndarray)}
         nodes = {place: ("argument", place) for place in range(recording.size)}
         nodes |= {number: ("argument", place) for place, number in recording.changed}
         finish = []
@@ -706,6 +699,8 @@ def _contiguous(leaf):
 
 def _is_shared(leaves, environment):
     """Whether an array among the leaves shares memory with another one, or with one of the environment."""
+    if len(leaves) == 1 and not environment.arrays:
+        return False
     return _core.overlap(leaves) or any(
         np.may_share_memory(leaf, array)
         for leaf in leaves

@@ -41,7 +41,7 @@ from cpython.list cimport PyList_Append
 from cpython.long cimport PyLong_AsDouble, PyLong_Check
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject_GetItem, PyObject_SetItem
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF, PyObject
 from cpython.sequence cimport PySequence_Check
 from cpython.tuple cimport PyTuple_New
 from libc.limits cimport INT_MAX, UINT_MAX

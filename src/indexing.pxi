@@ -318,13 +318,17 @@ def stack_scalars(given):
     cdef bint weak = True
     for v in items:
         if type(v) is Box:
-            if (<Box>v).kind != SCALAR or (t is not None and t is not (<Box>v).trace) or (<Box>v).tan != NULL:
+            if (<Box>v).kind != SCALAR:
+                return stack_traced_recorded(items)
+            if (t is not None and t is not (<Box>v).trace) or (<Box>v).tan != NULL:
                 return None
             t = (<Box>v).trace
         elif not PyFloat_Check(v) and type(v) is not int:
             return None
-    if t is None or t.mode == RECORD:
+    if t is None:
         return None
+    if t.mode == RECORD:
+        return stack_recorded(items)
     if not t.open:
         raise_outlived()
     n = len(items)
@@ -335,7 +339,49 @@ def stack_scalars(given):
     return array_entry(t, items, out) if t.mode == REVERSE else array_tangent(t, items, out)
 
 
-cdef Box array_entry(Trace t, list items, cnp.ndarray value):
+cdef object stack_traced_recorded(list items):
+    """The same where a reverse trace has scalars of a recording; the array is recorded."""
+    cdef Trace t = None
+    cdef list inner = []
+    cdef object v, value
+    for v in items:
+        if type(v) is Box:
+            if (<Box>v).kind != OBJECT or (<Box>v).view != NULL or t is not None and t is not (<Box>v).trace:
+                return None
+            t = (<Box>v).trace
+            v = <object>(<Box>v).v
+        inner.append(v)
+    if t.mode != REVERSE or not t.open:
+        return None
+    value = stack_recorded(inner)
+    return array_entry(t, items, value) if value is not None else None
+
+
+cdef object stack_recorded(list items):
+    """The array of float64 scalars of one recording for replay, and of numbers; None for anything else."""
+    cdef Trace t = None
+    cdef cnp.npy_intp n = PyList_GET_SIZE(items)
+    cdef cnp.ndarray out = cnp.PyArray_SimpleNew(1, &n, cnp.NPY_DOUBLE)
+    cdef double *to = <double *>cnp.PyArray_DATA(out)
+    cdef bint weak = True
+    cdef Py_ssize_t i
+    cdef object v
+    for i in range(n):
+        v = <object>PyList_GET_ITEM(items, i)
+        if type(v) is Box:
+            if recording_of(v) is None or (<Box>v).view != NULL or t is not None and t is not (<Box>v).trace:
+                return None
+            t = (<Box>v).trace
+            to[i] = (<Box>v).d
+        elif not PyFloat_Check(v) and type(v) is not int or not scalar_number(v, &to[i], &weak):
+            return None
+    if t is None:
+        return None
+    i = add_call(t, CALL_NODE, <Primitive>hooks["from_items"], [None] + items, None, meta_of(out))
+    return node_box(t, <int>i, out)
+
+
+cdef Box array_entry(Trace t, list items, object value):
     cdef Tape tape = t.recording()
     cdef Box out
     cdef Entry *e

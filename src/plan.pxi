@@ -556,15 +556,18 @@ cdef class Planner:
         """A node as an object that knows its operands."""
         cdef Node n = self.node(number)
         cdef Record *r
-        cdef list operands
+        cdef tuple operands
+        cdef object value
         cdef int k, o
         if n.operands is None:
             r = &self.code.records[number]
-            operands = []
+            operands = PyTuple_New(r.count)
             for k in range(r.count):
                 o = self.code.operands[r.first + k]
-                operands.append(self.node(o) if o >= 0 else self.code.constant_at(o))
-            n.operands = tuple(operands)
+                value = self.node(o) if o >= 0 else self.code.constant_at(o)
+                Py_INCREF(value)
+                PyTuple_SET_ITEM(operands, k, value)
+            n.operands = operands
         return n
 
     cdef inline int operand(self, int number, int k) noexcept:
@@ -1111,7 +1114,7 @@ cdef class Planner:
         cdef int i, u, n = <int>len(buffers), nunits = self.nunits + 1
         cdef Buffer b
         cdef Gaps gaps
-        # By unit: the first buffer that comes into use there, and the first that leaves; each leads to another.
+        # By unit: the first buffer that comes into use there, and the first that leaves; each names the next.
         cdef int *begin = <int *>PyMem_Malloc(2 * (nunits + n) * sizeof(int))
         cdef int *end = begin + nunits
         cdef int *next_begin = end + nunits
@@ -1157,13 +1160,13 @@ cdef class Planner:
         if r.meta != NULL and r.kind == CALL_NODE and not w.scalar and w.category != K_VIEW \
                 and w.category != K_ADD_ITEM and (w.category != K_ELEMENTWISE or w.stored):
             self.spot_of(self.node(number))
-        if w.category != K_INPUT and w.category != K_PICK:
+        if w.category != K_INPUT and w.category != K_PICK and self.has_place(number):
             s = self.place(number)
             if s is not None:
                 self.use(s.buffer, w.step, w.kept)
         for k in range(r.count):
             o = self.code.operands[r.first + k]
-            if o < 0:
+            if o < 0 or not self.has_place(o):
                 continue
             s = self.place(o)
             if s is not None:
@@ -1171,12 +1174,15 @@ cdef class Planner:
                 self.use(s.buffer, w.step, w.kept and w.category == K_PICK or w.late and not self.w[o].late)
         return 0
 
+    cdef inline bint has_place(self, int number) noexcept:
+        """Whether a node has a value that may lie in memory, and not in a register."""
+        cdef Work *w = &self.w[number]
+        return w.home >= 0 or not w.scalar and self.code.records[number].meta != NULL
+
     cdef inline Spot place(self, int number):
         """Where the value of a node lies; None for one that has no place, or a register."""
-        cdef Work *w = &self.w[number]
-        if w.home >= 0:
-            return self.node(w.home).spot
-        return None if w.scalar or self.code.records[number].meta == NULL else self.node(number).spot
+        cdef int home = self.w[number].home
+        return self.node(home if home >= 0 else number).spot if self.has_place(number) else None
 
     cdef int use(self, Buffer b, int unit, bint kept) except -1:
         b.first = min(b.first, unit)

@@ -106,41 +106,38 @@ cdef class Code:
     cdef inline int add(self, int kind, Primitive p, Meta meta, const int *operands,
                         Py_ssize_t count) except -1:
         """One more record; its number."""
-        cdef Record *r
-        cdef Py_ssize_t i
-        if self.n >= self.capacity[0] or self.noperands + count > self.capacity[1]:
-            self.reserve(self.n + 1, self.noperands + count)
-        r = &self.records[self.n]
-        r.prim = r.meta = NULL
-        if p is not None:
-            Py_INCREF(p)
-            r.prim = <PyObject *>p
-        if meta is not None:
-            Py_INCREF(meta)
-            r.meta = <PyObject *>meta
-        r.kind = kind
+        cdef Record r
+        r.prim = <PyObject *>p if p is not None else NULL
+        r.meta = <PyObject *>meta if meta is not None else NULL
+        r.kind = <unsigned char>kind
         r.weak = r.array0 = False
-        r.extra = -1
-        r.first = <int>self.noperands
-        r.count = <int>count
-        for i in range(count):
-            self.operands[self.noperands + i] = operands[i]
-        self.noperands += count
-        self.n += 1
-        return <int>self.n - 1
+        return self.add_like(&r, operands, count)
 
     cdef int reserve(self, Py_ssize_t n, Py_ssize_t noperands) except -1:
         self.records = <Record *>table_for(self.records, n, &self.capacity[0], sizeof(Record))
         self.operands = <int *>table_for(self.operands, noperands, &self.capacity[1], sizeof(int))
         return 0
 
-    cdef int add_like(self, const Record *r, const int *operands, Py_ssize_t count) except -1:
+    cdef inline int add_like(self, const Record *r, const int *operands, Py_ssize_t count) except -1:
         """One more record that is like that one but for its operands and extra; its number."""
-        cdef int number = self.add(r.kind, <Primitive>r.prim if r.prim != NULL else None,
-                                   <Meta>r.meta if r.meta != NULL else None, operands, count)
-        self.records[number].weak = r.weak
-        self.records[number].array0 = r.array0
-        return number
+        cdef Record *new
+        cdef int *to
+        cdef Py_ssize_t i
+        if self.n >= self.capacity[0] or self.noperands + count > self.capacity[1]:
+            self.reserve(self.n + 1, self.noperands + count)
+        new = &self.records[self.n]
+        new[0] = r[0]
+        Py_XINCREF(r.prim)
+        Py_XINCREF(r.meta)
+        new.extra = -1
+        new.first = <int>self.noperands
+        new.count = <int>count
+        to = &self.operands[self.noperands]
+        for i in range(count):
+            to[i] = operands[i]
+        self.noperands += count
+        self.n += 1
+        return <int>self.n - 1
 
     cdef int set_operands(self, Py_ssize_t number, const int *operands, Py_ssize_t count) except -1:
         """Gives a record other operands; those that it had are left in the table."""
@@ -583,6 +580,29 @@ cdef class Recording:
         """Nodes, or constants, that the function returned."""
         cdef int operand
         return [self.code.value(operand) for operand in self.outs]
+
+    def has_own_results(self, list results, list leaves):
+        """Whether all results are computed by calls, and each is a value, or an array, of its own.
+
+        Parameters
+        ----------
+        results, leaves : list
+            Those of the call that was recorded.
+        """
+        cdef int operand
+        cdef Py_ssize_t arrays = 0
+        cdef set owners = set()
+        for operand in self.outs:
+            if operand < self.size:
+                return False
+        for v in results:
+            if cnp.PyArray_Check(v):
+                arrays += 1
+                owners.add(<size_t>owner(<PyObject *>v))
+        for v in leaves:
+            if cnp.PyArray_Check(v) and <size_t>owner(<PyObject *>v) in owners:
+                return False
+        return not self.changed and len(owners) == arrays and len(set(self.outs)) == len(self.outs)
 
     @property
     def updates(self):

@@ -232,7 +232,8 @@ cdef class Draft:
             self.has_products = self.has_products or r.prim == <PyObject *>P_MATMUL \
                 or r.prim == <PyObject *>P_DOT
         self.code.records[number].extra = r.extra
-        self.w = <Work *>table_for(self.w, number + 1, &self.capacity[0], sizeof(Work))
+        if number >= self.capacity[0]:
+            self.w = <Work *>table_for(self.w, number + 1, &self.capacity[0], sizeof(Work))
         w = &self.w[number]
         memset(w, 0, sizeof(Work))
         w.home = w.pair = -1
@@ -460,42 +461,56 @@ cdef class Draft:
 
     # --- what is needed ---------------------------------------------------------------------
 
-    cdef int drop_unwanted(self) except -1:
-        """Drops what no result, guard or check needs; the others move up and are numbered again."""
-        cdef Code code = self.code
-        cdef Py_ssize_t i, n = code.n
-        cdef int operand, k, kept = 0
-        cdef Record *r
-        cdef int *moved
+    cdef int mark_wanted(self) except -1:
+        cdef Record *records = self.code.records
+        cdef int *operands = self.code.operands
+        cdef Work *w = self.w
+        cdef Py_ssize_t i
+        cdef int operand, k
         for operand in self.results:
             self.want(operand)
         for _, operand in self.updates:
             self.want(operand)
-        for i in range(n - 1, -1, -1):
-            r = &code.records[i]
-            if self.w[i].wanted or r.kind != CALL_NODE:
-                self.w[i].wanted = True
-                for k in range(r.count):
-                    self.want(code.operands[r.first + k])
+        for i in range(self.code.n - 1, -1, -1):
+            if w[i].wanted or records[i].kind != CALL_NODE:
+                w[i].wanted = True
+                for k in range(records[i].first, records[i].first + records[i].count):
+                    if operands[k] >= 0:
+                        w[operands[k]].wanted = True
+        return 0
+
+    cdef int drop_unwanted(self) except -1:
+        """Drops what no result, guard or check needs; the others move up and are numbered again."""
+        cdef Record *records
+        cdef int *operands
+        cdef Work *w = self.w
+        cdef Py_ssize_t i, n = self.code.n
+        cdef int k, kept = 0
+        cdef Record *r
+        cdef int *moved
+        self.mark_wanted()
         if self.has_products:
-            self.join_products()
+            self.join_products()        # may move the tables
+        records = self.code.records
+        operands = self.code.operands
         moved = <int *>PyMem_Malloc((n + 1) * sizeof(int))
         if moved == NULL:
             raise MemoryError("a program of %d steps" % n)
         for i in range(n):
-            r = &code.records[i]
+            r = &records[i]
             moved[i] = kept
-            if not self.w[i].wanted:
+            if not w[i].wanted:
                 Py_XDECREF(r.prim)
                 Py_XDECREF(r.meta)
                 continue
-            for k in range(r.count):
-                if code.operands[r.first + k] >= 0:
-                    code.operands[r.first + k] = moved[code.operands[r.first + k]]
-            code.records[kept] = r[0]
-            self.w[kept] = self.w[i]
+            for k in range(r.first, r.first + r.count):
+                if operands[k] >= 0:
+                    operands[k] = moved[operands[k]]
+            if kept != i:
+                records[kept] = r[0]
+                w[kept] = w[i]
             kept += 1
-        code.n = kept
+        self.code.n = kept
         self.results = [moved[<int>o] if o >= 0 else o for o in self.results]
         self.updates = [(j, moved[<int>o] if o >= 0 else o) for j, o in self.updates]
         PyMem_Free(moved)

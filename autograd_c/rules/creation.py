@@ -12,6 +12,7 @@ from .._core import (
     Meta,
     Primitive,
     any_box,
+    hooks,
     is_box,
     likes,
     link_view,
@@ -104,7 +105,7 @@ def _from_items(dtype, *items):
 
 
 # An array of one axis from scalars, traced and plain.
-from_items = Primitive(_from_items, "array")
+from_items = hooks["from_items"] = Primitive(_from_items, "array")
 
 
 def _items_maker(argnums, ans, args, kwargs):
