@@ -586,6 +586,19 @@ class _Recorded:
             and self.updates == other.updates
         )
 
+    def difference(self, other):
+        """Why another recording, which is not the same, is not."""
+        mine, others = (call.source or call.recording for call in (self, other))
+        if mine.shapes != others.shapes:
+            return (
+                "sizes of arrays depend on values (np.nonzero, np.unique); x[mask] leaves a guard, and "
+                "np.where(mask, x, y) keeps the size"
+            )
+        return (
+            "two calls met different constants (random numbers, the time, a counter, a file?); pass "
+            "what varies as an argument"
+        )
+
     @property
     def guards(self):
         """The guards, with the lines where the function looks at values."""
@@ -1041,10 +1054,7 @@ class _Policy:
             return
         if first is not None:
             if all(map(same_bytes, before, copies)):
-                raise _Unreplayable(
-                    "two calls met different constants (random numbers, the time, a counter, a file?); pass "
-                    "what varies as an argument"
-                )
+                raise _Unreplayable(recorded.difference(first))
             self.changed(signature, version, "what it computes from an array that it reads from outside")
         pending[outcomes] = recorded, copies
         if len(pending) > 4 * self.max_programs:

@@ -389,6 +389,14 @@ def test_other_constants_that_differ():
     assert ran() == 5 and [r[0] for r in results] == [0, 1, 2, 3, 4]
 
 
+def test_sizes_that_differ():
+    f, _ = counted(lambda x: np.flatnonzero(x > 0.0) * 2)
+    assert same(f(X), onp.array([0, 2, 4]))
+    with pytest.warns(ReplayWarning, match=r"sizes of arrays depend on values .*np.where\(mask, x, y\)"):
+        assert same(f(X - 1.5), onp.array([2, 4]))
+    assert same(f(X - 2.5), onp.array([4]))
+
+
 def test_constants_in_the_result_that_differ():
     clock = itertools.count()
     f, ran = counted(lambda x: (x * 2.0, next(clock)))
@@ -509,6 +517,24 @@ def test_masks(name, derivative):
     plain = grad(lambda x: np.sum(on_a_copy(x) ** 2)) if derivative else on_a_copy
     points = [X, X - 2.5, -X[::-1] + 2.5, X - 1.5]
     check(plain, *((x,) for x in points), runs=2 * len(set(numbers)))
+
+
+KNOTS = onp.array([0.0, 1.0, 2.5, 4.0])
+INTERPOLATIONS = {
+    "argument": lambda x: np.interp(x, KNOTS, KNOTS**2),
+    "knots": lambda x: np.interp(KNOTS, x, x**2, left=-1.0),
+    "values": lambda x: np.interp(KNOTS, X, x),
+}
+
+
+@pytest.mark.parametrize("name", INTERPOLATIONS)
+def test_gradients_of_interpolations(name):
+    """The pieces are found anew in each replay."""
+    gradient = grad(lambda x: np.sum(INTERPOLATIONS[name](x) ** 2))
+    f, ran = counted(gradient)
+    for x in (X, X - 0.75, X + 0.6, X * 2.0, X):
+        onp.testing.assert_allclose(f(x), gradient(x), rtol=1e-14)
+    assert ran() == 2
 
 
 def test_branches_whose_guards_come_one_after_another():

@@ -91,17 +91,17 @@ rule(
 
 
 def _interp_formula(x, xp, fp, left, right):
-    """What ``interp`` computes, of differentiable functions; the pieces are found with plain values."""
+    """What ``interp`` computes, of differentiable functions; recordings see how pieces are found."""
     x, xp, fp = as_array(x), as_array(xp), as_array(fp)
-    at, knots = np.asarray(value_of(x)), value_of(xp)
-    if len(knots) == 1:
+    if len(xp) == 1:
         inner = fp[0] + 0.0 * x
     else:
-        k = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 2)
-        width = np.where(np.diff(knots) == 0.0, 1.0, 0.0)[k] + (xp[k + 1] - xp[k])
-        inner = fp[k] + (fp[k + 1] - fp[k]) * ((x - xp[k]) / width)
-    low = anp.where(at < knots[0], fp[0] if left is None else left, inner)
-    return anp.where(at > knots[-1], fp[-1] if right is None else right, low)
+        k = anp.clip(anp.searchsorted(xp, x, side="right") - 1, 0, len(xp) - 2)
+        start, step, value = anp.take(xp, k), anp.take(anp.diff(xp), k), anp.take(fp, k)
+        width = anp.where(step == 0.0, 1.0, 0.0) + step
+        inner = value + (anp.take(fp, k + 1) - value) * ((x - start) / width)
+    low = anp.where(x < xp[0], fp[0] if left is None else left, inner)
+    return anp.where(x > xp[-1], fp[-1] if right is None else right, low)
 
 
 def _double(x):
