@@ -671,6 +671,11 @@ cdef class Planner:
                 and not (<Node>first).w.scalar and (n.prim is not P_GETITEM or is_basic(n.operands[1])) \
                 and plan_view(n, self.spot_of(first)):
             n.w.category = K_VIEW
+            if n.w.laid_out and n.spot.strides[len(n.spot.strides) - 1] != n.spot.width:
+                n.w.category = K_MOVE
+                n.w.op = MOVE_VIEW
+                n.part = n.spot
+                n.spot = None
         elif n.prim.name in REDUCTIONS and self.plan_reduction(n):
             n.w.category = K_REDUCTION
         elif self.plan_update(n):

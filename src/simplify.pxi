@@ -16,6 +16,7 @@ cdef struct Work:
     Py_ssize_t item             # of an item: where it lies in its buffer, in bytes
     unsigned char category, op
     unsigned char wanted, kept, scalar, truth, stored, in_place, seeded, late, paired
+    unsigned char laid_out      # of a view: whether it is worth a copy whose rows are contiguous
 
 cdef struct Constant:
     bint scalar         # a number that the scalar interpreter takes
@@ -491,6 +492,7 @@ cdef class Draft:
         self.mark_wanted()
         if self.has_products:
             self.join_products()        # may move the tables
+            self.lay_out_factors()
         records = self.code.records
         operands = self.code.operands
         moved = <int *>PyMem_Malloc((n + 1) * sizeof(int))
@@ -550,6 +552,22 @@ cdef class Draft:
             PyMem_Free(uses)
         return 0
 
+    cdef int lay_out_factors(self) except -1:
+        """Marks right factors of several products: of a view, each of them would make a copy."""
+        cdef Record *r
+        cdef Py_ssize_t i
+        cdef int factor
+        cdef set seen = set()
+        for i in range(self.code.n):
+            r = self.record(<int>i)
+            if not self.w[i].wanted or not self.is_product(<int>i, r.meta) or not self.adds_up(<int>i):
+                continue
+            factor = self.code.operands[r.first + 1]
+            if factor >= 0:
+                self.w[factor].laid_out = factor in seen
+                seen.add(factor)
+        return 0
+
     cdef bint is_product(self, int number, PyObject *meta) except -1:
         """Whether a value is a product of matrices, or a sum of such that are added up in place."""
         cdef Record *r = self.record(number)
@@ -578,7 +596,7 @@ cdef class Draft:
         return 0
 
     cdef bint adds_up(self, int number) except -1:
-        """Whether the machine can add a product of two matrices up in place."""
+        """Whether a product is of matrices and done by the machine itself, which can add it up."""
         cdef cnp.npy_intp dims[4]
         cdef Record *r = self.record(number)
         cdef Meta meta = <Meta>r.meta

@@ -411,7 +411,8 @@ cdef enum:
     LONGEST_MAP = 1 << 22       # items
 
 cdef enum MoveMode:
-    MOVE_SET, MOVE_ADD
+    MOVE_SET, MOVE_ADD,
+    MOVE_VIEW       # a view whose rows shall be contiguous
 
 cdef frozenset MOVES = frozenset((
     "getitem", "take", "roll", "tile", "repeat", "reshape", "diagonal", "flip", "rot90",
@@ -509,7 +510,9 @@ cdef bint plan_move(Planner e, Node n) except -1:
 
 cdef int emit_move(Planner e, Node n) except -1:
     cdef Spot x
-    if n.prim is P_RESHAPE and len(n.operands) == 2 and not cnp.PyArray_Check(n.operands[1]):
+    if n.w.op == MOVE_VIEW:
+        emit_copy(e, n.part, n.spot)
+    elif n.prim is P_RESHAPE and len(n.operands) == 2 and not cnp.PyArray_Check(n.operands[1]):
         x = e.spot_of(n.operands[0])
         strides = packed_strides(x.shape, x.width)
         emit_copy(e, x, new_spot(n.spot.buffer, n.spot.offset, x.shape, strides, x.dtype))

@@ -181,6 +181,22 @@ def test_a_weight_of_many_steps_gets_one_sum():
     assert ("matmul_add" in str(slope.explain())) == _core.has_wide_loops()
 
 
+def test_a_factor_of_several_products_is_laid_out_once():
+    """A transposed matrix that several products read by rows, and others as it is."""
+
+    def fun(a, w, b):
+        one = a @ w.T
+        return one, (one + b) @ w.T, w.T @ a, w.T + 1.0, w.T[1]
+
+    rng = np.random.default_rng(9)
+    a, w, b = rng.standard_normal((3, 11, 11))
+    replayed = compile(fun)
+    for _ in range(4):
+        for result, expected in zip(replayed(a, w, b), fun(a, w, b), strict=True):
+            np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
+        w += 1.0
+
+
 def test_a_setting_switches_these_loops_off():
     assert not (_core.has_wide_loops() and os.environ.get("AUTOGRAD_C_WIDE") == "0")
 
