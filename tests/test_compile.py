@@ -1554,3 +1554,19 @@ def test_tangents_and_cotangents_beside_values_of_another_shape_or_dtype(name, s
             result = compiled(x, t)
             # NumPy's operators and ufuncs differ in the last bits of complex scalars.
             assert same(result, expected) or not exact and onp.allclose(result, expected, rtol=1e-15)
+
+
+def test_indexing_a_plain_array_by_traced_integers_names_take():
+    table = onp.arange(10.0)
+
+    def by_item(x):
+        return np.sum(table[np.argsort(x)[:3]] * x[:3])
+
+    def by_take(x):
+        return np.sum(np.take(table, np.argsort(x)[:3]) * x[:3])
+
+    x = onp.array([3.0, 1.0, 2.0, 5.0])
+    eager(compile(grad(by_item)), "take to index a plain array", x)
+    replayed = compile(grad(by_take))
+    for y in (x, x[::-1], -x, x):
+        onp.testing.assert_array_equal(replayed(y), grad(by_item)(y))
