@@ -527,6 +527,42 @@ def test_calls_that_are_made_of_others(name, dtype):
             native(both, x, t, g, tolerance=1e-12)
 
 
+WHOLE = {
+    "einsum": lambda x: np.einsum("...i,...i->...", x, x),
+    "einsum of one": lambda x: np.einsum("ij->i", x),
+    "vdot": lambda x: np.vdot(x, x),
+    "vecdot": lambda x: np.vecdot(x, x),
+    "nancumsum": lambda x: np.nancumsum(x, axis=0),
+    "nancumprod": lambda x: np.nancumprod(x, axis=1),
+    "norm": lambda x: np.linalg.norm(x),
+    "norm of rows": lambda x: np.linalg.norm(x, axis=1),
+    "sums of columns": lambda x: np.linalg.norm(x, 1, axis=0),
+    "largest of columns": lambda x: np.linalg.norm(x, onp.inf, axis=0),
+    "smallest of columns": lambda x: np.linalg.norm(x, -onp.inf, axis=0),
+    "largest sum": lambda x: np.linalg.norm(x, onp.inf),
+}
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32", "int64"])
+@pytest.mark.parametrize("name", WHOLE)
+def test_calls_of_integers_stay_as_they_are(name, dtype):
+    """No sum in a wider type, no square that wraps around."""
+    fun, made = WHOLE[name], compile(WHOLE[name])
+    x = (onp.arange(6).reshape(2, 3) * (10**10 if dtype == "int64" else 19)).astype(dtype)
+    for _ in range(4):
+        got, expected = made(x), fun(x)
+        assert type(got) is type(expected) and got.dtype == expected.dtype
+        onp.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("fun", [np.cumulative_sum, np.cumulative_prod])
+def test_running_sums_of_matrices_need_an_axis(fun):
+    made = compile(lambda x: fun(x, include_initial=True))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="axis"):
+            made(normal(2, 3))
+
+
 def test_sums_of_exponentials_of_infinities():
     inf = onp.inf
     x = onp.array(

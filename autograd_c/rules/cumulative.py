@@ -116,7 +116,7 @@ def _cumulative_sum_as_cumsum(x, axis=None, dtype=None, out=None, include_initia
 
 
 def _with_initial(fun, initial, x, axis, dtype, include_initial):
-    if dtype is not None:
+    if dtype is not None or axis is None and x.ndim > 1:
         return NotImplemented
     total = fun(x, axis=0 if axis is None else axis)
     if not include_initial:

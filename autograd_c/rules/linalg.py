@@ -956,7 +956,13 @@ _count_norm = Primitive(lambda x, axis, keepdims: np.linalg.norm(x, 0, axis, kee
 _count_norm.set_constant()
 
 
+def _inexact(x):
+    """As NumPy's norms take an array: integers and truth values, which recordings have, as floats."""
+    return x if x.dtype.kind in "fc" else x.astype(float)
+
+
 def _vector_norm(x, ord, axis, keepdims):
+    x = _inexact(x)
     if isinstance(ord, str):
         raise ValueError(f"norm: ord={ord!r} is for matrices, not for vectors")
     if ord is None or ord == 2:
@@ -973,6 +979,7 @@ def _vector_norm(x, ord, axis, keepdims):
 
 
 def _matrix_norm(x, ord, axis, keepdims):
+    x = _inexact(x)
     row, column = (a % x.ndim for a in axis)
     if row == column:
         raise ValueError("norm: the two axes are the same")

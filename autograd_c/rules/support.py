@@ -7,7 +7,7 @@ import inspect
 import operator
 import sys
 import zlib
-from functools import cache
+from functools import cache, wraps
 
 import numpy as np
 
@@ -29,12 +29,20 @@ def lowered(*functions):
     """Says what a recording for replay holds in the place of a call: others, which the machine has.
 
     The function that is decorated takes the call's arguments. It returns NotImplemented where the call is to
-    stay as it is.
+    stay as it is. So do calls whose arrays are not of a type that the machine computes with: of integers and
+    truth values, sums and squares are not what NumPy's functions of another name make of them.
     """
 
     def enter(lowering):
+        @wraps(lowering)
+        def of_floats(*args, **kwargs):
+            dtypes = [arg.dtype for arg in args if hasattr(arg, "dtype")]
+            if dtypes and np.result_type(*dtypes).char not in "fdFD":
+                return NotImplemented
+            return lowering(*args, **kwargs)
+
         for fun in functions:
-            (fun if isinstance(fun, Primitive) else registry[fun]).lowering = lowering
+            (fun if isinstance(fun, Primitive) else registry[fun]).lowering = of_floats
         return lowering
 
     return enter
