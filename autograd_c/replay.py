@@ -1001,8 +1001,8 @@ class _Policy:
         if recorded.recording.escapes:
             what, line = recorded.recording.escapes[0]
             raise _Unreplayable(
-                f"{what} left the trace at {line}; use the functions of autograd_c.numpy there (take to index "
-                "a plain array), or pass what the line needs as a static argument"
+                f"{what} left the trace at {line}; use the functions of autograd_c.numpy there (take to "
+                "index a plain array), or pass what the line needs as a static argument"
             )
         if has_drawn:
             signature.notes.draws += 1
