@@ -1,10 +1,10 @@
 /* What the core computes itself on processors with AVX-512, in the calling conventions of ufuncs' inner loops:
    matrix products (`wide_product.h`) and elementwise arithmetic (`wide_arithmetic.h`).
 
-   NumPy's wheels do both with vectors of half that width on processors of AMD. Its OpenBLAS also spends up to a
-   microsecond on a product of small matrices before it begins, and its elementwise loops some nanoseconds on
-   looking at their arguments, more than a block of a small array takes. On other processors, and for what
-   is not done here, these loops hand on to NumPy's.
+   NumPy's wheels do elementwise arithmetic with vectors of half that width, and so does their OpenBLAS on
+   processors of AMD. OpenBLAS also spends up to a microsecond on a product of small matrices before it begins,
+   and elementwise loops some nanoseconds on looking at their arguments, more than a small array takes. On
+   other processors, and for what is not done here, these loops hand on to NumPy's.
 
    Lanes behind the last item are masked, also in the arithmetic, so that they raise no flags. */
 #ifndef AUTOGRAD_C_WIDE_H
