@@ -250,33 +250,15 @@ cdef class Inside:
         return enter_results(t, boxes, outs, linear)
 
     cdef Trace gather(self, list leaves, list boxes, list tangents):
-        """The one trace of the boxes, which give their places in the list to their values; else None."""
-        cdef Trace t = None
-        cdef Box b
+        """The trace of the boxes, if they are where they were and it is of the same mode."""
+        cdef Trace t
         cdef Py_ssize_t i
-        cdef object v
         cdef const char *traced = self.traced
         for i in range(PyList_GET_SIZE(leaves)):
-            v = <object>PyList_GET_ITEM(leaves, i)
-            if (type(v) is Box) != traced[i]:
+            if (type(<object>PyList_GET_ITEM(leaves, i)) is Box) != traced[i]:
                 return None
-            if not traced[i]:
-                continue
-            b = <Box>v
-            if t is None:
-                t = b.trace
-            if b.trace is not t or t.mode != self.mode:
-                return None
-            boxes.append(b)
-            if t.mode == FORWARD:
-                v = tangent_of(b)
-                if type(v) is Box:
-                    return None
-                tangents.append(v)
-            leaves[i] = box_value(b)
-        if t is not None and not t.open:
-            raise_outlived()
-        return t
+        t = take_boxes(leaves, boxes, tangents)
+        return t if t is not None and t.mode == self.mode else None
 
 
 cdef object call_inside(Compiled c, PyObject *const *args, Py_ssize_t n, PyObject *kwnames):

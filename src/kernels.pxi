@@ -135,22 +135,6 @@ cdef object spread(double d, tuple shape):
 
 # --- products of vectors and matrices --------------------------------------------------------------
 
-cdef struct Matrix:
-    char *data
-    cnp.npy_intp rows, columns
-    cnp.npy_intp row_step, column_step
-
-
-cdef inline Matrix transposed(Matrix m) noexcept:
-    cdef Matrix out
-    out.data = m.data
-    out.rows = m.columns
-    out.columns = m.rows
-    out.row_step = m.column_step
-    out.column_step = m.row_step
-    return out
-
-
 cdef bint as_matrix(object v, bint row, Matrix *m) noexcept:
     """A vector (as a row or a column) or matrix; False for anything else."""
     cdef cnp.ndarray a

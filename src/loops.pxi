@@ -44,12 +44,27 @@ cdef extern from "wide.h":
     LoopRef wide_loop(const char *name, char code, LoopRef numpy) noexcept
     LoopRef adding_product(char code) noexcept
     int product_suits(const cnp.npy_intp *dims) noexcept
+    const char *const *wide_names
+    ctypedef struct Matrix:
+        char *data
+        cnp.npy_intp rows, columns
+        cnp.npy_intp row_step, column_step
+    Matrix transposed(Matrix m) noexcept
 
 wide_setup(os.fsencode(np._core._multiarray_umath.__file__), os.environ.get("AUTOGRAD_C_WIDE") != "0")
 
-# The ufuncs whose loops are ours where the processor can run them.
-cdef frozenset wide_ufuncs = frozenset(
-    [np.add, np.subtract, np.multiply, np.divide, np.square, np.negative, np.reciprocal])
+
+cdef set ufuncs_of_wide():
+    """The ufuncs whose loops are ours where the processor can run them."""
+    cdef set found = set()
+    cdef int k = 0
+    while wide_names[k] != NULL:
+        found.add(getattr(np, wide_names[k].decode()))
+        k += 1
+    return found
+
+
+cdef set wide_ufuncs = ufuncs_of_wide()
 
 
 cdef int type_number(char code) noexcept:

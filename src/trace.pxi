@@ -378,30 +378,38 @@ def unboxed(list leaves):
 
     None where a recording or several traces take part, or no box is there.
     """
-    cdef Trace t = None
-    cdef list values = [], boxes = [], tangents = []
-    cdef object v, tangent
-    for v in leaves:
-        if type(v) is Box:
-            if t is None:
-                t = (<Box>v).trace
-            if t is not (<Box>v).trace or t.mode == RECORD:
-                return None
-            if not t.open:
-                raise_outlived()
-            boxes.append(current(<Box>v))
-            if t.mode == FORWARD:
-                tangent = tangent_of(<Box>v)
-                if type(tangent) is Box:
-                    return None
-                tangents.append(tangent)
-            v = box_value(<Box>v)
-            if type(v) is Box:
-                return None
-        values.append(v)
+    cdef list values = list(leaves), boxes = [], tangents = []
+    cdef Trace t = take_boxes(values, boxes, tangents)
     if t is None:
         return None
     return values, boxes, tangents if t.mode == FORWARD else None
+
+
+cdef Trace take_boxes(list leaves, list boxes, list tangents):
+    """The one trace of the boxes, which give their places among the leaves to their values; else None."""
+    cdef Trace t = None
+    cdef Py_ssize_t i
+    cdef object v
+    for i in range(PyList_GET_SIZE(leaves)):
+        v = <object>PyList_GET_ITEM(leaves, i)
+        if type(v) is not Box:
+            continue
+        if t is None:
+            t = (<Box>v).trace
+        if t is not (<Box>v).trace or t.mode == RECORD:
+            return None
+        if not t.open:
+            raise_outlived()
+        boxes.append(current(<Box>v))
+        if t.mode == FORWARD:
+            tangents.append(tangent_of(<Box>v))
+            if type(tangents[len(tangents) - 1]) is Box:
+                return None
+        v = box_value(<Box>v)
+        if type(v) is Box:
+            return None
+        leaves[i] = v
+    return t
 
 
 cdef object chosen(tuple args, object argnum):

@@ -1322,12 +1322,13 @@ static int vm_merge_axes(int ndim, npy_intp *shape, npy_intp *strides, npy_intp 
     return 1;
 }
 
-/* How many operands an operation has that is one C expression; 0 for the others. */
+/* How many operands an operation has that leaves its result in `last`; 0 for the others. */
 static int vm_arity(int op) {
 #define VM_ONE(name, value) case name: return 1;
 #define VM_TWO(name, value) case name: return 2;
     switch (op) {
     VM_ARITHMETIC(VM_ONE, VM_TWO)
+    case S_SINCOS: return 1;
     default: return 0;
     }
 #undef VM_ONE
@@ -1339,7 +1340,7 @@ static int vm_arity(int op) {
 static void vm_choose_forms(ScalarIns *i, const ScalarIns *stop) {
     npy_intp before = -1;   /* the operand that `last` holds */
     for (; i < stop; i++) {
-        int arity = i->op == S_SINCOS ? 1 : vm_arity(i->op);
+        int arity = vm_arity(i->op);
         if (i->op == S_SELECT)
             i++;
         else if (arity >= 1 && before == (npy_intp)i->a)
@@ -1378,7 +1379,7 @@ static void vm_choose_pairs(ScalarIns *i, const ScalarIns *stop) {
     for (; i + 1 < stop; i++) {
         int op1 = i->op % S_OPS, op2 = i[1].op % S_OPS;
         npy_intp out = (npy_intp)i->out;
-        int leaves = vm_arity(op1) || op1 == S_SINCOS;
+        int leaves = vm_arity(op1) > 0;
         if (VM_COMMON(op1) && VM_COMMON(op2) &&
             !(i + 2 < stop && VM_COMMON(i[2].op % S_OPS) && vm_joins(i + 2))) {
             out = (npy_intp)i[1].out;

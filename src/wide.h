@@ -21,6 +21,21 @@ static int (*blas_threads)(void) = NULL;  /* asks NumPy's BLAS; NULL where it ca
 
 /* The operations of `wide_arithmetic.h`, by the names of the ufuncs. */
 #define WIDE_OPERATIONS(DO) DO(add) DO(subtract) DO(multiply) DO(divide) DO(square) DO(negative) DO(reciprocal)
+#define WIDE_NAME(operation) #operation,
+static const char *const wide_names[] = {WIDE_OPERATIONS(WIDE_NAME) NULL};
+#undef WIDE_NAME
+
+/* Steps are in bytes. */
+typedef struct {
+    char *data;
+    npy_intp rows, columns;
+    npy_intp row_step, column_step;
+} Matrix;
+
+static inline Matrix transposed(Matrix m) {
+    Matrix out = {m.data, m.columns, m.rows, m.column_step, m.row_step};
+    return out;
+}
 
 #if defined(__x86_64__) && defined(__GNUC__) && (defined(__linux__) || defined(__APPLE__))
 #include <dlfcn.h>
@@ -36,12 +51,6 @@ static int (*blas_threads)(void) = NULL;  /* asks NumPy's BLAS; NULL where it ca
 #define SMALL_ITEMS 2048    /* copies of at most so many items are made on the stack */
 /* Several threads of BLAS need larger products than this to be ahead of one of ours. */
 #define THREADED_WORK ((npy_intp)1 << 18)
-
-typedef struct {
-    char *data;
-    npy_intp rows, columns;
-    npy_intp row_step, column_step;
-} ProductMatrix;
 
 /* Whether a product is done here: of matrices, and unless BLAS would do it in several threads. */
 static int product_suits(const npy_intp *dims) {

@@ -141,14 +141,14 @@ static void OF(block)(npy_intp m, npy_intp n, npy_intp depth, const char *a, npy
 }
 
 /* `out = a @ b`, or `out += a @ b`; rows of `out` are contiguous. */
-static void OF(matmul)(const ProductMatrix *a, const ProductMatrix *b, const ProductMatrix *out, int add) {
+static void OF(matmul)(Matrix a, Matrix b, Matrix out, int add) {
     const npy_intp item = sizeof(REAL), width = TILE_VECTORS * LANES;
-    npy_intp m = a->rows, n = b->columns, depth = a->columns;
+    npy_intp m = a.rows, n = b.columns, depth = a.columns;
     npy_intp rows = m < BLOCK_ROWS ? m : BLOCK_ROWS, columns = n < BLOCK_COLUMNS ? n : BLOCK_COLUMNS;
     npy_intp deep = depth < BLOCK_DEPTH ? depth : BLOCK_DEPTH;
     /* A tile reads the left block in as many streams as it has rows: fine while the block is small. */
     int pack_left = rows * deep > 4096 && n > width;
-    int pack_right = b->column_step != item || (columns * deep > SMALL_ITEMS && m > 2 * TILE_ROWS);
+    int pack_right = b.column_step != item || (columns * deep > SMALL_ITEMS && m > 2 * TILE_ROWS);
     npy_intp left_items = pack_left ? (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS * deep : 0;
     npy_intp right_items = pack_right ? (columns + width - 1) / width * width * deep : 0;
     size_t size = (size_t)((left_items + right_items) * item) + 64;
@@ -166,19 +166,19 @@ static void OF(matmul)(const ProductMatrix *a, const ProductMatrix *b, const Pro
         npy_intp ncolumns = n - j < columns ? n - j : columns;
         for (npy_intp p = 0; p < depth; p += deep) {
             npy_intp ndeep = depth - p < deep ? depth - p : deep;
-            const char *bs = b->data + p * b->row_step + j * b->column_step;
+            const char *bs = b.data + p * b.row_step + j * b.column_step;
             if (pack_right) {
-                OF(pack)((int)width, ncolumns, ndeep, bs, b->column_step, b->row_step, right);
+                OF(pack)((int)width, ncolumns, ndeep, bs, b.column_step, b.row_step, right);
             }
             for (npy_intp i = 0; i < m; i += rows) {
                 npy_intp nrows = m - i < rows ? m - i : rows;
-                const char *as = a->data + i * a->row_step + p * a->column_step;
+                const char *as = a.data + i * a.row_step + p * a.column_step;
                 if (pack_left) {
-                    OF(pack)(TILE_ROWS, nrows, ndeep, as, a->row_step, a->column_step, left);
+                    OF(pack)(TILE_ROWS, nrows, ndeep, as, a.row_step, a.column_step, left);
                 }
-                OF(block)(nrows, ncolumns, ndeep, as, a->row_step, a->column_step, pack_left ? left : NULL, bs,
-                          b->row_step, pack_right ? right : NULL, out->data + i * out->row_step + j * item,
-                          out->row_step, add || p > 0);
+                OF(block)(nrows, ncolumns, ndeep, as, a.row_step, a.column_step, pack_left ? left : NULL, bs,
+                          b.row_step, pack_right ? right : NULL, out.data + i * out.row_step + j * item,
+                          out.row_step, add || p > 0);
             }
         }
     }
@@ -190,17 +190,14 @@ static void OF(matmul)(const ProductMatrix *a, const ProductMatrix *b, const Pro
 /* All products of a stack. */
 static void OF(products)(char **args, const npy_intp *dims, const npy_intp *steps, int add) {
     for (npy_intp i = 0; i < dims[0]; i++) {
-        ProductMatrix a = {args[0] + i * steps[0], dims[1], dims[2], steps[3], steps[4]};
-        ProductMatrix b = {args[1] + i * steps[1], dims[2], dims[3], steps[5], steps[6]};
-        ProductMatrix out = {args[2] + i * steps[2], dims[1], dims[3], steps[7], steps[8]};
+        Matrix a = {args[0] + i * steps[0], dims[1], dims[2], steps[3], steps[4]};
+        Matrix b = {args[1] + i * steps[1], dims[2], dims[3], steps[5], steps[6]};
+        Matrix out = {args[2] + i * steps[2], dims[1], dims[3], steps[7], steps[8]};
         if (out.column_step == (npy_intp)sizeof(REAL)) {
-            OF(matmul)(&a, &b, &out, add);
+            OF(matmul)(a, b, out, add);
         } else {
             /* By rows, the transposed result is the product of the transposed operands. */
-            ProductMatrix at = {a.data, a.columns, a.rows, a.column_step, a.row_step};
-            ProductMatrix bt = {b.data, b.columns, b.rows, b.column_step, b.row_step};
-            ProductMatrix outt = {out.data, out.columns, out.rows, out.column_step, out.row_step};
-            OF(matmul)(&bt, &at, &outt, add);
+            OF(matmul)(transposed(b), transposed(a), transposed(out), add);
         }
     }
 }

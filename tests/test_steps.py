@@ -417,7 +417,7 @@ for name, (fun, options) in programs.items():
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes that start from this one's state")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_nothing_has_to_be_used_before():
     """The planner itself calls primitives, and may be the first to do so."""
     done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
