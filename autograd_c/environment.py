@@ -10,7 +10,8 @@ something that may have been *computed* from an array, the array's bytes are com
 `autograd_c.replay`).
 
 What is not walked: the standard library, NumPy, SciPy and other installed packages, attributes that the code
-does not name, and the inside of objects that keep their state in C.
+does not name, and the inside of objects that keep their state in C. Where all of that is known to depend on
+nothing else (`autograd_c.known`), so does the function.
 """
 
 import functools
@@ -22,6 +23,15 @@ import types
 import numpy as np
 
 from ._core import Compiled, Primitive
+from .known import (
+    is_known_class,
+    is_known_code,
+    is_known_function,
+    is_known_module,
+    is_known_name,
+    is_known_object,
+    is_known_type,
+)
 
 __all__ = ["Environment", "owner", "same_bytes"]
 
@@ -29,6 +39,8 @@ _NUMBERS = (bool, int, float, complex, np.generic)
 _CLOSED = {"numpy", "scipy", "autograd_c", "builtins", "autograd"} | set(sys.stdlib_module_names) - {
     "__main__"
 }
+# Parts of this package that use it as its users do.
+_PROGRAMS = ("autograd_c.bench", "autograd_c.demo")
 # Methods of a class that calls on its instances do not run.
 _OF_OTHERS = ("__init__", "__new__", "__del__", "__repr__", "__reduce__", "__getstate__", "__setstate__")
 # Deeper nesting is not followed.
@@ -60,30 +72,34 @@ _READ = {}
 _MOST_READ = 4096
 
 
-def _names_and_literals(code):
-    """Names that a code object and those inside it use, in order, and the numbers written in it."""
-    known = _READ.get(id(code))
-    if known is None:
+def _facts_of(code):
+    """What a code object and those inside it have: names that they use, in order, numbers written in them.
+
+    And whether all of them are known to reach out by known names only.
+    """
+    read = _READ.get(id(code))
+    if read is None:
         if len(_READ) >= _MOST_READ:
             _READ.clear()
-        known = _READ[id(code)] = (*_read_code(code), code)  # which keeps its id
-    return known[:2]
+        read = _READ[id(code)] = (*_read_code(code), code)  # which keeps its id
+    return read[:3]
 
 
 def _read_code(code):
-    names, literals = set(code.co_names), set()
+    names, literals, known = set(code.co_names), set(), is_known_code(code)
     pending = list(code.co_consts)
     while pending:
         item = pending.pop()
         if isinstance(item, types.CodeType):
-            inner_names, inner_literals = _names_and_literals(item)
+            inner_names, inner_literals, inner_known = _facts_of(item)
             names.update(inner_names)
             literals |= inner_literals
+            known = known and inner_known
         elif isinstance(item, (tuple, frozenset)):
             pending.extend(item)
         elif isinstance(item, (int, float, complex)):
             literals.add(item)
-    return tuple(sorted(names)), frozenset(literals)
+    return tuple(sorted(names)), frozenset(literals), known
 
 
 @functools.lru_cache(maxsize=4096)
@@ -93,7 +109,7 @@ def _is_closed(module, root):
         return module is None
     top = module.partition(".")[0]
     if top in _CLOSED:
-        return True
+        return not module.startswith(_PROGRAMS)
     return _is_installed(top) and top != (root or "").partition(".")[0]
 
 
@@ -123,6 +139,8 @@ class Environment:
         From the id of each object found to the object.
     generators : list
         Sources of random numbers.
+    known : bool
+        Whether the function can depend on nothing but its arguments and what `reads` lists.
     """
 
     def __init__(self, fun, values=()):
@@ -136,6 +154,7 @@ class Environment:
             self.reads, self.labels, self.arrays, self.generators = [], [], [], []
             self.objects = {}
             self._classes = set()
+            self.known = True
             self._visit(fun, getattr(fun, "__name__", "the function"), 0)
             for value in values:
                 self._visit(value, "a static argument", 0)
@@ -174,7 +193,10 @@ class Environment:
             return
         if visit is Environment._number:
             return self._number(value)
-        if id(value) in self.objects or depth > _DEEPEST:
+        if id(value) in self.objects:
+            return
+        if depth > _DEEPEST:
+            self.known = False
             return
         self.objects[id(value)] = value
         if visit is not None:
@@ -187,40 +209,53 @@ class Environment:
         self.numbers.add(number)
         if isinstance(number, np.generic):
             self.scalars[id(number)] = number
+        else:
+            self._require(type(number) in _NUMBERS)
+
+    def _require(self, known):
+        """Notes whether something is known."""
+        self.known = self.known and known
 
     def _array(self, array, label, depth):
+        self._require(type(array) is np.ndarray and not array.dtype.hasobject)
         self._read("array", array, None, 0, array.view(np.ndarray), label)
         if not array.dtype.hasobject:
             self.arrays.append((label, array))
 
     def _list(self, items, label, depth):
+        self._require(type(items) is list)
         self._read("size", items, None, len(items), None, label)
         for place, item in enumerate(items):
             self._read("place", items, None, place, item, f"{label}[{place}]")
             self._visit(item, f"{label}[{place}]", depth)
 
     def _tuple(self, items, label, depth):
+        self._require(type(items) is tuple)
         for place, item in enumerate(items):
             self._visit(item, f"{label}[{place}]", depth)
 
     def _set(self, items, label, depth):
+        self._require(type(items) in (set, frozenset))
         items_now = tuple(items)
         self._read("set", items, None, 0, items_now, label)
         self._tuple(items_now, label, depth)
 
     def _dict(self, mapping, label, depth):
+        self._require(type(mapping) is dict)
         self._read("count", mapping, None, len(mapping), None, label)
         for key in list(mapping):
             self._item(mapping, key, f"{label}[{key!r}]", depth)
 
     def _code(self, code):
-        names, literals = _names_and_literals(code)
+        names, literals, known = _facts_of(code)
+        self._require(known)
         self.names.update(names)
         self.numbers |= literals
         return names
 
     def _function(self, fun, label, depth):
         if self._closed(fun.__module__):
+            self._require(is_known_function(fun))
             # One of ours, for example a function that an operator made: it may hold users' functions.
             if fun.__closure__ is None or (fun.__module__ or "").partition(".")[0] != "autograd_c":
                 return
@@ -234,6 +269,7 @@ class Environment:
             try:
                 value = cell.cell_contents
             except ValueError:  # not bound yet
+                self._require(False)
                 continue
             self._read("cell", cell, None, 0, value, name)
             self._visit(value, name, depth)
@@ -246,8 +282,15 @@ class Environment:
         self._visit(method.__func__, label, depth)
         self._visit(method.__self__, "self", depth)
 
-    def _builtin(self, method, label, depth):
-        self._visit(method.__self__, label, depth)
+    def _builtin(self, function, label, depth):
+        bound_to = function.__self__
+        if bound_to is None or isinstance(bound_to, types.ModuleType):
+            self._require(is_known_function(function))
+        elif isinstance(bound_to, type):  # tuple.__new__ of a named tuple
+            self._require(is_known_type(bound_to))
+        else:
+            self._require(is_known_name(function.__name__))
+            self._visit(bound_to, label, depth)
 
     def _partial(self, partial, label, depth):
         self._visit(partial.func, label, depth)
@@ -258,12 +301,18 @@ class Environment:
         self._visit(fun.fun, label, depth)
 
     def _module(self, module, label, depth):
-        if not self._closed(module.__name__):
+        if self._closed(module.__name__):
+            self._require(is_known_module(module))
+        else:
             for name in sorted(self._names_so_far() & vars(module).keys()):
                 self._item(vars(module), name, f"{label}.{name}", depth)
 
     def _class(self, cls, label, depth, without=()):
         names = self._names_so_far()
+        if self._closed(cls.__module__):
+            self._require(is_known_type(cls))
+        else:
+            self._require(is_known_class(cls, lambda module: not self._closed(module)))
         for base in cls.__mro__[:-1]:
             if not self._closed(base.__module__):
                 for name, value in list(vars(base).items()):
@@ -287,6 +336,7 @@ class Environment:
         own = own if isinstance(own, dict) else {}
         if self._closed(cls.__module__) and cls.__module__ != "types":
             # An operator's function, or an object of a library: what it holds is looked at, its code not.
+            self._require(is_known_object(value))
             for name in list(own):
                 if name[0] != "_" or name in ("__wrapped__", "_options"):
                     self._item(own, name, f"{label}.{name}", depth)
@@ -306,10 +356,11 @@ class Environment:
                 self._read("absent", own, name, 0, None, f"{label}.{name}")
 
     def _generator(self, generator, label, depth):
+        self._require(False)
         self.generators.append(generator)
 
-    def _nothing(self, value, label, depth):
-        pass
+    def _primitive(self, primitive, label, depth):
+        self._require(is_known_function(primitive))
 
     def _closed(self, module):
         """Whether code of this module is taken as it is: it belongs to a library."""
@@ -346,7 +397,7 @@ _VISITS = [
     (types.BuiltinFunctionType, Environment._builtin),
     (functools.partial, Environment._partial),
     (Compiled, Environment._compiled),
-    (Primitive, Environment._nothing),
+    (Primitive, Environment._primitive),
     (types.ModuleType, Environment._module),
     (type, Environment._class),
     ((np.random.Generator, np.random.RandomState, random.Random), Environment._generator),

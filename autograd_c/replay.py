@@ -4,14 +4,15 @@
 (`src/compiled.pxi`); this module decides about all others. For each *signature* (structure, shapes and dtypes
 of the arguments, values of the static ones)::
 
-    call 1   run the function under a recording trace; its result is this call's
-    call 2   the same again; where both recordings are the same, make the program
+    call 1   run the function under a recording trace; its result is this call's. Where all that the function
+             can reach is known (`autograd_c.known`), make the program
+    call 2   replay; or the same as call 1 again, and where both recordings are the same, make the program
     call 3   replay
 
 Two recordings, since what a recording takes for a constant may be a random number or a counter: constants
 that differ show it, and the function is called as it is from then on, with one `ReplayWarning`. So is one
 that takes a value out of the trace. A guard that fails during a replay leads to another program of the
-signature, or to a recording of that *branch*, again twice.
+signature, or to a recording of that *branch*, once or twice as before.
 
 A recording is tied to a *version* of the environment (`autograd_c.environment`). Arrays of the environment
 are read where they are, so updates in place are seen. But a number or an array that plain NumPy computed from
@@ -1041,11 +1042,11 @@ class _Policy:
             raise _Unreplayable(f"{label} changes from call to call; pass it as an argument")
 
     def keep(self, signature, version, recorded, copies):
-        """Keep a recording until it is confirmed by another; then make the program."""
+        """Make the program, if need be once another recording has confirmed this one."""
         pending, outcomes = version.notes.pending, recorded.outcomes
         first, before = pending.get(outcomes, (None, None))
-        if first is not None and recorded.same_as(first):
-            del pending[outcomes]
+        if recorded.environment.known or first is not None and recorded.same_as(first):
+            pending.pop(outcomes, None)
             if len(version.branches) < self.max_programs:
                 self.add(version, recorded, outcomes)
             else:

@@ -1,5 +1,6 @@
 """`explain()` and `cost()` of compiled functions: what they say is what the program does."""
 
+import itertools
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -61,10 +62,12 @@ def test_scalars_are_counted():
 
 
 def test_guards_have_lines():
+    others = itertools.count()  # not known: recorded twice
+
     def fun(x):
         if x[0] > 0:
             return np.sum(np.sin(x))
-        return np.sum(x)
+        return np.sum(x) + 0 * next(others)
 
     f = replayed(fun, X)
     f(-X)

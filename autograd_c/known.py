@@ -1,0 +1,195 @@
+"""What gives the same whenever it is given the same: functions, types and names that a recording relies on.
+
+A compiled function is recorded once where all that it can reach is either Python code that
+`autograd_c.environment` walks, or stands in the lists below. It may depend on nothing then but its arguments
+and the places that are compared before each replay. Whatever is not listed may be a clock, a counter or a
+file: such functions are recorded twice, and both recordings compared (see `autograd_c.replay`).
+
+The lists name what is known; what they do not name costs a second recording, and nothing else.
+"""
+
+import abc
+import builtins
+import dis
+import functools
+import importlib
+import inspect
+import types
+
+import numpy as np
+
+from ._core import Composite, Primitive, registry
+
+__all__ = ["is_known_code", "is_known_function", "is_known_name", "is_known_object", "is_known_type"]
+
+# Functions and types of Python whose results depend on their arguments alone. What finds attributes by
+# computed names, or tells objects apart by their addresses, is not here.
+_BUILTINS = set(
+    """
+    abs all any bool bytes callable complex dict divmod enumerate filter float frozenset int isinstance
+    issubclass iter len list map max min next pow print range reversed round set slice sorted str sum tuple
+    type zip Ellipsis False None NotImplemented True __debug__
+    """.split()
+) | {
+    name
+    for name, value in vars(builtins).items()
+    if isinstance(value, type) and issubclass(value, BaseException)
+}
+
+# Modules whose attributes are looked at one by one, and modules all of whose functions are known.
+_MODULES = ["numpy", "scipy", "autograd_c", "autograd_c.numpy", "autograd_c.scipy"]
+_MATHEMATICS = """
+    math cmath operator itertools numpy.linalg numpy.fft scipy.linalg scipy.special autograd_c.numpy.linalg
+    autograd_c.numpy.fft autograd_c.scipy.linalg autograd_c.scipy.special
+""".split()
+# Parts of this package that keep state, draw random numbers or read files.
+_STATEFUL = ("bench", "cli", "debugging", "demo", "optim", "test_util")
+
+# NumPy's functions that have no rule and compute nothing but what their arguments say.
+_PLAIN = """
+    bartlett base_repr binary_repr blackman broadcast_shapes diag_indices eye hamming hanning identity indices
+    isdtype issubdtype iterable kaiser mask_indices mintypecode ones packbits promote_types ravel_multi_index
+    tri tril_indices triu_indices typename unpackbits unravel_index zeros
+""".split()
+_PLAIN_TYPES = (
+    *(np.generic, np.ndarray, np.dtype, np.finfo, np.iinfo, np.errstate, np.ndindex),
+    types.SimpleNamespace,
+)
+# New memory holds anything, addresses differ, and one function of scipy.linalg draws random numbers.
+_UNKNOWN = {"empty", "empty_like", "ctypes", "tofile", "dump", "dumps", "clarkson_woodruff_transform"}
+
+_FIELD = type(inspect.FullArgSpec.args)  # of a named tuple
+_IMMUTABLE = (np.dtype, np.ufunc, slice, range, type(Ellipsis), type(NotImplemented), _FIELD)
+
+
+def _opcodes(*names):
+    return frozenset(dis.opmap[name] for name in names if name in dis.opmap)
+
+
+# What code may change besides its own variables, and what brings in other modules.
+_REACHING_OUT = _opcodes(
+    "STORE_ATTR",
+    "DELETE_ATTR",
+    "STORE_GLOBAL",
+    "DELETE_GLOBAL",
+    "IMPORT_NAME",
+    "IMPORT_FROM",
+    "LOAD_BUILD_CLASS",
+)
+
+
+def is_known_code(code):
+    """Whether a code object, without those inside it, reaches out by known names only.
+
+    Parameters
+    ----------
+    code : CodeType
+    """
+    return _REACHING_OUT.isdisjoint(code.co_code[::2]) and all(map(is_known_name, code.co_names))
+
+
+@functools.cache
+def is_known_name(name):
+    """Whether a global or attribute of this name is known wherever code may find it in a library.
+
+    Names that a module of the user's binds lead to objects that are looked at themselves.
+    """
+    if name in _UNKNOWN or name.startswith("__"):
+        return False
+    if hasattr(builtins, name) and name not in _BUILTINS:
+        return False
+    return all(_is_known_in(module, name) for module in _modules())
+
+
+def _is_known_in(module, name):
+    if name in vars(module):
+        return _is_known_value(vars(module)[name])
+    # What a module says it has, and loads when somebody asks, is another module.
+    return name not in dir(module) or f"{module.__name__}.{name}" in (*_MODULES, *_MATHEMATICS, "scipy.fft")
+
+
+@functools.cache
+def _modules():
+    return [importlib.import_module(name) for name in _MODULES + _MATHEMATICS]
+
+
+def _is_known_value(value):
+    """Whether what a library's module has under a name is known."""
+    if isinstance(value, types.ModuleType):
+        return is_known_module(value)
+    if not callable(value) or id(value) in _plain_callables():
+        return True
+    return is_known_type(value) if isinstance(value, type) else is_known_function(value)
+
+
+@functools.cache
+def _plain_callables():
+    """Of the lists above, by identity."""
+    found = [getattr(np, name) for name in _PLAIN]
+    for module in map(importlib.import_module, _MATHEMATICS):
+        found += [value for name, value in vars(module).items() if callable(value) and name not in _UNKNOWN]
+    return {id(value): value for value in found}
+
+
+def is_known_module(module):
+    """Whether the names of a module are among those that `is_known_name` decides about."""
+    return module is builtins or any(module is known for known in _modules())
+
+
+def is_known_type(cls):
+    """Whether instances that are made of a library's type depend on nothing but the arguments."""
+    if cls.__module__ == "builtins":
+        return cls.__name__ in _BUILTINS or cls is object
+    return (
+        issubclass(cls, _PLAIN_TYPES)
+        or _is_ours(cls.__module__)
+        or cls.__module__ in ("itertools", "operator")
+    )
+
+
+def is_known_function(fun):
+    """Whether a function of a library's gives the same for the same arguments."""
+    if isinstance(fun, (Primitive, Composite)):
+        fun = fun.fun
+    name, module = getattr(fun, "__name__", None), getattr(fun, "__module__", None) or ""
+    if module == "builtins":
+        return name in _BUILTINS
+    if name in _UNKNOWN:
+        return False
+    return (
+        isinstance(fun, np.ufunc)
+        or id(fun) in _plain_callables()
+        or _is_ours(module)
+        or module == "collections"  # methods of named tuples
+        or module.partition(".")[0] in ("numpy", "scipy")
+        and fun in registry
+    )
+
+
+def _is_ours(module):
+    top, _, rest = (module or "").partition(".")
+    return top == "autograd_c" and rest.partition(".")[0] not in _STATEFUL
+
+
+def is_known_object(value):
+    """Whether an object of a library's, other than a function, a type or a module, never changes."""
+    return isinstance(value, _IMMUTABLE) or _is_ours(type(value).__module__)
+
+
+# Classes that other classes of the user's may be derived from, or be instances of.
+_PLAIN_BASES = (object, tuple, list, dict, abc.ABC, Exception)
+_PLAIN_METACLASSES = (type, abc.ABCMeta)
+
+
+def is_known_class(cls, is_walked):
+    """Whether a class of the user's takes nothing over from a class that is neither walked nor known.
+
+    Parameters
+    ----------
+    cls : type
+    is_walked : callable
+        Tells by a module's name whether classes of that module are walked.
+    """
+    return type(cls) in _PLAIN_METACLASSES and all(
+        base in _PLAIN_BASES or is_walked(base.__module__) for base in cls.__mro__
+    )
