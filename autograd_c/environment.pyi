@@ -14,6 +14,7 @@ class Environment:
     owners: dict[int, np.ndarray[Any, Any]]
     objects: dict[int, Any]
     generators: list[Any]
+    known: bool
     def __init__(self, fun: object, values: Iterable[object] = ()) -> None: ...
     def random_state(self) -> object: ...
 

@@ -20,7 +20,15 @@ import numpy as np
 
 from ._core import Composite, Primitive, registry
 
-__all__ = ["is_known_code", "is_known_function", "is_known_name", "is_known_object", "is_known_type"]
+__all__ = [
+    "is_known_class",
+    "is_known_code",
+    "is_known_function",
+    "is_known_module",
+    "is_known_name",
+    "is_known_object",
+    "is_known_type",
+]
 
 # Functions and types of Python whose results depend on their arguments alone. What finds attributes by
 # computed names, or tells objects apart by their addresses, is not here.
@@ -44,6 +52,8 @@ _MATHEMATICS = """
 """.split()
 # Parts of this package that keep state, draw random numbers or read files.
 _STATEFUL = ("bench", "cli", "debugging", "demo", "optim", "test_util")
+
+_KNOWN_MODULES = {"builtins", "scipy.fft", *_MODULES, *_MATHEMATICS}
 
 # NumPy's functions that have no rule and compute nothing but what their arguments say.
 _PLAIN = """
@@ -105,7 +115,7 @@ def _is_known_in(module, name):
     if name in vars(module):
         return _is_known_value(vars(module)[name])
     # What a module says it has, and loads when somebody asks, is another module.
-    return name not in dir(module) or f"{module.__name__}.{name}" in (*_MODULES, *_MATHEMATICS, "scipy.fft")
+    return name not in dir(module) or f"{module.__name__}.{name}" in _KNOWN_MODULES
 
 
 @functools.cache
@@ -132,8 +142,8 @@ def _plain_callables():
 
 
 def is_known_module(module):
-    """Whether the names of a module are among those that `is_known_name` decides about."""
-    return module is builtins or any(module is known for known in _modules())
+    """Whether `is_known_name` decides about the names in a module."""
+    return module.__name__ in _KNOWN_MODULES
 
 
 def is_known_type(cls):

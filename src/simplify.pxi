@@ -117,6 +117,12 @@ cdef unsigned int hash_of(const Record *r, const int *args) noexcept:
     return <unsigned int>(h >> 32)
 
 
+# The table of calls. A call is looked for among the eight slots of its newest operand first: programs use what
+# they have just computed, so that the table is walked through in about one direction, however large it is. Where
+# these are taken it is looked for by its hash.
+cdef enum:
+    LINE = 8            # slots that lie in one line of the cache
+
 cdef struct Slot:
     int call            # number + 1, or 0
     unsigned int hash
@@ -244,46 +250,59 @@ cdef class Draft:
     cdef int shared(self, const Record *r, const int *args) except -1:
         """The number of a call: of the one that there is already if it was made before."""
         cdef unsigned int h = hash_of(r, args)
-        cdef size_t place
-        cdef Record *o
-        cdef int k
+        cdef Slot *slot
         if self.ncalls * 2 >= self.table_size:
             self.enlarge()
-        place = h & <size_t>(self.table_size - 1)
+        slot = self.slot_of(r, args, h)
+        if slot.call == 0:
+            slot.call = self.enter(r, args) + 1
+            slot.hash = h
+            self.ncalls += 1
+        return slot.call - 1
+
+    cdef Slot *slot_of(self, const Record *r, const int *args, unsigned int h) noexcept:
+        """The slot that holds a call, or the empty one where it belongs."""
+        cdef size_t mask = <size_t>(self.table_size - 1), place
+        cdef Slot *slot
+        cdef int k, newest = -1
+        for k in range(r.count):
+            newest = max(newest, args[k])
+        slot = &self.table[<size_t>newest * 2 & mask & ~<size_t>(LINE - 1)]
+        for k in range(LINE if newest >= 0 else 0):
+            if slot.call == 0 or slot.hash == h and self.is_call(slot.call - 1, r, args):
+                return slot
+            slot += 1
+        place = h & mask
         while self.table[place].call:
-            if self.table[place].hash == h:
-                o = self.record(self.table[place].call - 1)
-                if o.prim == r.prim and o.extra == r.extra and o.count == r.count and o.weak == r.weak \
-                        and o.array0 == r.array0:
-                    for k in range(r.count):
-                        if self.code.operands[o.first + k] != args[k]:
-                            break
-                    else:
-                        return self.table[place].call - 1
-            place = place + 1 & <size_t>(self.table_size - 1)
-        self.table[place].call = self.enter(r, args) + 1
-        self.table[place].hash = h
-        self.ncalls += 1
-        return self.table[place].call - 1
+            if self.table[place].hash == h and self.is_call(self.table[place].call - 1, r, args):
+                break
+            place = place + 1 & mask
+        return &self.table[place]
+
+    cdef bint is_call(self, int number, const Record *r, const int *args) noexcept:
+        cdef Record *o = self.record(number)
+        if o.prim != r.prim or o.extra != r.extra or o.count != r.count or o.weak != r.weak \
+                or o.array0 != r.array0:
+            return False
+        return memcmp(&self.code.operands[o.first], args, r.count * sizeof(int)) == 0
 
     cdef int enlarge(self) except -1:
-        cdef Py_ssize_t size = 64, i
+        cdef Py_ssize_t size = 64, old_size = self.table_size, i
         cdef Slot *table
-        cdef size_t place
+        cdef Slot *old = self.table
+        cdef Record *r
         while size < self.recording.code.n * 2 or size <= self.table_size:
             size *= 2
         table = <Slot *>PyMem_Calloc(size, sizeof(Slot))
         if table == NULL:
             raise MemoryError("a program of %d calls" % self.ncalls)
-        for i in range(self.table_size):
-            if self.table[i].call:
-                place = self.table[i].hash & <size_t>(size - 1)
-                while table[place].call:
-                    place = place + 1 & <size_t>(size - 1)
-                table[place] = self.table[i]
-        PyMem_Free(self.table)
         self.table = table
         self.table_size = size
+        for i in range(old_size):
+            if old[i].call:
+                r = self.record(old[i].call - 1)
+                self.slot_of(r, &self.code.operands[r.first], old[i].hash)[0] = old[i]
+        PyMem_Free(old)
         return 0
 
     cdef Meta meta_of(self, int operand):

@@ -22,7 +22,7 @@ ndarray = np.ndarray
 
 def _mul2(x, y):
     """The product of two matrices; the method is the shortest way to BLAS for plain ones."""
-    return x.dot(y) if type(x) is ndarray and type(y) is ndarray else dot(x, y)
+    return x.dot(y) if type(x) is ndarray and type(y) is ndarray else matmul(x, y)
 
 
 def _rows(x):
