@@ -20,12 +20,19 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``tree.pxi``        containers: leaves and structure
 ``trace.pxi``       reverse, forward and recording traces; what the operators call
 ``record.pxi``      recordings: functions as lists of primitive calls
+``nested.pxi``      reverse traces of recorded scalars
 ``vm.pxi``          replays on the machine: tables of a program, and a run of it
-``plan.pxi``        from a recording to a program: simplify, classify, schedule, lay out
+``simplify.pxi``    from a recording to a draft of the program
+``steps.pxi``       calls that are made of others, maps of items, joins
+``plan.pxi``        from a draft to a program: classify, schedule, lay out
+``linalg.pxi``      linear algebra by BLAS and LAPACK
+``scans.pxi``       running sums and their kind
 ``fastmath.pxi``    what the planner may do with `fastmath`
+``signs.pxi``       changes of sign that other calls do
 ``emit.pxi``        the program's tables
 ``explain.pxi``     what a program does, read back for people
 ``compiled.pxi``    compiled functions: how a call finds its program
+``inside.pxi``      compiled functions inside of derivatives
 ``debug.pxi``       debug mode
 ==================  ==========================================================================
 
@@ -153,6 +160,7 @@ include "linalg.pxi"
 include "steps.pxi"
 include "scans.pxi"
 include "fastmath.pxi"
+include "signs.pxi"
 include "emit.pxi"
 include "explain.pxi"
 

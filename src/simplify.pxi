@@ -141,7 +141,7 @@ cdef class Draft:
     cdef int nguards            # guards and checks of the recording
     cdef int *same              # by number in the recording: the operand that stands for it
     cdef int *constant_of       # by constant of the recording: the draft's, or 0
-    cdef int *needed            # by number in the recording: how often; for fastmath only
+    cdef int *needed            # by number in the recording: how often
     cdef dict keys              # of constants: key -> operand
     cdef dict keywords          # key -> place among the extras
     cdef Slot *table            # of calls, by hash
@@ -387,14 +387,13 @@ cdef class Draft:
         # Most drafts are no longer than their recording.
         self.code.reserve(old.n, old.noperands)
         self.w = <Work *>table_for(self.w, old.n, &self.capacity[0], sizeof(Work))
-        if self.fastmath:
-            self.count_needs()
+        self.count_needs()
         for i in range(old.n):
             r = &old.records[i]
             self.now = r[0]
             for k in range(r.count):
                 self.args[k] = self.operand(old.operands[r.first + k])
-            self.now_needed = self.needed[i] if self.fastmath else 0
+            self.now_needed = self.needed[i]
             if r.kind == CALL_NODE:
                 self.now.extra = self.extra_of(old.keywords(r))
                 self.same[i] = self.simplified()
@@ -423,6 +422,7 @@ cdef class Draft:
             return self.shared(&self.now, self.args)
         if self.fastmath:
             relax(self)
+        absorb_signs(self)
         p = <Primitive>self.now.prim
         need_facts(p)
         name = self.another_name(p)
