@@ -334,16 +334,18 @@ class _Call:
         self.leaves = []
         self.statics = []
         for place, value in enumerate(args):
-            self._argument(place, value, f"argument {place}")
+            self._argument(place, value)
         for keyword, value in kwargs.items():
-            self._argument(keyword, value, f"argument {keyword!r}")
+            self._argument(keyword, value)
         self.key = (len(args), tuple(kwargs), tuple(self.looks))
 
-    def _argument(self, place, value, label):
+    def _argument(self, place, value):
         if self.is_static(place, len(self.args)):
-            self._static(value, label)
-        else:
-            self._look(value, label)
+            return self._static(value, f"argument {place!r}")
+        looks, leaves = len(self.looks), len(self.leaves)
+        if not _core.take_looks(value, self.looks, self.leaves):
+            del self.looks[looks:], self.leaves[leaves:]
+            self._look(value, f"argument {place!r}")
 
     def _look(self, value, label):
         kind = type(value)

@@ -238,6 +238,48 @@ cdef class Signature:
                 PyMem_Free(given)
 
 
+def take_looks(value, list looks, list leaves):
+    """Appends what an array, a number or a container of them looks like in a key, and its leaves.
+
+    False where something else is met, after which the ends of the lists are to be dropped: `autograd_c.replay`
+    knows more sorts of values.
+    """
+    return append_looks(value, looks, leaves)
+
+
+cdef bint append_looks(object v, list looks, list leaves) except -1:
+    cdef int number
+    if cnp.PyArray_CheckExact(v):
+        number = cnp.PyArray_TYPE(<cnp.ndarray>v)
+        if number > cnp.NPY_CLONGDOUBLE or not cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray>v):
+            return False
+        looks.append(("array", number, v.shape, bool(cnp.PyArray_CHKFLAGS(
+            <cnp.ndarray>v, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED))))
+    elif type(v) is float or type(v) is np_float64:
+        looks.append(("leaf", type(v)))
+    elif type(v) is list or type(v) is tuple:
+        looks.append(("list" if type(v) is list else "tuple", type(v), len(v)))
+        return append_looks_of_items(v, looks, leaves)
+    elif type(v) is dict:
+        looks.append(("dict", dict, tuple(v)))
+        return append_looks_of_items(v.values(), looks, leaves)
+    else:
+        return False
+    leaves.append(v)
+    return True
+
+
+cdef bint append_looks_of_items(object items, list looks, list leaves) except -1:
+    Py_EnterRecursiveCall(" in a list or tuple that holds itself, or is nested too deep")
+    try:
+        for item in items:
+            if not append_looks(item, looks, leaves):
+                return False
+        return True
+    finally:
+        Py_LeaveRecursiveCall()
+
+
 cdef bint same_static(object a, object b) except -1:
     """Whether two static values are of one type and equal, also inside of tuples.
 

@@ -1,11 +1,11 @@
-# Changes of sign that other calls can do on the way. Each of these has the same bits, and raises the same flags:
+# Changes of sign that other calls can do on the way. Each of these has the same bits and raises the same flags:
 #
 #   a + (-b)         a - b               a - (-b)         a + b
 #   a + (-b) * c     a - b * c           a - (-b) * c     a + b * c      where nothing else needs the product
 #   (-a) * 3.0       a * (-3.0)          (-a) * (-b)      a * b          quotients likewise
 #
-# But for the sign of a NaN, which means nothing. Reverse passes are full of them: the partial of a difference by
-# its second term is -1, that of exp(-x) is negative.
+# But for the sign of a NaN, which means nothing. Reverse passes are full of them: the partial of a difference
+# by its second term is -1, that of exp(-x) is negative.
 
 
 cdef int absorb_signs(Draft d) except -1:
