@@ -239,10 +239,10 @@ cdef class Signature:
 
 
 def take_looks(value, list looks, list leaves):
-    """Appends what an array, a number or a container of them looks like in a key, and its leaves.
+    """Appends what an array, a number or a container of them looks like, and its leaves.
 
-    False where something else is met, after which the ends of the lists are to be dropped: `autograd_c.replay`
-    knows more sorts of values.
+    `looks` are those of a signature. False where something else is met, after which the ends of the lists are
+    to be dropped: `autograd_c.replay` knows more sorts of values.
     """
     return append_looks(value, looks, leaves)
 

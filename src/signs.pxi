@@ -1,4 +1,4 @@
-# Changes of sign that other calls can do on the way. Each of these has the same bits and raises the same flags:
+# Changes of sign that other calls can do on the way. Each of these has the same bits and flags:
 #
 #   a + (-b)         a - b               a - (-b)         a + b
 #   a + (-b) * c     a - b * c           a - (-b) * c     a + b * c      where nothing else needs the product

@@ -118,8 +118,8 @@ cdef unsigned int hash_of(const Record *r, const int *args) noexcept:
 
 
 # The table of calls. A call is looked for among the eight slots of its newest operand first: programs use
-# what they have just computed, so that the table is walked through in about one direction, however large it is.
-# Where these are taken it is looked for by its hash.
+# what they have just computed, so that the table is walked through in about one direction, however large
+# it is. Where these are taken it is looked for by its hash.
 cdef enum:
     LINE = 8            # slots that lie in one line of the cache
 
