@@ -52,7 +52,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF, PyObject
 from cpython.sequence cimport PySequence_Check
 from cpython.tuple cimport PyTuple_New
 from libc.limits cimport INT_MAX, UINT_MAX
-from libc.math cimport INFINITY, NAN, fabs
+from libc.math cimport INFINITY, NAN, exp, fabs, floor, log, sqrt
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memmove, memset
 
@@ -154,6 +154,7 @@ include "indexing.pxi"
 include "fit.pxi"
 include "runs.pxi"
 include "vm.pxi"
+include "domains.pxi"
 include "simplify.pxi"
 include "plan.pxi"
 include "linalg.pxi"

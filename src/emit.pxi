@@ -82,6 +82,8 @@ cdef Planner planned_units(ReplayProgram program, Recording r, frozenset seeds):
         program.inputs[k] = -1
         program.metas.append(<Meta>r.code.records[k].meta)
     e.draft = drafted(r, program.fastmath)
+    program.domains = e.draft.domains
+    program.hides = fp_of_npy(UNDERFLOWS) if e.draft.hides else 0
     e.code = e.draft.code
     e.w = e.draft.w
     e.n = <int>e.code.n
@@ -380,6 +382,9 @@ cdef int emit_scalar(Planner e, int number) except -1:
     cdef Py_ssize_t a = scalar_address(e, operands[0]), b = 0, c
     cdef int op = w.op
     if w.paired:
+        return release_operands(e, number)
+    if w.domain != NULL:
+        e.program.add_scalar(S_CALL1, w.k, <unsigned int>a, 0, <unsigned int>a)
         return release_operands(e, number)
     if w.pair >= 0:
         return emit_pair(e, number, w.pair, a)
@@ -722,6 +727,8 @@ cdef class GroupBuilder:
         cdef int i, out, count = <int>PyTuple_GET_SIZE(n.operands)
         for i in range(count):
             operands[i] = self.operand(<object>PyTuple_GET_ITEM(n.operands, i), n.codes[i])
+        if n.w.domain != NULL:
+            return self.loop(n.loop, operands, count, operands[0])
         if n.w.scalar:
             n.w.address = <unsigned int>new_register(self.e)
             out = self.register(R_STREAM, 8, register_place(n.w.address))
@@ -863,6 +870,22 @@ cdef inline int register_written(const Group *g, const GroupIns *i) noexcept:
     return g.strided[i.out].reg if i.op == G_GATHER else -1
 
 
+cdef bint emit_lone_check(Planner e, Node n) except -1:
+    """A check of a short array that shares no loop with other work needs no group."""
+    cdef Spot s = e.spot_of(n.operands[0])
+    cdef LoopCall *c
+    if not s.contiguous or s.size > LONGEST_BLOCK:
+        return False
+    c = e.program.add_call()
+    c.loop = n.loop
+    c.nargs = 1
+    c.args[0] = s.at()
+    c.dims[0] = s.size
+    c.steps[0] = s.width
+    release_operands(e, n.number)
+    return True
+
+
 cdef int emit_group(Planner e, int unit) except -1:
     cdef GroupBuilder b = GroupBuilder.__new__(GroupBuilder)
     cdef Node n
@@ -870,6 +893,8 @@ cdef int emit_group(Planner e, int unit) except -1:
     cdef int i
     for i in range(e.unit_start[unit], e.unit_start[unit + 1]):
         nodes.append(e.full(e.order[i]))
+    if len(nodes) == 1 and (<Node>nodes[0]).w.domain != NULL and emit_lone_check(e, <Node>nodes[0]):
+        return 0
     for n in nodes:
         if n.w.category == K_UPDATE and not n.w.in_place:
             emit_copy(e, e.spot_of(n.operands[0]), n.spot)

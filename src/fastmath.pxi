@@ -107,5 +107,6 @@ cdef int multiply_by_reciprocal(Draft d, int x, int inverse) except -1:
     if r.prim == <PyObject *>P_DIV and not d.is_one(d.code.operands[r.first]):
         return 0
     if d.alike(r, y) and (x < 0 or same_dtype(d, x)):
+        d.w[inverse].replaced = True
         d.set_call(P_DIV, x, y)
     return 0

@@ -297,6 +297,7 @@ cdef int find_facts(Primitive p) except -1:
         find_scalar(p)
     p.naming = NAMING.get(p.name, NAMES_NOTHING)
     p.splits = p.ours and p.name in SPLITS
+    find_effect(p)
     p.facts_known = True
     return 0
 
@@ -620,6 +621,8 @@ cdef class Planner:
             w.category = K_INPUT
             if not w.scalar:
                 input_spot(self.node(number))
+        elif w.domain != NULL:
+            self.plan_check(number)
         elif r.kind == CALL_NODE:
             if self.plan_scalar(r, w):
                 w.category = K_SCALAR
@@ -633,6 +636,27 @@ cdef class Planner:
             else:
                 self.classify_array(self.full(number))
         self.reorders = self.reorders or w.late or joins_group(w)
+        return 0
+
+    cdef int plan_check(self, int number) except -1:
+        """A check is a loop that reads its operand and writes nothing."""
+        cdef Work *w = &self.w[number]
+        cdef LoopRef loop
+        cdef Node n
+        loop.data = w.domain
+        loop.fn = <Loop>domain_check_d
+        if w.scalar and self.is_scalar(self.operand(number, 0)):
+            w.category = K_SCALAR
+            w.op = S_CALL1
+            w.k = self.program.loop_number(loop)
+            return 0
+        n = self.full(number)
+        n.codes = bytes([code_of(n.meta.dtype)])
+        if n.codes == b"f":
+            loop.fn = <Loop>domain_check_f
+        n.loop = loop
+        n.shape = n.meta.shape
+        w.category = K_ELEMENTWISE
         return 0
 
     cdef int find_pair(self, int number) except -1:
@@ -659,6 +683,7 @@ cdef class Planner:
         if n.prim is P_ZEROS and n.meta.shape:
             n.w.category = K_ZEROS
         elif plan_elementwise(n):
+            n.loop = kept_loop(self.program, n.loop, n.codes)
             n.w.category = K_ELEMENTWISE
             n.shape = n.meta.shape
         elif not n.prim.ours:
@@ -709,7 +734,8 @@ cdef class Planner:
         if op == S_CALL1 or op == S_CALL2:
             if r.count != p.nin:
                 return False
-            w.k = self.program.loop_number(p.scalar_loop)
+            w.k = self.program.loop_number(p.scalar_loop if not p.scalar_clears
+                                           else kept_loop(self.program, p.scalar_loop, b"d" * p.nin))
         elif op == S_SELECT and (r.count != 3 or not self.is_truth(operands[0])):
             return False
         elif S_AND <= op <= S_NOT:
@@ -830,6 +856,7 @@ cdef class Planner:
         n.loop = find_loop(ufunc, bytes([code, code]), &out)
         if n.loop.fn == NULL or out != code:
             return False
+        n.loop = kept_loop(self.program, n.loop, bytes([code, code]))
         n.codes = bytes([code])
         n.w.seeded = ufunc is np_maximum or ufunc is np_minimum
         n.initial = 1.0 if ufunc is np_multiply else 0.0

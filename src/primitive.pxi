@@ -64,7 +64,9 @@ cdef class Primitive:
     cdef bint scalar_known          # what the scalar interpreter does: see `find_scalar`
     cdef int scalar_code            # the operation, or -1
     cdef LoopRef scalar_loop
+    cdef bint scalar_clears         # that loop clears the processor's flags
     cdef int naming
+    cdef int effect, curve          # what errors it may report: see `domains.pxi`
     cdef bint splits
     cdef bint libm_power            # the C library's power of two float64 scalars, or the square
     cdef LoopRef loops[MAX_CODES]

@@ -162,7 +162,7 @@ cdef class Code:
         self.records[number].extra = self.add_extra((kwargs if kwargs else None, outcome, line))
         return 0
 
-    cdef inline dict keywords(self, Record *r):
+    cdef inline dict keywords(self, const Record *r):
         """The keywords of a call; None without."""
         if r.extra < 0:
             return None

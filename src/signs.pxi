@@ -24,10 +24,12 @@ cdef int absorb_in_sum(Draft d) except -1:
     cdef bint adds = d.now.prim == <PyObject *>P_ADD
     cdef int other = without_sign(d, d.args[1])
     if other >= 0:
+        d.w[d.args[1]].replaced = True
         d.set_call(P_SUB if adds else P_ADD, d.args[0], other)
     elif adds:
         other = without_sign(d, d.args[0])
         if other >= 0:
+            d.w[d.args[0]].replaced = True
             d.set_call(P_SUB, d.args[1], other)
     return 0
 

@@ -12,9 +12,11 @@ cdef struct Work:
     int k               # of a guard: its number; of a call by the scalar interpreter: that of the loop
     int pair            # of a sine: the cosine of the same number, and the other way round; else -1
     unsigned int address        # of a scalar: its register
+    Domain *domain              # of a check: what it compares with; else NULL
     PyObject *node              # the step as an object, if the planner has asked for it; borrowed
     Py_ssize_t item             # of an item: where it lies in its buffer, in bytes
     unsigned char category, op
+    unsigned char replaced      # another formula stands in the place of what needed it
     unsigned char wanted, kept, scalar, truth, stored, in_place, seeded, late, paired
     unsigned char laid_out      # of a view: whether it is worth a copy whose rows are contiguous
 
@@ -133,6 +135,8 @@ cdef class Draft:
     """The program of a recording while it is planned: code, and what is known of its steps and constants."""
     cdef Recording recording
     cdef bint fastmath, has_products
+    cdef bint hides             # what was dropped may underflow
+    cdef Domains domains        # of checks
     cdef Code code
     cdef Work *w
     cdef Constant *constants
@@ -482,15 +486,20 @@ cdef class Draft:
     # --- what is needed ---------------------------------------------------------------------
 
     cdef int mark_wanted(self) except -1:
-        cdef Record *records = self.code.records
-        cdef int *operands = self.code.operands
-        cdef Work *w = self.w
-        cdef Py_ssize_t i
-        cdef int operand, k
+        cdef int operand
         for operand in self.results:
             self.want(operand)
         for _, operand in self.updates:
             self.want(operand)
+        return self.mark_operands()
+
+    cdef int mark_operands(self) noexcept:
+        """Marks what guards, checks and marked calls are made from."""
+        cdef Record *records = self.code.records
+        cdef int *operands = self.code.operands
+        cdef Work *w = self.w
+        cdef Py_ssize_t i
+        cdef int k
         for i in range(self.code.n - 1, -1, -1):
             if w[i].wanted or records[i].kind != CALL_NODE:
                 w[i].wanted = True
@@ -503,12 +512,15 @@ cdef class Draft:
         """Drops what no result, guard or check needs; the others move up and are numbered again."""
         cdef Record *records
         cdef int *operands
-        cdef Work *w = self.w
-        cdef Py_ssize_t i, n = self.code.n
+        cdef Work *w
+        cdef Py_ssize_t i, n
         cdef int k, kept = 0
         cdef Record *r
         cdef int *moved
         self.mark_wanted()
+        check_dropped(self)
+        n = self.code.n
+        w = self.w
         if self.has_products:
             self.join_products()        # may move the tables
             self.lay_out_factors()

@@ -358,7 +358,7 @@ cdef int emit_routine(Planner e, Node n) except -1:
         steps_of_loop(c, kind, order, a.width)
     else:
         steps_in_items(c, b, batch, order, a.width)
-    r.quiet = True
+    r.quiet = kind != DET_LOOP and kind != SLOGDET_LOOP      # as NumPy has it
     r.cost = 0.1 * c.dims[0] * order * order * (order + c.dims[2])
     return 0
 

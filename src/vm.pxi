@@ -110,6 +110,8 @@ cdef class ReplayProgram:
     cdef readonly dict summary
     cdef list updates           # (input, its place or None, its register)
     cdef set primitives         # those whose loops it calls
+    cdef Domains domains        # of its checks
+    cdef int hides              # flags that calls it does without might have raised: underflow
 
     def __cinit__(self):
         self.frames = []
@@ -343,6 +345,7 @@ cdef class ReplayProgram:
             fp_clear()
             guard = self.run_steps(f, 0, self.plan.nsteps)
             flags[0] = fp_flags() | f.raised
+            flags[0] |= self.hidden()
             if guard >= 0:
                 return guard
             if self.collects:
@@ -442,6 +445,10 @@ cdef class ReplayProgram:
                 self.look_around(f)
             fp_clear()
 
+    cdef inline int hidden(self) except -1:
+        """What calls that the program does without might have raised, as far as somebody wants to know."""
+        return self.hides if self.hides and reports_underflow() else 0
+
     cdef int look_around(self, Frame f) except -1:
         """Between two slices of a long run: other threads, and handlers of signals, which may raise."""
         if self.plan.cost <= LONG_PROGRAM:
@@ -493,6 +500,7 @@ cdef class ReplayProgram:
             fp_clear()
             guard = self.run_steps(f, 0, self.body)
             flags[0] = fp_flags() | f.raised
+            flags[0] |= self.hidden()
             if guard >= 0:
                 return guard
             for i in range(count):
@@ -552,7 +560,7 @@ cdef class ReplayProgram:
         cdef Frame f = self.take_frame()
         cdef Py_ssize_t i, k, n = 0
         cdef list rows, stacked = None, kept = []
-        cdef int guard
+        cdef int guard, raised
         cdef object leaf
         try:
             for i in range(len(leaves)):
@@ -591,7 +599,8 @@ cdef class ReplayProgram:
                     if k == 0 or (<Result>self.results[i]).kind != RESULT_OUTPUT:
                         stacked[i][k] = rows[i]
             if flags is not None:
-                flags.append(fp_to_npy(fp_flags() | f.raised))
+                raised = fp_flags() | f.raised
+                flags.append(fp_to_npy(raised | self.hidden()))
             return stacked if stacked is not None else []
         finally:
             self.give_back(f)

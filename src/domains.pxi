@@ -1,0 +1,1092 @@
+# Floating-point errors of calls that a draft leaves out because no result needs their values, such as the
+# logarithm in the gradient of one. Eager mode computes them and reports the errors, so a replay must notice
+# where there would be some; the plain function is run then. Few calls need anything for that:
+#
+#   nothing       log1p(x * x), the sum of the terms in a likelihood: by the ranges of values that follow from
+#                 the calls alone, no flag can be raised
+#   a check       log(x): the items of x that are not positive are given to NumPy's loop, and nothing else
+#   a bound       sum(r ** 2): nothing is raised where all |r| are at most 1e75, which is far beyond ordinary
+#                 data; others raise flags that may be false, which costs an eager call. The bound is that of
+#                 the values the program has anyway, or of the inputs (1e30), whichever are fewer
+#   the call      is computed after all: what is not known here, and what may raise an exception
+#
+# That a value underflows is ignored by default. No check looks for it: while `np.errstate` has it reported,
+# the plain function is run (`ReplayProgram.hides`).
+
+cdef extern from "domains.h":
+    ctypedef struct Domain:
+        double lo, hi, least, most, second
+        VmCall loop
+        int absolute, takes_two, raises
+    void keeping_flags(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
+                       void *data) noexcept nogil
+    void fp_raise(int raw) noexcept nogil
+    int fp_of_npy(int flags) noexcept nogil
+    void domain_check_d(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
+                        void *data) noexcept nogil
+    void domain_check_f(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
+                        void *data) noexcept nogil
+
+
+def _check(x):
+    """Of a replay: looks for items of which a call that was left out would have reported an error."""
+    return x
+
+
+cdef Primitive P_CHECK = Primitive(_check, "check")
+P_CHECK.keep()
+
+# As NumPy numbers the flags.
+cdef enum:
+    DIVIDES = 1
+    OVERFLOWS = 2
+    UNDERFLOWS = 4
+    IS_INVALID = 8
+    ANY_ERROR = 11
+    UNKNOWN_ERROR = 64      # it must be computed
+
+# --- what is known of primitives ------------------------------------------------------------------------
+
+cdef enum Effect:
+    E_UNKNOWN       # must be computed: it may raise exceptions, or nobody looked at it
+    E_HARMLESS      # raises nothing; of its values nothing is said
+    E_MOVE          # some of the operands' items
+    E_UNIT          # between -1 and 1
+    E_SMALL         # between -4 and 4
+    E_NEGATIVE
+    E_ABSOLUTE
+    E_SHRINK        # no further from 0 than the larger of the operand and 1
+    E_CAST
+    E_ADD
+    E_SUBTRACT
+    E_MULTIPLY
+    E_DIVIDE
+    E_MODULO
+    E_RECIPROCAL
+    E_SQUARE
+    E_SCALE         # products with a constant between 0 and 60
+    E_HYPOT
+    E_SUM
+    E_PROD
+    E_PRODUCT       # of matrices and vectors
+    E_POWER
+    E_CURVE         # a function of one operand that `CURVES` knows
+
+cdef dict EFFECTS = {name: effect for effect, names in (
+    (E_HARMLESS, "less less_equal greater greater_equal equal not_equal signbit isfinite isinf isnan "
+                 "logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor invert "
+                 "argsort argpartition argmax argmin searchsorted digitize count_nonzero "
+                 "any all isneginf isposinf count_true zeros"),
+    (E_MOVE, "getitem item reshape item_by expand_dims squeeze transpose matrix_transpose swapaxes moveaxis "
+             "rollaxis broadcast_to flip fliplr flipud rot90 roll tile repeat diagonal constant_like "
+             "copy conjugate real setitem concatenate stack array take gathered sort partition where "
+             "maximum minimum fmax fmin max min amax amin maximum.reduce minimum.reduce fmax.reduce "
+             "fmin.reduce maximum.accumulate minimum.accumulate fmax.accumulate fmin.accumulate positive"),
+    (E_UNIT, "tanh sign"),
+    (E_SMALL, "arctan arctan2"),
+    (E_NEGATIVE, "negative"),
+    (E_ABSOLUTE, "absolute fabs"),
+    (E_SHRINK, "cbrt arcsinh floor ceil trunc rint tril triu diag placed copysign"),
+    (E_CAST, "astype"),
+    (E_ADD, "add"),
+    (E_SUBTRACT, "subtract"),
+    (E_MULTIPLY, "multiply outer"),
+    (E_DIVIDE, "divide"),
+    (E_MODULO, "remainder fmod floor_divide"),
+    (E_RECIPROCAL, "reciprocal"),
+    (E_SQUARE, "square scalar_square"),
+    (E_SCALE, "degrees rad2deg radians deg2rad"),
+    (E_HYPOT, "hypot"),
+    (E_SUM, "sum mean trace cumsum cumulative_sum add.reduce add.accumulate"),
+    (E_PROD, "prod cumprod cumulative_prod multiply.reduce multiply.accumulate"),
+    (E_PRODUCT, "matmul dot inner vdot vecdot matvec vecmat"),
+    (E_POWER, "power scalar_power float_power"),
+) for name in names.split()}
+
+cdef enum CurveShape:
+    C_LOG, C_LOG1P, C_ROOT, C_ARC, C_ARCCOSH, C_ARCTANH, C_WAVE, C_TAN, C_EXP, C_EXPM1, C_SINH
+
+cdef struct Curve:
+    double lo[2]        # between which it raises nothing, for float64 and float32
+    double hi[2]
+    double most[2]      # the largest |x| for which the result is no danger to what is made of it
+    int shape
+    int raises          # what it may raise elsewhere
+    int endless         # infinities that raise nothing: 1 for the negative one, 2 for the positive
+
+cdef enum:
+    NCURVES = 20
+
+cdef Curve CURVES[NCURVES]
+cdef dict CURVE_NUMBERS = {}
+
+
+cdef int add_curve(str name, int shape, int raises, int endless, tuple lo, tuple hi,
+                   tuple most=(1e75, 1e15)) except -1:
+    cdef int number = <int>len(CURVE_NUMBERS)
+    cdef int k
+    for k in range(2):
+        CURVES[number].lo[k] = lo[k]
+        CURVES[number].hi[k] = hi[k]
+        CURVES[number].most[k] = most[k]
+    CURVES[number].shape = shape
+    CURVES[number].raises = raises
+    CURVES[number].endless = endless
+    CURVE_NUMBERS[name] = number
+    return 0
+
+
+cdef int add_curves() except -1:
+    cdef tuple endless = (INFINITY, INFINITY), least = (5e-324, 1.5e-45)
+    cdef tuple before_one = (1.0 - 2.0**-53, 1.0 - 2.0**-24), steep = (300.0, 30.0)
+    for name in ("log", "log2", "log10"):
+        add_curve(name, C_LOG, DIVIDES | IS_INVALID, 2, least, endless)
+    add_curve("log1p", C_LOG1P, DIVIDES | IS_INVALID, 2, (-before_one[0], -before_one[1]), endless)
+    add_curve("sqrt", C_ROOT, IS_INVALID, 2, (0.0, 0.0), endless)
+    for name in ("arcsin", "arccos"):
+        add_curve(name, C_ARC, IS_INVALID, 0, (-1.0, -1.0), (1.0, 1.0), (1.0, 1.0))
+    add_curve("arccosh", C_ARCCOSH, IS_INVALID, 2, (1.0, 1.0), endless)
+    add_curve("arctanh", C_ARCTANH, DIVIDES | IS_INVALID, 0, (-before_one[0], -before_one[1]), before_one,
+              before_one)
+    for name in ("sin", "cos"):
+        add_curve(name, C_WAVE, IS_INVALID, 0, (-1.7e308, -3.4e38), (1.7e308, 3.4e38))
+    add_curve("tan", C_TAN, IS_INVALID, 0, (-1.7e308, -3.4e38), (1.7e308, 3.4e38))
+    add_curve("exp", C_EXP, OVERFLOWS, 3, (-INFINITY, -INFINITY), (709.0, 88.0), steep)
+    add_curve("exp2", C_EXP, OVERFLOWS, 3, (-INFINITY, -INFINITY), (1023.0, 127.0), steep)
+    add_curve("expm1", C_EXPM1, OVERFLOWS, 3, (-INFINITY, -INFINITY), (709.0, 88.0), steep)
+    for name in ("sinh", "cosh"):
+        add_curve(name, C_SINH, OVERFLOWS, 3, (-709.0, -88.0), (709.0, 88.0), steep)
+    return 0
+
+
+add_curves()
+
+
+cdef int find_effect(Primitive p) except -1:
+    if p.scalar_code == S_CALL1 or p.scalar_code == S_CALL2:
+        p.scalar_clears = clears_flags(p.scalar_loop, b"d" * p.nin)
+    p.effect = E_UNKNOWN
+    if not p.ours:
+        return 0
+    if p.is_ufunc and getattr(np, p.fun.__name__, None) is not p.fun:
+        p.effect = E_HARMLESS       # those of scipy.special clear the flags that they raise
+    elif p.is_ufunc and p.name in CURVE_NUMBERS:
+        p.effect = E_CURVE
+        p.curve = CURVE_NUMBERS[p.name]
+    else:
+        p.effect = EFFECTS.get(p.name, E_UNKNOWN)
+    return 0
+
+
+# --- ranges ---------------------------------------------------------------------------------------------
+
+cdef struct Range:
+    # Of a value, NaN apart: its finite items are between `lo` and `hi`.
+    double lo, hi
+    int endless         # infinities that may be among its items: 1 the negative one, 2 the positive
+
+
+cdef inline Range range_between(double lo, double hi, int endless) noexcept:
+    cdef Range r
+    r.lo = lo
+    r.hi = hi
+    r.endless = endless
+    return r
+
+
+cdef inline Range unknown_range() noexcept:
+    return range_between(-1.7e308, 1.7e308, 3)
+
+
+cdef inline double largest(Range r) noexcept:
+    return max(fabs(r.lo), fabs(r.hi))
+
+
+cdef inline bint has_zero(Range r) noexcept:
+    return r.lo <= 0.0 <= r.hi
+
+
+cdef inline Range within(Range r, double most) noexcept:
+    """The part of a range that is no further from 0 than `most`."""
+    return range_between(min(max(r.lo, -most), most), max(min(r.hi, most), -most), 0)
+
+
+cdef inline bint includes(Range a, Range b) noexcept:
+    """Whether the first range includes the second one."""
+    return a.lo <= b.lo and b.hi <= a.hi and not b.endless & ~a.endless
+
+
+cdef inline Range meeting(Range a, Range b) noexcept:
+    return range_between(max(a.lo, b.lo), min(a.hi, b.hi), a.endless & b.endless)
+
+
+cdef inline Range joined_ranges(Range a, Range b) noexcept:
+    return range_between(min(a.lo, b.lo), max(a.hi, b.hi), a.endless | b.endless)
+
+
+cdef inline Range mirrored(Range r) noexcept:
+    return range_between(-r.hi, -r.lo, (r.endless & 1) << 1 | r.endless >> 1)
+
+
+cdef int settled(Range *r, double most) noexcept:
+    """Cuts a range at the largest number of its type; what that says of an overflow."""
+    cdef int raises = 0
+    if r.hi > most:
+        raises = OVERFLOWS
+        r.endless |= 2
+    if r.lo < -most:
+        raises = OVERFLOWS
+        r.endless |= 1
+    r.lo = min(max(r.lo, -most), most)
+    r.hi = max(min(r.hi, most), -most)
+    return raises
+
+
+cdef int add_ranges(Range a, Range b, Range *out) noexcept:
+    out[0] = range_between(a.lo + b.lo, a.hi + b.hi, a.endless | b.endless)
+    return IS_INVALID if a.endless & 1 and b.endless & 2 or a.endless & 2 and b.endless & 1 else 0
+
+
+cdef int multiply_ranges(Range a, Range b, Range *out) noexcept:
+    cdef double p = a.lo * b.lo, q = a.lo * b.hi, r = a.hi * b.lo, s = a.hi * b.hi
+    out[0] = range_between(min(min(p, q), min(r, s)), max(max(p, q), max(r, s)), 0)
+    if a.endless or b.endless:
+        out.endless = 3 if a.endless & 1 or b.endless & 1 or a.lo < 0.0 or b.lo < 0.0 else 2
+    return IS_INVALID if a.endless and has_zero(b) or b.endless and has_zero(a) else 0
+
+
+cdef int divide_ranges(Range a, Range b, Range *out) noexcept:
+    cdef Range inverse
+    cdef int raises = 0
+    if has_zero(b):
+        out[0] = unknown_range()
+        return ANY_ERROR
+    inverse = range_between(1.0 / b.hi, 1.0 / b.lo, 0)
+    if b.endless:
+        inverse = joined_ranges(inverse, range_between(0.0, 0.0, 0))
+        raises = IS_INVALID if a.endless else 0
+    multiply_ranges(a, inverse, out)
+    return raises
+
+
+cdef int add_up_range(Range x, double n, Range *out) noexcept:
+    out[0] = range_between(min(x.lo, 0.0) * n, max(x.hi, 0.0) * n, x.endless)
+    return IS_INVALID if x.endless == 3 else 0
+
+
+cdef int multiply_up_range(Range x, double n, Range *out) noexcept:
+    cdef double most = max(largest(x), 1.0), exponent = log(most) * n
+    most = exp(exponent) if exponent < 700.0 else INFINITY
+    out[0] = range_between(-most, most, 3 if x.endless else 0)
+    return IS_INVALID if x.endless else 0
+
+
+cdef int curve_range(const Curve *c, int k, Range x, Range *out) noexcept:
+    """The range of a curve; what it may raise. `k` is 0 for float64 and 1 for float32."""
+    cdef double bound
+    cdef int above = x.endless & 2
+    if c.shape == C_LOG:
+        out[0] = range_between(0.0 if x.lo >= 1.0 else -1100.0, 1100.0, above | (1 if x.lo <= 0.0 else 0))
+    elif c.shape == C_LOG1P:
+        out[0] = range_between(0.0 if x.lo >= 0.0 else -1100.0, 1100.0, above | (1 if x.lo <= -1.0 else 0))
+    elif c.shape == C_ROOT:
+        out[0] = range_between(0.0, sqrt(max(x.hi, 0.0)) * 1.001, above)
+    elif c.shape == C_ARCCOSH:
+        out[0] = range_between(0.0, 1100.0, above)
+    elif c.shape == C_ARCTANH:
+        out[0] = range_between(-20.0, 20.0, (1 if x.lo <= -1.0 else 0) | (2 if x.hi >= 1.0 else 0))
+    elif c.shape == C_WAVE:
+        out[0] = range_between(-1.0, 1.0, 0)
+    elif c.shape == C_ARC:
+        out[0] = range_between(-4.0, 4.0, 0)
+    elif c.shape == C_TAN:
+        out[0] = range_between(-1e17, 1e17, 0)
+    else:
+        bound = largest(x) if c.shape == C_SINH else x.hi
+        bound = 1.001 * exp(bound) + 1.0 if bound < 700.0 else INFINITY
+        if c.shape == C_SINH:
+            out[0] = range_between(-bound, bound, 3 if x.endless else 0)
+        else:
+            out[0] = range_between(0.0 if c.shape == C_EXP else -1.0, bound, above)
+    return 0 if c.lo[k] <= x.lo and x.hi <= c.hi[k] and not x.endless & ~c.endless else c.raises
+
+
+cdef int power_domain(double power, Domain *d, double *most) noexcept:
+    """Where a power raises nothing: the bounds of a check; `most` and `least` of it, for what others do.
+
+    Returns what it may raise elsewhere.
+    """
+    cdef bint whole = power == floor(power)
+    d.absolute = whole
+    d.least = 0.0
+    if power == 0.0:
+        d.lo = 0.0
+        d.hi = most[0] = INFINITY
+        return 0
+    d.hi = exp(min(690.0 / fabs(power), 700.0))
+    most[0] = exp(min(345.0 / fabs(power), 172.0))
+    d.lo = 0.0
+    if power < 0.0:
+        d.lo = 1.0 / d.hi
+        d.least = 1.0 / most[0]
+    return (OVERFLOWS if fabs(power) > 1.0 or power < 0.0 else 0) | (DIVIDES if power < 0.0 else 0) \
+        | (0 if whole else IS_INVALID)
+
+
+# --- what is done about calls that are left out -----------------------------------------------------------
+
+cdef enum Fate:
+    F_LEFT_OUT      # nothing: by what the calls before it are, it raises nothing
+    F_BOUNDED       # the values that it comes from are compared with a bound
+    F_CHECKED       # its operand is compared with its domain
+    F_NONZERO       # the same for its second operand, by which it divides
+    F_COMPUTED
+
+# Three views of the values that the program has anyway: nothing is assumed of them; they are bounded; the
+# inputs and constants that they come from are.
+cdef enum:
+    W_OPEN, W_BOUNDED, W_INPUTS, WORLDS
+
+cdef enum:
+    LOOKBACK = 4         # steps from a value to those that it comes from
+
+
+@cython.final
+cdef class Domains:
+    """The domains that a program's checks compare with: equal ones are one."""
+    cdef Domain **items
+    cdef Py_ssize_t n, capacity
+    cdef dict places            # bytes of a domain -> its number
+    cdef list owners            # primitives whose loops they call
+
+    def __cinit__(self):
+        self.places = {}
+        self.owners = []
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n):
+            PyMem_Free(self.items[i])
+        PyMem_Free(self.items)
+
+    cdef Domain *same_as(self, const Domain *d) except NULL:
+        cdef bytes key = (<const char *>d)[:sizeof(Domain)]
+        cdef Domain *new
+        if key not in self.places:
+            self.items = <Domain **>table_for(self.items, self.n + 1, &self.capacity, sizeof(Domain *))
+            new = <Domain *>PyMem_Malloc(sizeof(Domain))
+            if new == NULL:
+                raise MemoryError("a check of a program")
+            new[0] = d[0]
+            self.items[self.n] = new
+            self.places[key] = self.n
+            self.n += 1
+        return self.items[<Py_ssize_t>self.places[key]]
+
+
+cdef struct Dropped:
+    # A call that no result needs.
+    int number
+    Range ranges[3]         # by world
+    int raises              # what it may raise if nothing is assumed
+    int needed              # while bounds are collected: what others may raise that it leads to
+    unsigned char fate, by_inputs
+
+
+@cython.final
+cdef class Leftovers:
+    """The calls that a draft leaves out, in their order, and what is done in their place."""
+    cdef Draft d
+    cdef Dropped *calls
+    cdef int *place             # by number in the draft: that among the calls, plus one; 0 for what is needed
+    cdef int n
+    cdef dict bounds            # operand -> (largest |x|, what else may raise)
+    cdef dict nonzero           # operand -> what else may raise
+
+    def __dealloc__(self):
+        PyMem_Free(self.calls)
+        PyMem_Free(self.place)
+
+    cdef int find(self) except -1:
+        """Whether some call that is left out might raise anything."""
+        cdef Draft d = self.d
+        cdef Py_ssize_t i
+        cdef int n = 0
+        cdef bint any_effect = False
+        for i in range(d.code.n):
+            if not d.w[i].wanted:
+                n += 1
+                any_effect = any_effect or effect_of(d.record(<int>i)) != E_HARMLESS
+        if not any_effect:
+            return False
+        self.calls = <Dropped *>PyMem_Calloc(n, sizeof(Dropped))
+        self.place = <int *>PyMem_Calloc(d.code.n, sizeof(int))
+        if self.calls == NULL or self.place == NULL:
+            raise MemoryError("a program of %d steps" % d.code.n)
+        for i in range(d.code.n):
+            if not d.w[i].wanted:
+                self.calls[self.n].number = <int>i
+                self.n += 1
+                self.place[i] = self.n
+        return True
+
+    # --- ranges -----------------------------------------------------------------------------
+
+    cdef Range range_of(self, int operand, int world, int depth) except *:
+        cdef Record *r
+        cdef Range known, found
+        cdef double bound
+        if operand < 0:
+            return self.range_of_constant(operand, world)
+        if self.place[operand]:
+            return self.calls[self.place[operand] - 1].ranges[world]
+        r = self.d.record(operand)
+        if r.meta == NULL:
+            return unknown_range()
+        known = range_of_type(<cnp.dtype>(<Meta>r.meta).dtype)
+        bound = bound_of((<Meta>r.meta).dtype, world)
+        if world == W_INPUTS and r.kind == INPUT_NODE or world == W_BOUNDED:
+            known = within(known, bound) if bound else known
+        if depth == 0 or r.kind != CALL_NODE:
+            return known
+        self.judge(operand, W_INPUTS if world == W_INPUTS else W_OPEN, depth - 1, &found)
+        return meeting(known, found)
+
+    cdef Range range_of_constant(self, int operand, int world) except *:
+        cdef Constant *c = &self.d.constants[-1 - operand]
+        cdef object value = self.d.code.constant_at(operand)
+        cdef Range known
+        cdef double bound
+        if c.uniform or c.truth:
+            if c.value - c.value == 0.0:
+                return range_between(c.value, c.value, 0)
+            return range_between(0.0, 0.0, 0 if c.value != c.value else 1 if c.value < 0.0 else 2)
+        if isinstance(value, np_generic):
+            value = np_asarray(value)
+        if not cnp.PyArray_Check(value):
+            return range_between(-1e19, 1e19, 0) if type(value) is int else range_between(0.0, 0.0, 0)
+        known = range_of_type(value.dtype)
+        bound = bound_of(value.dtype, world)
+        return within(known, bound) if bound and world != W_OPEN else known
+
+    cdef Range range_at(self, const Record *r, int k, int world, int depth) except *:
+        return self.range_of(self.d.code.operands[r.first + k], world, depth)
+
+    cdef int judge(self, int number, int world, int depth, Range *out) except -1:
+        """What a call may raise in one of the worlds, and the range of its value."""
+        cdef Record *r = self.d.record(number)
+        cdef int effect = effect_of(r), raises
+        cdef Range x
+        cdef double most
+        cdef cnp.dtype dtype
+        out[0] = unknown_range()
+        if r.meta == NULL:
+            return 0 if effect == E_HARMLESS else UNKNOWN_ERROR
+        dtype = <cnp.dtype>(<Meta>r.meta).dtype
+        if effect == E_UNKNOWN or effect == E_MOVE and self.has_traced_index(r):
+            return UNKNOWN_ERROR
+        if effect == E_HARMLESS:
+            out[0] = range_of_type(dtype)
+            return 0
+        most = largest_of(dtype)
+        if most == 0.0 or self.is_complex(r):
+            return self.judge_other(r, effect, dtype, out)
+        if effect == E_MOVE or effect == E_SHRINK:
+            out[0] = self.range_of_items(r, world, depth)
+            if effect == E_SHRINK:
+                out[0] = joined_ranges(out[0], joined_ranges(mirrored(out[0]), range_between(-1.0, 1.0, 0)))
+            return 0
+        if effect == E_UNIT:
+            out[0] = range_between(-1.0, 1.0, 0)
+            return 0
+        if effect == E_SMALL:
+            out[0] = range_between(-4.0, 4.0, 0)
+            return 0
+        x = self.range_at(r, 0, world, depth)
+        raises = self.judge_arithmetic(r, effect, x, dtype, world, depth, out)
+        return raises if raises & UNKNOWN_ERROR else raises | settled(out, most)
+
+    cdef int judge_other(self, const Record *r, int effect, cnp.dtype dtype, Range *out) except -1:
+        """The same for integers, truth values and complex numbers."""
+        cdef char kind = dtype.kind
+        if effect == E_MOVE:
+            out[0] = range_of_type(dtype)
+            return 0
+        if kind == b"b" or (kind == b"i" or kind == b"u") and effect in (
+                E_ADD, E_SUBTRACT, E_MULTIPLY, E_NEGATIVE, E_ABSOLUTE, E_SQUARE, E_SUM, E_PROD, E_PRODUCT,
+                E_UNIT, E_SHRINK):
+            out[0] = range_of_type(dtype)
+            return 0
+        return UNKNOWN_ERROR
+
+    cdef int judge_arithmetic(self, const Record *r, int effect, Range x, cnp.dtype dtype, int world,
+                              int depth, Range *out) except -1:
+        cdef Range y
+        cdef double n
+        if effect == E_CAST:
+            out[0] = x
+            return 0
+        if effect == E_NEGATIVE:
+            out[0] = mirrored(x)
+            return 0
+        if effect == E_ABSOLUTE:
+            out[0] = range_between(0.0, largest(x), 2 if x.endless else 0)
+            return 0
+        if effect == E_SQUARE:
+            out[0] = range_between(0.0, largest(x) * largest(x), 2 if x.endless else 0)
+            return 0
+        if effect == E_SCALE:
+            out[0] = range_between(min(60.0 * x.lo, 0.0), max(60.0 * x.hi, 0.0), x.endless)
+            return 0
+        if effect == E_RECIPROCAL:
+            return divide_ranges(range_between(1.0, 1.0, 0), x, out)
+        if effect == E_CURVE:
+            return curve_range(&CURVES[(<Primitive>r.prim).curve], is_float32(dtype), x, out)
+        if effect == E_POWER:
+            return self.judge_power(r, x, dtype, out)
+        if effect == E_SUM or effect == E_PROD:
+            n = self.terms(r)
+            if n < 0.0:
+                return UNKNOWN_ERROR
+            return add_up_range(x, n, out) if effect == E_SUM else multiply_up_range(x, n, out)
+        if r.count != 2 or r.extra >= 0:
+            return UNKNOWN_ERROR
+        y = self.range_at(r, 1, world, depth)
+        if effect == E_ADD:
+            return add_ranges(x, y, out)
+        if effect == E_SUBTRACT:
+            return add_ranges(x, mirrored(y), out)
+        if effect == E_MULTIPLY:
+            return multiply_ranges(x, y, out)
+        if effect == E_HYPOT:
+            out[0] = range_between(0.0, largest(x) + largest(y), 2 if x.endless or y.endless else 0)
+            return 0
+        if effect == E_PRODUCT:
+            n = self.terms_of_product(r)
+            n *= largest(x) * largest(y)
+            out[0] = range_between(-n, n, 3 if x.endless or y.endless else 0)
+            return IS_INVALID if x.endless or y.endless else 0
+        if effect == E_DIVIDE or effect == E_MODULO:
+            n = divide_ranges(x, y, out)
+            if effect == E_MODULO:
+                out[0] = joined_ranges(out[0], range_between(-largest(y), largest(y), y.endless))
+                return <int>n | (IS_INVALID if x.endless else 0)
+            return <int>n
+        return UNKNOWN_ERROR
+
+    cdef int judge_power(self, const Record *r, Range x, cnp.dtype dtype, Range *out) except -1:
+        """Powers by a constant."""
+        cdef Domain domain
+        cdef double power, most = 0.0
+        cdef int raises
+        if not self.constant_power(r, &power) or is_float32(dtype):
+            return UNKNOWN_ERROR
+        raises = power_domain(power, &domain, &most)
+        if x.lo >= domain.lo or domain.absolute and power > 0.0 and x.lo >= -domain.hi:
+            if x.hi <= domain.hi and not x.endless:
+                out[0] = range_between(-1e300, 1e300, 0)
+                if largest(x) <= most and (domain.least == 0.0 or x.lo >= domain.least):
+                    out[0] = range_between(-1e150, 1e150, 0)
+                return 0
+        return raises
+
+    cdef bint constant_power(self, const Record *r, double *power) noexcept:
+        cdef int operand
+        if r.count == 1:
+            power[0] = 2.0
+            return True
+        operand = self.d.code.operands[r.first + 1] if r.count == 2 and r.extra < 0 else 0
+        if operand >= 0 or not self.d.constants[-1 - operand].uniform:
+            return False
+        power[0] = self.d.constants[-1 - operand].value
+        return power[0] - power[0] == 0.0
+
+    cdef bint has_traced_index(self, const Record *r) except -1:
+        """Whether places come from a value, which may name items that are not there."""
+        cdef Meta meta
+        cdef int k
+        for k in range(1, r.count):
+            meta = self.d.meta_of(self.d.code.operands[r.first + k])
+            if meta is not None and meta.dtype != (<Meta>r.meta).dtype and meta.dtype.kind in "iu":
+                return True
+        return False
+
+    cdef bint is_complex(self, const Record *r) except -1:
+        cdef int k, operand
+        if (<cnp.dtype>(<Meta>r.meta).dtype).kind == b"c":
+            return True
+        for k in range(r.count):
+            operand = self.d.code.operands[r.first + k]
+            if operand >= 0 and self.d.record(operand).meta != NULL:
+                if (<cnp.dtype>(<Meta>self.d.record(operand).meta).dtype).kind == b"c":
+                    return True
+        return False
+
+    cdef Range range_of_items(self, const Record *r, int world, int depth) except *:
+        """Of everything among the operands that may be an item of the result."""
+        cdef Range out = range_between(0.0, 0.0, 0), x
+        cdef int k, operand
+        cdef bint first = True
+        cdef Meta meta
+        for k in range(r.count):
+            operand = self.d.code.operands[r.first + k]
+            if operand >= 0:
+                meta = self.d.meta_of(operand)
+                if meta is None:
+                    return unknown_range()
+                if (<cnp.dtype>meta.dtype).kind != b"f":
+                    continue
+            elif not (self.d.constants[-1 - operand].uniform
+                      or cnp.PyArray_Check(self.d.code.constant_at(operand))):
+                continue
+            x = self.range_of(operand, world, depth)
+            out = x if first else joined_ranges(out, x)
+            first = False
+        return out
+
+    cdef double terms(self, const Record *r) except? -2.0:
+        """How many items a reduction adds or multiplies at most; -1 where that is not known."""
+        cdef Meta meta = self.d.meta_of(self.d.code.operands[r.first]) if r.count else None
+        cdef dict kwargs = self.d.code.keywords(r)
+        if meta is None or kwargs is not None and not only_axes(without_defaults(kwargs)):
+            return -1.0
+        return max(<double>(<Py_ssize_t>meta.size), 1.0)
+
+    cdef double terms_of_product(self, const Record *r) except? -2.0:
+        cdef object x = self.d.looks(self.d.code.operands[r.first])
+        return max(<double>(<Py_ssize_t>x.shape[len(x.shape) - 1]), 1.0) if x is not None and x.shape else 1.0
+
+    # --- fates ------------------------------------------------------------------------------
+
+    cdef int decide(self) except -1:
+        cdef int i
+        for i in range(self.n):
+            self.decide_one(&self.calls[i])
+        return 0
+
+    cdef int decide_one(self, Dropped *c) except -1:
+        cdef Record *r = self.d.record(c.number)
+        cdef int effect = effect_of(r), bounded
+        if self.d.w[c.number].replaced:
+            c.ranges[W_OPEN] = c.ranges[W_BOUNDED] = c.ranges[W_INPUTS] = unknown_range()
+            return 0
+        c.raises = self.judge(c.number, W_OPEN, LOOKBACK, &c.ranges[W_OPEN])
+        if c.raises & UNKNOWN_ERROR:
+            return self.compute(c)
+        bounded = self.judge(c.number, W_BOUNDED, LOOKBACK, &c.ranges[W_BOUNDED])
+        c.by_inputs = self.judge(c.number, W_INPUTS, LOOKBACK, &c.ranges[W_INPUTS]) == 0
+        self.d.hides = self.d.hides or not (effect == E_HARMLESS or effect == E_MOVE or effect == E_NEGATIVE
+                                            or effect == E_ABSOLUTE)
+        if c.raises == 0:
+            c.fate = F_LEFT_OUT
+        elif (effect == E_CURVE or effect == E_POWER) and self.has_domain(r) \
+                and (bounded or not self.is_dropped(r, 0)):
+            self.check(c, r)
+        elif bounded == 0:
+            c.fate = F_BOUNDED
+        elif (effect == E_DIVIDE or effect == E_MODULO or effect == E_RECIPROCAL) \
+                and self.may_look(self.d.code.operands[r.first + r.count - 1]) \
+                and not self.is_dropped(r, r.count - 1):
+            c.fate = F_NONZERO
+            self.divided(c, r, effect)
+        else:
+            self.compute(c)
+        return 0
+
+    cdef int compute(self, Dropped *c) except -1:
+        """It is computed after all; to others it is a value that the program has anyway."""
+        cdef Meta meta = self.d.meta_of(c.number)
+        cdef double bound
+        c.fate = F_COMPUTED
+        c.by_inputs = False
+        c.ranges[W_INPUTS] = unknown_range()
+        c.ranges[W_BOUNDED] = c.ranges[W_OPEN]
+        if meta is not None:
+            bound = bound_of(meta.dtype, W_BOUNDED)
+            if bound:
+                c.ranges[W_BOUNDED] = within(c.ranges[W_OPEN], bound)
+        return 0
+
+    cdef int check(self, Dropped *c, Record *r) except -1:
+        """Its operand will be compared with its domain."""
+        cdef int k = is_float32(<cnp.dtype>(<Meta>r.meta).dtype)
+        cdef Range x = self.range_at(r, 0, W_BOUNDED, LOOKBACK)
+        c.fate = F_CHECKED
+        c.by_inputs = False
+        c.ranges[W_INPUTS] = unknown_range()
+        if effect_of(r) == E_CURVE:
+            curve_range(&CURVES[(<Primitive>r.prim).curve], k,
+                        within(x, CURVES[(<Primitive>r.prim).curve].most[k]), &c.ranges[W_BOUNDED])
+        else:
+            c.ranges[W_BOUNDED] = range_between(-1e150, 1e150, 0)
+        return 0
+
+    cdef int divided(self, Dropped *c, const Record *r, int effect) except -1:
+        """Its second operand will be compared with 0."""
+        cdef double bound = bound_of((<Meta>r.meta).dtype, W_BOUNDED)
+        cdef Range x = range_between(-1.0, 1.0, 0)
+        if effect != E_RECIPROCAL:
+            x = self.range_at(r, 0, W_BOUNDED, LOOKBACK)
+        if x.endless:
+            return self.compute(c)
+        c.by_inputs = False
+        c.ranges[W_INPUTS] = unknown_range()
+        c.ranges[W_BOUNDED] = range_between(-largest(x) * bound, largest(x) * bound, 0)
+        if effect == E_MODULO:
+            c.ranges[W_BOUNDED] = range_between(-(largest(x) + 1.0) * bound, (largest(x) + 1.0) * bound, 0)
+        if settled(&c.ranges[W_BOUNDED], largest_of(<cnp.dtype>(<Meta>r.meta).dtype)):
+            self.compute(c)
+        return 0
+
+    cdef bint has_domain(self, const Record *r) except -1:
+        """Whether the operand of a call can be compared with its domain."""
+        cdef double power
+        cdef Meta x = self.d.meta_of(self.d.code.operands[r.first])
+        if x is None or r.extra >= 0 or x.dtype != (<Meta>r.meta).dtype \
+                or bound_of(x.dtype, W_BOUNDED) == 0.0:
+            return False
+        if effect_of(r) == E_POWER and x.shape != (<Meta>r.meta).shape:
+            return False
+        if effect_of(r) == E_CURVE:
+            return r.count == 1
+        return not is_float32(<cnp.dtype>x.dtype) and self.constant_power(r, &power)
+
+    cdef bint may_look(self, int operand) except -1:
+        """Whether the items of a value can be compared with a bound."""
+        cdef object x = self.d.looks(operand)
+        return x is not None and bound_of(x.dtype, W_BOUNDED) != 0.0
+
+    cdef inline bint is_dropped(self, const Record *r, int k) noexcept:
+        cdef int operand = self.d.code.operands[r.first + k]
+        return operand >= 0 and self.place[operand] != 0 \
+            and self.calls[self.place[operand] - 1].fate != F_COMPUTED
+
+    # --- bounds -----------------------------------------------------------------------------
+
+    cdef int collect_bounds(self) except -1:
+        """Finds what has to be bounded: values that the program has, or the inputs if that is less."""
+        cdef dict few, many
+        self.bounds = {}
+        self.nonzero = {}
+        self.collect(False, W_BOUNDED)
+        few = self.bounds
+        self.bounds = {}
+        self.collect(True, W_BOUNDED)
+        if self.bounds:
+            many = self.bounds
+            self.bounds = {}
+            self.collect(True, W_INPUTS)
+            if self.cost_of(many) <= self.cost_of(self.bounds):
+                self.bounds = many
+        for operand, (most, raises) in few.items():
+            self.bind(operand, most, raises)
+        return 0
+
+    cdef double cost_of(self, dict bounds) except -1.0:
+        """Of comparing these values with a bound: roughly items of an array."""
+        cdef double cost = 0.0
+        cdef object x
+        for operand in bounds:
+            x = self.d.looks(operand)
+            cost += 8.0 + (<double>(<Py_ssize_t>x.size) if x is not None and x.shape else 0.0)
+        return cost
+
+    cdef int bind(self, int operand, double most, int raises) except -1:
+        if operand in self.bounds:
+            known, others = self.bounds[operand]
+            most = min(most, <double>known)
+            raises |= <int>others
+        self.bounds[operand] = (most, raises)
+        return 0
+
+    cdef int collect(self, bint by_inputs, int world) except -1:
+        """From the calls that are bounded, those that the inputs can bound or the others, to what must be."""
+        cdef Dropped *c
+        cdef Record *r
+        cdef int i, k, raises
+        for i in range(self.n):
+            self.calls[i].needed = 0
+        for i in range(self.n - 1, -1, -1):
+            c = &self.calls[i]
+            r = self.d.record(c.number)
+            raises = c.needed
+            if c.fate == F_BOUNDED and <bint>c.by_inputs == by_inputs:
+                raises |= c.raises
+            elif c.fate == F_NONZERO and not by_inputs:
+                raises |= c.raises
+            if raises == 0:
+                continue
+            if c.fate == F_COMPUTED:
+                self.require_value(c.number, raises)
+            elif c.fate == F_CHECKED:
+                self.bind(self.d.code.operands[r.first], most_of(self, r), raises)
+            elif not is_bounded(effect_of(r)):
+                for k in range(r.count):
+                    if c.fate == F_NONZERO and k == r.count - 1:
+                        k = self.d.code.operands[r.first + k]
+                        self.nonzero[k] = self.nonzero.get(k, 0) | raises
+                        break
+                    self.require(self.d.code.operands[r.first + k], world, raises, LOOKBACK)
+        return 0
+
+    cdef int require(self, int operand, int world, int raises, int depth) except -1:
+        """An operand has to be bounded in a world."""
+        cdef Record *r
+        cdef Dropped *c
+        cdef int k
+        if operand >= 0 and self.place[operand]:
+            c = &self.calls[self.place[operand] - 1]
+            if not includes(c.ranges[world], c.ranges[W_OPEN]):
+                c.needed |= raises
+            return 0
+        if operand < 0 or world == W_BOUNDED:
+            return self.require_value(operand, raises, world)
+        r = self.d.record(operand)
+        if r.kind != CALL_NODE:
+            return self.require_value(operand, raises, world)
+        if depth == 0 or is_bounded(effect_of(r)):
+            return 0
+        for k in range(r.count):
+            self.require(self.d.code.operands[r.first + k], world, raises, depth - 1)
+        return 0
+
+    cdef int require_value(self, int operand, int raises, int world=W_BOUNDED) except -1:
+        """A value that the program has is compared with its bound, unless it cannot be larger."""
+        cdef object x = self.d.looks(operand)
+        cdef double bound
+        cdef Range known
+        if x is None:
+            return 0
+        bound = bound_of(x.dtype, world)
+        if operand >= 0 and self.place[operand]:
+            known = self.calls[self.place[operand] - 1].ranges[W_OPEN]
+        else:
+            known = self.range_of(operand, W_OPEN, LOOKBACK)
+        if bound and (known.endless or largest(known) > bound):
+            self.bind(operand, bound, raises)
+        return 0
+
+    # --- checks -----------------------------------------------------------------------------
+
+    cdef int add_checks(self) except -1:
+        cdef Domain domain
+        cdef Dropped *c
+        cdef Record *r
+        cdef int i, k, operand
+        cdef double most = 0.0
+        cdef bint again = False
+        for i in range(self.n):
+            c = &self.calls[i]
+            r = self.d.record(c.number)
+            if c.fate == F_CHECKED and self.set_loop(r, &domain):
+                operand = self.d.code.operands[r.first]
+                if operand in self.bounds:
+                    most, k = self.bounds.pop(operand)
+                    domain.most = min(domain.most, most)
+                    domain.raises |= k
+                self.add_check(operand, &domain)
+                again = again or not self.d.w[operand].wanted
+            elif c.fate == F_CHECKED or c.fate == F_COMPUTED:
+                self.d.w[c.number].wanted = again = True
+        for operand, (most, k) in self.bounds.items():
+            open_domain(&domain)
+            domain.most = most
+            domain.raises = k
+            self.add_check(operand, &domain)
+            again = again or operand >= 0 and not self.d.w[<int>operand].wanted
+        for operand, k in self.nonzero.items():
+            open_domain(&domain)
+            domain.most = bound_of(self.d.looks(operand).dtype, W_BOUNDED)
+            domain.least = 1.0 / domain.most
+            domain.raises = k
+            self.add_check(operand, &domain)
+        if again:
+            self.d.mark_operands()
+        return 0
+
+    cdef bint set_loop(self, const Record *r, Domain *domain) except -1:
+        """The domain of a call and NumPy's loop, which is run for what is not in it."""
+        cdef Primitive p = <Primitive>r.prim
+        cdef Meta meta = <Meta>r.meta
+        cdef char code = code_of(meta.dtype), out = 0
+        cdef int k = is_float32(<cnp.dtype>meta.dtype)
+        cdef double most = 0.0
+        open_domain(domain)
+        if effect_of(r) == E_CURVE:
+            domain.lo = CURVES[p.curve].lo[k]
+            domain.hi = CURVES[p.curve].hi[k]
+            domain.loop = p.find_loop(bytes([code]), &out)
+        else:
+            self.constant_power(r, &domain.second)
+            power_domain(domain.second, domain, &most)
+            domain.least = 0.0
+            domain.takes_two = True
+            domain.loop = P_POW.find_loop(bytes([code, code]), &out)
+            p = P_POW
+        self.d.domains.owners.append(p)
+        return domain.loop.fn != NULL and out == code
+
+    cdef int add_check(self, int operand, Domain *domain) except -1:
+        cdef Record r
+        cdef Meta meta
+        cdef int number
+        memset(&r, 0, sizeof(Record))
+        meta = self.d.meta_of(operand) if operand >= 0 else meta_of(self.d.code.constant_at(operand))
+        r.kind = CALL_NODE
+        r.prim = <PyObject *>P_CHECK
+        r.meta = <PyObject *>meta
+        r.extra = -1
+        r.count = 1
+        number = self.d.enter(&r, &operand)
+        self.d.w[number].wanted = True
+        self.d.w[number].domain = self.d.domains.same_as(domain)
+        return 0
+
+
+cdef void open_domain(Domain *d) noexcept:
+    memset(d, 0, sizeof(Domain))
+    d.lo = -INFINITY
+    d.hi = d.most = INFINITY
+
+
+cdef inline int effect_of(const Record *r) except -1:
+    if r.prim == NULL:
+        return E_UNKNOWN
+    need_facts(<Primitive>r.prim)
+    return (<Primitive>r.prim).effect
+
+
+cdef inline bint is_bounded(int effect) noexcept:
+    """Whether the values of a call are bounded, or of no interest, whatever its operands are."""
+    return effect == E_HARMLESS or effect == E_UNIT or effect == E_SMALL
+
+
+cdef inline bint is_float32(cnp.dtype dtype) noexcept:
+    return dtype.type_num == cnp.NPY_FLOAT
+
+
+cdef double largest_of(cnp.dtype dtype) noexcept:
+    """Somewhat less than the largest number of a type; 0 for those of which nothing is known here."""
+    if not cnp.PyArray_ISNBO(dtype.byteorder):
+        return 0.0
+    return 1.7e308 if dtype.type_num == cnp.NPY_DOUBLE else 3.4e38 if is_float32(dtype) else 0.0
+
+
+cdef double bound_of(object dtype, int world) except -1.0:
+    """What items are compared with to know that others, which are made of them, are harmless; 0 for none."""
+    cdef double most = largest_of(<cnp.dtype>dtype)
+    if most == 0.0 or world == W_OPEN or world == W_INPUTS and most < 1e300:
+        return 0.0
+    return 1e30 if world == W_INPUTS else 1e75 if most > 1e300 else 1e15
+
+
+cdef Range range_of_type(cnp.dtype dtype) noexcept:
+    if dtype.kind == b"b":
+        return range_between(0.0, 1.0, 0)
+    if dtype.kind == b"i" or dtype.kind == b"u":
+        return range_between(-2e19, 2e19, 0)
+    if dtype.type_num == cnp.NPY_FLOAT:
+        return range_between(-3.4e38, 3.4e38, 3)
+    return unknown_range()
+
+
+cdef double most_of(Leftovers o, const Record *r) except -1.0:
+    """The largest |x| for which the value of a call that is checked is no danger to others."""
+    cdef Domain domain
+    cdef double power = 0.0, most = 0.0
+    if effect_of(r) == E_CURVE:
+        return CURVES[(<Primitive>r.prim).curve].most[is_float32(<cnp.dtype>(<Meta>r.meta).dtype)]
+    o.constant_power(r, &power)
+    power_domain(power, &domain, &most)
+    return most
+
+
+cdef int check_dropped(Draft d) except -1:
+    """Lets a draft notice errors of what it drops."""
+    cdef Leftovers o = Leftovers.__new__(Leftovers)
+    o.d = d
+    d.domains = Domains()
+    if not o.find():
+        return 0
+    o.decide()
+    o.collect_bounds()
+    return o.add_checks()
+
+
+# --- loops that clear the flags -------------------------------------------------------------------------
+
+cdef dict CLEARING = {}         # (function, data) of a loop -> whether it clears flags that it did not raise
+
+
+cdef bint clears_flags(LoopRef loop, bytes codes) except -1:
+    """Whether a loop leaves no flags behind, as NumPy's comparisons do: it is run on ones with a flag up."""
+    cdef char room[5][256]
+    cdef char *args[5]
+    cdef cnp.npy_intp steps[5]
+    cdef cnp.npy_intp n
+    cdef int i, k, raw = fp_of_npy(DIVIDES), count = <int>len(codes)
+    key = (<size_t>loop.fn, <size_t>loop.data)
+    if key in CLEARING:
+        return CLEARING[key]
+    memset(room, 0, sizeof(room))
+    for k in range(count + 1):
+        args[k] = room[k]
+        steps[k] = item_size(codes[k]) if k < count else 16
+        for i in range(16 if k < count else 0):
+            put_one(room[k] + i * steps[k], codes[k])
+    CLEARING[key] = False
+    for n in (1, 16):
+        fp_clear()
+        fp_raise(raw)
+        loop.fn(args, &n, steps, loop.data)
+        if not fp_flags() & raw:
+            CLEARING[key] = True
+    fp_clear()
+    return CLEARING[key]
+
+
+cdef void put_one(char *item, char code) noexcept:
+    if code == b"d" or code == b"D":
+        (<double *>item)[0] = 1.0
+    elif code == b"f" or code == b"F":
+        (<float *>item)[0] = 1.0
+    else:
+        item[0] = 1
+
+
+cdef LoopRef kept_loop(ReplayProgram program, LoopRef loop, bytes codes) except *:
+    """A loop for a program, behind which the flags of all loops before it are still up."""
+    cdef Domain d
+    cdef LoopRef kept
+    if not clears_flags(loop, codes):
+        return loop
+    memset(&d, 0, sizeof(Domain))
+    d.loop = loop
+    kept.fn = <Loop>keeping_flags
+    kept.data = program.domains.same_as(&d)
+    return kept
+
+
+# --- underflow --------------------------------------------------------------------------------------------
+
+cdef extern from "Python.h":
+    int PyContextVar_Get(object var, PyObject *default, PyObject **value) except -1
+
+cdef object extobj = getattr(np._core.umath, "_extobj_contextvar", None)
+cdef object silent_extobj = None        # the last settings of NumPy that ignored underflow
+
+
+cdef bint reports_underflow() except -1:
+    """Whether `np.errstate` says that underflow is reported. Settings never change: new ones are others."""
+    global silent_extobj
+    cdef PyObject *now = NULL
+    if extobj is not None:
+        PyContextVar_Get(extobj, NULL, &now)
+        Py_XDECREF(now)         # the context has it, too
+        if now != NULL and now == <PyObject *>silent_extobj:
+            return False
+    if np.geterr()["under"] != "ignore":
+        return True
+    if now != NULL:
+        silent_extobj = <object>now
+    return False
