@@ -40,7 +40,7 @@ cdef extern from "vm.h":
 
 cdef extern from "wide.h":
     int wide
-    void wide_setup(const char *path, bint allowed) noexcept
+    void wide_setup(const char *path, int widest) noexcept
     LoopRef wide_loop(const char *name, char code, LoopRef numpy) noexcept
     LoopRef adding_product(char code) noexcept
     int product_suits(const cnp.npy_intp *dims) noexcept
@@ -51,7 +51,8 @@ cdef extern from "wide.h":
         cnp.npy_intp row_step, column_step
     Matrix transposed(Matrix m) noexcept
 
-wide_setup(os.fsencode(np._core._multiarray_umath.__file__), os.environ.get("AUTOGRAD_C_WIDE") != "0")
+wide_setup(os.fsencode(np._core._multiarray_umath.__file__),
+           {"0": 0, "avx2": 1}.get(os.environ.get("AUTOGRAD_C_WIDE"), 2))
 
 
 cdef set ufuncs_of_wide():

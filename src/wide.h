@@ -16,7 +16,8 @@
 #include "memory.h"
 #include "vm.h"
 
-static int wide = 0;                      /* whether the processor has AVX-512 and it may be used */
+enum { AVX2 = 1, AVX512 };
+static int wide = 0;                      /* the instruction set that is used here; 0 for none */
 static int (*blas_threads)(void) = NULL;  /* asks NumPy's BLAS; NULL where it cannot be asked */
 
 /* The operations of `wide_arithmetic.h`, by the names of the ufuncs. */
@@ -41,115 +42,45 @@ static inline Matrix transposed(Matrix m) {
 #include <dlfcn.h>
 #include <immintrin.h>
 
-#define AVX512 __attribute__((target("avx512f")))
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
-#define TILE_ROWS 8
-#define TILE_VECTORS 3
-#define BLOCK_DEPTH 192     /* a strip of the right block, 24 doubles wide, takes 36 KiB */
+#define BLOCK_DEPTH 192     /* a strip of the right block, three vectors wide, takes 36 or 18 KiB */
 #define BLOCK_ROWS 96       /* the left block takes 144 KiB of the second cache */
 #define BLOCK_COLUMNS 1536
 #define SMALL_ITEMS 2048    /* copies of at most so many items are made on the stack */
 /* Several threads of BLAS need larger products than this to be ahead of one of ours. */
 #define THREADED_WORK ((npy_intp)1 << 18)
+/* With vectors of AVX2, BLAS is as fast as these loops: from about 128 x 128 by 128 x 128 on, one thread of
+   OpenBLAS takes as long on a Zen 3 (0.9 to 1.1 times), and from 256 x 256 on up to a fifth less. Below it spends
+   a tenth to two thirds more. */
+#define NARROW_WORK ((npy_intp)1 << 21)
 
-/* Whether a product is done here: of matrices, and unless BLAS would do it in several threads. */
+/* Whether a product is done here: of matrices, and unless BLAS is likely to be ahead. */
 static int product_suits(const npy_intp *dims) {
-    if (!wide || dims[1] < 2 || dims[3] < 2 || dims[2] < 1) {
+    npy_intp work = dims[1] * dims[2] * dims[3];
+    if (!wide || dims[1] < 2 || dims[3] < 2 || dims[2] < 1 || (wide == AVX2 && work > NARROW_WORK)) {
         return 0;
     }
-    return dims[1] * dims[2] * dims[3] <= THREADED_WORK || (blas_threads && blas_threads() == 1);
+    return work <= THREADED_WORK || (blas_threads && blas_threads() == 1);
 }
 
-/* Eight by eight doubles, transposed. */
-AVX512 static void transpose_8_double(const char *from, npy_intp step, double *to, npy_intp to_step) {
-    __m512d r[8], s[8];
-    for (int i = 0; i < 8; i++) {
-        r[i] = _mm512_loadu_pd((const double *)(from + i * step));
-    }
-    for (int i = 0; i < 8; i += 2) {
-        s[i] = _mm512_unpacklo_pd(r[i], r[i + 1]);
-        s[i + 1] = _mm512_unpackhi_pd(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 2; i++) {
-        r[i] = _mm512_shuffle_f64x2(s[i], s[i + 2], 0x88);
-        r[i + 2] = _mm512_shuffle_f64x2(s[i], s[i + 2], 0xDD);
-        r[i + 4] = _mm512_shuffle_f64x2(s[i + 4], s[i + 6], 0x88);
-        r[i + 6] = _mm512_shuffle_f64x2(s[i + 4], s[i + 6], 0xDD);
-    }
-    for (int i = 0; i < 4; i++) {
-        _mm512_storeu_pd(to + i * to_step, _mm512_shuffle_f64x2(r[i], r[i + 4], 0x88));
-        _mm512_storeu_pd(to + (i + 4) * to_step, _mm512_shuffle_f64x2(r[i], r[i + 4], 0xDD));
-    }
+/* How many of `rest` rows or vectors the next tile takes: `most`, or half of what two tiles have to share. */
+static inline npy_intp share(npy_intp rest, npy_intp most) {
+    return rest >= 2 * most ? most : rest > most ? (rest + 1) / 2 : rest;
 }
 
-/* Eight by eight floats, transposed. */
-AVX512 static void transpose_8_float(const char *from, npy_intp step, float *to, npy_intp to_step) {
-    __m256 r[8], s[8];
-    for (int i = 0; i < 8; i++) {
-        r[i] = _mm256_loadu_ps((const float *)(from + i * step));
-    }
-    for (int i = 0; i < 8; i += 2) {
-        s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-        s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        r[i] = _mm256_shuffle_ps(s[i], s[i + 2], 0x44);
-        r[i + 1] = _mm256_shuffle_ps(s[i], s[i + 2], 0xEE);
-        r[i + 2] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0x44);
-        r[i + 3] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0xEE);
-    }
-    for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps(to + i * to_step, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-        _mm256_storeu_ps(to + (i + 4) * to_step, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-    }
-}
-
-AVX512 static inline __m512d flipped_double(__m512d x) {
-    return _mm512_castsi512_pd(_mm512_xor_si512(_mm512_castpd_si512(x), _mm512_set1_epi64(INT64_MIN)));
-}
-
-AVX512 static inline __m512 flipped_float(__m512 x) {
-    return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), _mm512_set1_epi32(INT32_MIN)));
-}
-
-#define REAL double
-#define VECTOR __m512d
-#define MASK __mmask8
-#define LANES 8
-#define OP(name) _mm512_##name##_pd
-#define OF(name) name##_double
-#include "wide_arithmetic.h"
-#include "wide_product.h"
-#undef REAL
-#undef VECTOR
-#undef MASK
-#undef LANES
-#undef OP
-#undef OF
-
-#define REAL float
-#define VECTOR __m512
-#define MASK __mmask16
-#define LANES 16
-#define OP(name) _mm512_##name##_ps
-#define OF(name) name##_float
-#include "wide_arithmetic.h"
-#include "wide_product.h"
-#undef REAL
-#undef VECTOR
-#undef MASK
-#undef LANES
-#undef OP
-#undef OF
+#include "wide_avx2.h"
+#include "wide_avx512.h"
 
 /* The loop for ``out += a @ b``, which NumPy has not; only where `product_suits`. */
 static VmCall adding_product(char code) {
-    VmCall call = {code == 'd' ? product_add_double : product_add_float, NULL};
+    static const VmLoop loops[][2] = {{matmul_add_double_avx2, matmul_add_float_avx2},
+                                      {matmul_add_double_avx512, matmul_add_float_avx512}};
+    VmCall call = {loops[wide == AVX512][code == 'f'], NULL};
     return call;
 }
 
 /* Looks at the processor, and for the number of threads of the BLAS behind the library at `path`. */
-static void wide_setup(const char *path, int allowed) {
+static void wide_setup(const char *path, int widest) {
     static const char *const names[] = {
         "scipy_openblas_get_num_threads64_", "scipy_openblas_get_num_threads", "openblas_get_num_threads64_",
         "openblas_get_num_threads", "MKL_Get_Max_Threads", "bli_thread_get_num_threads"};
@@ -157,21 +88,30 @@ static void wide_setup(const char *path, int allowed) {
     for (size_t i = 0; library && !blas_threads && i < sizeof names / sizeof *names; i++) {
         blas_threads = (int (*)(void))dlsym(library, names[i]);
     }
-    wide = allowed && __builtin_cpu_supports("avx512f");
+    if (widest >= AVX512 && __builtin_cpu_supports("avx512f")) {
+        wide = AVX512;
+    } else if (widest >= AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        wide = AVX2;
+    }
 }
 
 /* Our loop for NumPy's loop `call` of that ufunc for doubles ('d') or floats ('f'), or NumPy's. */
 static VmCall wide_loop(const char *name, char code, VmCall call) {
-#define NAMED(operation) {#operation, 'd', operation##_double, {0}}, {#operation, 'f', operation##_float, {0}},
+#define NAMED(operation) OF_SET(operation, AVX2, avx2) OF_SET(operation, AVX512, avx512)
+#define OF_SET(operation, set, suffix)                        \
+    {#operation, 'd', set, operation##_double_##suffix, {0}}, \
+    {#operation, 'f', set, operation##_float_##suffix, {0}},
     static struct {
         const char *name;
         char code;
+        int set;
         VmLoop fn;
         VmCall numpy;
-    } loops[] = {WIDE_OPERATIONS(NAMED){"matmul", 'd', product_double, {0}}, {"matmul", 'f', product_float, {0}}};
+    } loops[] = {WIDE_OPERATIONS(NAMED) NAMED(matmul)};
 #undef NAMED
-    for (size_t i = 0; wide && i < sizeof loops / sizeof *loops; i++) {
-        if (loops[i].code == code && strcmp(loops[i].name, name) == 0) {
+#undef OF_SET
+    for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
+        if (loops[i].set == wide && loops[i].code == code && strcmp(loops[i].name, name) == 0) {
             loops[i].numpy = call;
             call.fn = loops[i].fn;
             call.data = &loops[i].numpy;
@@ -200,9 +140,9 @@ static VmCall adding_product(char code) {
     return none;
 }
 
-static void wide_setup(const char *path, int allowed) {
+static void wide_setup(const char *path, int widest) {
     (void)path;
-    (void)allowed;
+    (void)widest;
 }
 
 #endif

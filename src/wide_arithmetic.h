@@ -4,11 +4,10 @@
    operations has one right result. */
 
 #define HERE(step) ((step) == (npy_intp)sizeof(REAL))
-#define FIRST_LANES(n) ((MASK)((1u << (n)) - 1))
 
 /* out = one op other, `n` items; an operand that does not move is a vector of equal numbers. */
 #define BINARY_LOOP(NAME, FUNCTION)                                                                       \
-    ALWAYS_INLINE AVX512 void OF(NAME##_items)(const REAL *a, const REAL *b, REAL *out, npy_intp n,       \
+    ALWAYS_INLINE WIDE void OF(NAME##_items)(const REAL *a, const REAL *b, REAL *out, npy_intp n,       \
                                                const int a_moves, const int b_moves) {                    \
         VECTOR one, other;                                                                                \
         npy_intp i = 0;                                                                                   \
@@ -16,19 +15,19 @@
             return;                                                                                       \
         one = OP(set1)(*a);                                                                               \
         other = OP(set1)(*b);                                                                             \
-        for (; i + LANES <= n; i += LANES) {                                                              \
+        _Pragma("GCC unroll 4") for (; i + LANES <= n; i += LANES) {                                      \
             one = a_moves ? OP(loadu)(a + i) : one;                                                       \
             other = b_moves ? OP(loadu)(b + i) : other;                                                   \
             OP(storeu)(out + i, OP(FUNCTION)(one, other));                                                \
         }                                                                                                 \
         if (i < n) {                                                                                      \
-            MASK mask = FIRST_LANES(n - i);                                                               \
-            one = a_moves ? OP(maskz_loadu)(mask, a + i) : one;                                           \
-            other = b_moves ? OP(maskz_loadu)(mask, b + i) : other;                                       \
-            OP(mask_storeu)(out + i, mask, OP(maskz_##FUNCTION)(mask, one, other));                       \
+            MASK mask = FIRST(n - i);                                                                     \
+            one = a_moves ? LOAD_FIRST(mask, a + i) : one;                                                \
+            other = b_moves ? LOAD_FIRST(mask, b + i) : other;                                            \
+            STORE_FIRST(mask, out + i, OP(FUNCTION)(one, other));                                         \
         }                                                                                                 \
     }                                                                                                     \
-    AVX512 static void OF(NAME)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {   \
+    WIDE static void OF(NAME)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {   \
         const REAL *a = (const REAL *)args[0], *b = (const REAL *)args[1];                                \
         REAL *out = (REAL *)args[2];                                                                      \
         if (HERE(steps[2]) && HERE(steps[0]) && HERE(steps[1]))                                           \
@@ -41,9 +40,9 @@
             ((const VmCall *)data)->fn(args, dims, steps, ((const VmCall *)data)->data);                  \
     }
 
-/* out = function of `x`, written with vectors `x` and masks `mask`. */
-#define UNARY_LOOP(NAME, VALUE, MASKED_VALUE)                                                             \
-    AVX512 static void OF(NAME)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {   \
+/* out = function of `x`, written with a vector `x`. */
+#define UNARY_LOOP(NAME, VALUE)                                                                           \
+    WIDE static void OF(NAME)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {   \
         const REAL *a = (const REAL *)args[0];                                                            \
         REAL *out = (REAL *)args[1];                                                                      \
         npy_intp n = dims[0], i = 0;                                                                      \
@@ -51,14 +50,14 @@
             ((const VmCall *)data)->fn(args, dims, steps, ((const VmCall *)data)->data);                  \
             return;                                                                                       \
         }                                                                                                 \
-        for (; i + LANES <= n; i += LANES) {                                                              \
+        _Pragma("GCC unroll 4") for (; i + LANES <= n; i += LANES) {                                      \
             VECTOR x = OP(loadu)(a + i);                                                                  \
             OP(storeu)(out + i, VALUE);                                                                   \
         }                                                                                                 \
         if (i < n) {                                                                                      \
-            MASK mask = FIRST_LANES(n - i);                                                               \
-            VECTOR x = OP(maskz_loadu)(mask, a + i);                                                      \
-            OP(mask_storeu)(out + i, mask, MASKED_VALUE);                                                 \
+            MASK mask = FIRST(n - i);                                                                     \
+            VECTOR x = LOAD_FIRST(mask, a + i);                                                           \
+            STORE_FIRST(mask, out + i, VALUE);                                                            \
         }                                                                                                 \
     }
 
@@ -66,10 +65,9 @@ BINARY_LOOP(add, add)
 BINARY_LOOP(subtract, sub)
 BINARY_LOOP(multiply, mul)
 BINARY_LOOP(divide, div)
-UNARY_LOOP(square, OP(mul)(x, x), OP(mul)(x, x))
-UNARY_LOOP(negative, OF(flipped)(x), OF(flipped)(x))
-UNARY_LOOP(reciprocal, OP(div)(OP(set1)(1), x), OP(maskz_div)(mask, OP(set1)(1), x))
+UNARY_LOOP(square, OP(mul)(x, x))
+UNARY_LOOP(negative, OF(flipped)(x))
+UNARY_LOOP(reciprocal, OP(div)(OP(set1)(1), x))
 #undef HERE
-#undef FIRST_LANES
 #undef BINARY_LOOP
 #undef UNARY_LOOP

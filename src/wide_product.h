@@ -10,11 +10,13 @@
    that are read many times are copied to where a tile reads them in order. Each item is a sum in the order
    of k, in blocks of BLOCK_DEPTH, by fused multiply-adds. */
 
-/* `rows` by `vectors` of the result; both are known when this is compiled, so that `sums` is registers. */
-ALWAYS_INLINE AVX512 void OF(tile)(const int rows, const int vectors, npy_intp depth, const char *a, npy_intp a_row,
-                                   npy_intp a_step, const char *b, npy_intp b_step, char *out, npy_intp out_row,
-                                   MASK last, int add) {
+/* `rows` by `vectors` of the result; both are known when this is compiled, so that `sums` is registers. The last
+   vector has `last` items, and is a `whole` one if these are all. */
+ALWAYS_INLINE WIDE void OF(tile)(const int rows, const int vectors, const int whole, npy_intp depth, const char *a,
+                                 npy_intp a_row, npy_intp a_step, const char *b, npy_intp b_step, char *out,
+                                 npy_intp out_row, int last, int add) {
     VECTOR sums[TILE_ROWS][TILE_VECTORS], right[TILE_VECTORS];
+    MASK mask = FIRST(last);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
 #pragma GCC unroll 3
@@ -26,15 +28,14 @@ ALWAYS_INLINE AVX512 void OF(tile)(const int rows, const int vectors, npy_intp d
 #pragma GCC unroll 3
         for (int j = 0; j < vectors; j++) {
             const REAL *from = (const REAL *)b + j * LANES;
-            right[j] = j == vectors - 1 ? OP(maskz_loadu)(last, from) : OP(loadu)(from);
+            right[j] = whole || j < vectors - 1 ? OP(loadu)(from) : LOAD_FIRST(mask, from);
         }
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {
             VECTOR left = OP(set1)(*(const REAL *)(a + i * a_row));
 #pragma GCC unroll 3
             for (int j = 0; j < vectors; j++) {
-                sums[i][j] = j == vectors - 1 ? OP(mask3_fmadd)(left, right[j], sums[i][j], last)
-                                              : OP(fmadd)(left, right[j], sums[i][j]);
+                sums[i][j] = OP(fmadd)(left, right[j], sums[i][j]);
             }
         }
         a += a_step;
@@ -45,63 +46,79 @@ ALWAYS_INLINE AVX512 void OF(tile)(const int rows, const int vectors, npy_intp d
 #pragma GCC unroll 3
         for (int j = 0; j < vectors; j++) {
             REAL *to = (REAL *)(out + i * out_row) + j * LANES;
-            MASK mask = j == vectors - 1 ? last : (MASK)-1;
-            if (add) {
-                sums[i][j] = OP(mask_add)(sums[i][j], mask, sums[i][j], OP(maskz_loadu)(mask, to));
+            if (whole || j < vectors - 1) {
+                OP(storeu)(to, add ? OP(add)(sums[i][j], OP(loadu)(to)) : sums[i][j]);
+            } else {
+                STORE_FIRST(mask, to, add ? OP(add)(sums[i][j], LOAD_FIRST(mask, to)) : sums[i][j]);
             }
-            OP(mask_storeu)(to, mask, sums[i][j]);
         }
     }
 }
 
 typedef void OF(Tile)(npy_intp depth, const char *a, npy_intp a_row, npy_intp a_step, const char *b, npy_intp b_step,
-                      char *out, npy_intp out_row, MASK last, int add);
+                      char *out, npy_intp out_row, int last, int add);
 
 #define TILE(rows, vectors)                                                                                      \
-    AVX512 static void OF(tile_##rows##_##vectors)(npy_intp depth, const char *a, npy_intp a_row, npy_intp a_step, \
-                                                   const char *b, npy_intp b_step, char *out, npy_intp out_row,   \
-                                                   MASK last, int add) {                                          \
-        OF(tile)(rows, vectors, depth, a, a_row, a_step, b, b_step, out, out_row, last, add);                     \
+    WIDE static void OF(tile_##rows##_##vectors)(npy_intp depth, const char *a, npy_intp a_row, npy_intp a_step, \
+                                                 const char *b, npy_intp b_step, char *out, npy_intp out_row,    \
+                                                 int last, int add) {                                            \
+        if (last == LANES)                                                                                       \
+            OF(tile)(rows, vectors, 1, depth, a, a_row, a_step, b, b_step, out, out_row, last, add);             \
+        else                                                                                                     \
+            OF(tile)(rows, vectors, 0, depth, a, a_row, a_step, b, b_step, out, out_row, last, add);             \
     }
 #define TILES(rows) TILE(rows, 1) TILE(rows, 2) TILE(rows, 3)
 TILES(1)
 TILES(2)
 TILES(3)
 TILES(4)
+#if TILE_ROWS > 4
 TILES(5)
 TILES(6)
 TILES(7)
 TILES(8)
+#endif
 #undef TILES
 #undef TILE
 
 #define TILES(rows) {OF(tile_##rows##_1), OF(tile_##rows##_2), OF(tile_##rows##_3)}
 static OF(Tile) *const OF(tiles)[TILE_ROWS][TILE_VECTORS] = {TILES(1), TILES(2), TILES(3), TILES(4),
-                                                            TILES(5), TILES(6), TILES(7), TILES(8)};
+#if TILE_ROWS > 4
+                                                            TILES(5), TILES(6), TILES(7), TILES(8)
+#endif
+};
 #undef TILES
 
-/* Copies strips of at most `width` rows: of each column, the items of the strip's rows one after the other.
-   The left block is copied as it is, the right one with rows and columns exchanged. */
-AVX512 static void OF(pack)(int width, npy_intp rows, npy_intp depth, const char *from, npy_intp row_step,
-                            npy_intp step, REAL *to) {
+/* Copies strips of at most `most` units of rows: of each column, the items of the strip's rows one after the other.
+   The left block is copied as it is, the right one, whose units are vectors, with rows and columns exchanged. */
+WIDE static void OF(pack)(int unit, int most, npy_intp rows, npy_intp depth, const char *from, npy_intp row_step,
+                          npy_intp step, REAL *to) {
     const npy_intp item = sizeof(REAL);
-    for (; rows > 0; rows -= width, from += width * row_step, to += width * depth) {
-        npy_intp count = rows < width ? rows : width, i = 0;
-        for (; step == item && i + 8 <= count; i += 8) {
+    npy_intp width, count;
+    for (; rows > 0; rows -= count, from += count * row_step, to += width * depth) {
+        npy_intp i = 0;
+        width = share((rows + unit - 1) / unit, most) * unit;
+        count = rows < width ? rows : width;
+        for (; step == item && i + SIDE <= count; i += SIDE) {
             npy_intp p = 0;
-            for (; p + 8 <= depth; p += 8) {
-                OF(transpose_8)(from + i * row_step + p * item, row_step, to + p * width + i, width);
+            for (; p + OTHER_SIDE <= depth; p += OTHER_SIDE) {
+                OF(transpose)(from + i * row_step + p * item, row_step, to + p * width + i, width);
             }
             for (; p < depth; p++) {
-                for (int k = 0; k < 8; k++) {
+                for (int k = 0; k < SIDE; k++) {
                     to[p * width + i + k] = *(const REAL *)(from + (i + k) * row_step + p * item);
                 }
             }
         }
         for (npy_intp p = 0; p < depth && i < count; p++) {
             for (npy_intp k = i; row_step == item && k < count; k += LANES) {
-                MASK mask = count - k < LANES ? (MASK)((1u << (count - k)) - 1) : (MASK)-1;
-                OP(mask_storeu)(to + p * width + k, mask, OP(maskz_loadu)(mask, from + k * item + p * step));
+                const REAL *these = (const REAL *)(from + k * item + p * step);
+                if (count - k < LANES) {
+                    MASK mask = FIRST(count - k);
+                    STORE_FIRST(mask, to + p * width + k, LOAD_FIRST(mask, these));
+                } else {
+                    OP(storeu)(to + p * width + k, OP(loadu)(these));
+                }
             }
             for (npy_intp k = i; row_step != item && k < count; k++) {
                 to[p * width + k] = *(const REAL *)(from + k * row_step + p * step);
@@ -114,43 +131,42 @@ AVX512 static void OF(pack)(int width, npy_intp rows, npy_intp depth, const char
 static void OF(block)(npy_intp m, npy_intp n, npy_intp depth, const char *a, npy_intp a_row, npy_intp a_step,
                       const REAL *a_strips, const char *b, npy_intp b_step, const REAL *b_strips, char *out,
                       npy_intp out_row, int add) {
-    const npy_intp item = sizeof(REAL), width = TILE_VECTORS * LANES;
-    npy_intp a_tile = TILE_ROWS * a_row, b_tile = width * item;
-    if (a_strips) {
-        a = (const char *)a_strips;
-        a_row = item;
-        a_step = TILE_ROWS * item;
-        a_tile = TILE_ROWS * depth * item;
-    }
-    if (b_strips) {
-        b = (const char *)b_strips;
-        b_step = width * item;
-        b_tile = width * depth * item;
-    }
-    for (npy_intp j = 0; j < n; j += width, b += b_tile) {
-        npy_intp columns = n - j < width ? n - j : width;
-        int vectors = (int)((columns + LANES - 1) / LANES);
-        MASK last = (MASK)((1u << (columns - (vectors - 1) * LANES)) - 1);
-        const char *left = a;
-        for (npy_intp i = 0; i < m; i += TILE_ROWS, left += a_tile) {
-            npy_intp rows = m - i < TILE_ROWS ? m - i : TILE_ROWS;
-            OF(tiles)[rows - 1][vectors - 1](depth, left, a_row, a_step, b, b_step, out + i * out_row + j * item,
-                                             out_row, last, add);
+    const npy_intp item = sizeof(REAL);
+    npy_intp columns, rows, vectors;
+    for (npy_intp j = 0; j < n; j += columns) {
+        const char *left = a_strips ? (const char *)a_strips : a, *right = b + j * item;
+        npy_intp last;
+        vectors = share((n - j + LANES - 1) / LANES, TILE_VECTORS);
+        columns = n - j < vectors * LANES ? n - j : vectors * LANES;
+        last = columns - (vectors - 1) * LANES;
+        if (b_strips) {
+            right = (const char *)(b_strips + j * depth);
+            b_step = vectors * LANES * item;
+        }
+        for (npy_intp i = 0; i < m; i += rows) {
+            rows = share(m - i, TILE_ROWS);
+            if (a_strips) {
+                a_row = item;
+                a_step = rows * item;
+            }
+            OF(tiles)[rows - 1][vectors - 1](depth, left, a_row, a_step, right, b_step, out + i * out_row + j * item,
+                                             out_row, (int)last, add);
+            left += a_strips ? rows * depth * item : rows * a_row;
         }
     }
 }
 
 /* `out = a @ b`, or `out += a @ b`; rows of `out` are contiguous. */
-static void OF(matmul)(Matrix a, Matrix b, Matrix out, int add) {
+static void OF(product)(Matrix a, Matrix b, Matrix out, int add) {
     const npy_intp item = sizeof(REAL), width = TILE_VECTORS * LANES;
     npy_intp m = a.rows, n = b.columns, depth = a.columns;
     npy_intp rows = m < BLOCK_ROWS ? m : BLOCK_ROWS, columns = n < BLOCK_COLUMNS ? n : BLOCK_COLUMNS;
     npy_intp deep = depth < BLOCK_DEPTH ? depth : BLOCK_DEPTH;
     /* A tile reads the left block in as many streams as it has rows: fine while the block is small. */
-    int pack_left = rows * deep > 4096 && n > width;
-    int pack_right = b.column_step != item || (columns * deep > SMALL_ITEMS && m > 2 * TILE_ROWS);
-    npy_intp left_items = pack_left ? (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS * deep : 0;
-    npy_intp right_items = pack_right ? (columns + width - 1) / width * width * deep : 0;
+    int pack_left = rows * deep > LEFT_ITEMS && n > width;
+    int pack_right = b.column_step != item || (columns * deep > RIGHT_ITEMS && m > RIGHT_ROWS);
+    npy_intp left_items = pack_left ? (rows * deep + 15) / 16 * 16 : 0;
+    npy_intp right_items = pack_right ? (columns + LANES - 1) / LANES * LANES * deep : 0;
     size_t size = (size_t)((left_items + right_items) * item) + 64;
     REAL small[SMALL_ITEMS + 64 / sizeof(REAL)];
     REAL *room = size <= sizeof small ? small : (REAL *)kept_malloc(NULL, size);
@@ -168,13 +184,13 @@ static void OF(matmul)(Matrix a, Matrix b, Matrix out, int add) {
             npy_intp ndeep = depth - p < deep ? depth - p : deep;
             const char *bs = b.data + p * b.row_step + j * b.column_step;
             if (pack_right) {
-                OF(pack)((int)width, ncolumns, ndeep, bs, b.column_step, b.row_step, right);
+                OF(pack)(LANES, TILE_VECTORS, ncolumns, ndeep, bs, b.column_step, b.row_step, right);
             }
             for (npy_intp i = 0; i < m; i += rows) {
                 npy_intp nrows = m - i < rows ? m - i : rows;
                 const char *as = a.data + i * a.row_step + p * a.column_step;
                 if (pack_left) {
-                    OF(pack)(TILE_ROWS, nrows, ndeep, as, a.row_step, a.column_step, left);
+                    OF(pack)(1, TILE_ROWS, nrows, ndeep, as, a.row_step, a.column_step, left);
                 }
                 OF(block)(nrows, ncolumns, ndeep, as, a.row_step, a.column_step, pack_left ? left : NULL, bs,
                           b.row_step, pack_right ? right : NULL, out.data + i * out.row_step + j * item,
@@ -194,16 +210,16 @@ static void OF(products)(char **args, const npy_intp *dims, const npy_intp *step
         Matrix b = {args[1] + i * steps[1], dims[2], dims[3], steps[5], steps[6]};
         Matrix out = {args[2] + i * steps[2], dims[1], dims[3], steps[7], steps[8]};
         if (out.column_step == (npy_intp)sizeof(REAL)) {
-            OF(matmul)(a, b, out, add);
+            OF(product)(a, b, out, add);
         } else {
             /* By rows, the transposed result is the product of the transposed operands. */
-            OF(matmul)(transposed(b), transposed(a), transposed(out), add);
+            OF(product)(transposed(b), transposed(a), transposed(out), add);
         }
     }
 }
 
 /* In place of NumPy's loop of `matmul`, a VmCall in `data`, which does what is not done here. */
-static void OF(product)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
+static void OF(matmul)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
     const npy_intp item = sizeof(REAL);
     if (product_suits(dims) && (steps[7] == item || steps[8] == item)) {
         OF(products)(args, dims, steps, 0);
@@ -213,7 +229,7 @@ static void OF(product)(char **args, const npy_intp *dims, const npy_intp *steps
 }
 
 /* ``out += a @ b``, rows or columns of `out` contiguous. */
-static void OF(product_add)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
+static void OF(matmul_add)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
     (void)data;
     OF(products)(args, dims, steps, 1);
 }
