@@ -265,9 +265,9 @@ cdef inline LoopRef product_loop(int number) noexcept:
     return none
 
 
-def has_wide_loops():
-    """For tests: whether the loops of `wide.h` are used."""
-    return wide != 0
+def wide_loops():
+    """For tests: the instruction set of the loops of `wide.h`, "" where NumPy's are used."""
+    return {AVX2: "avx2", AVX512: "avx512"}.get(wide, "")
 
 
 def own_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray out not None):

@@ -39,7 +39,7 @@ cdef extern from "vm.h":
         void *data
 
 cdef extern from "wide.h":
-    int wide
+    int wide, AVX2, AVX512
     void wide_setup(const char *path, int widest) noexcept
     LoopRef wide_loop(const char *name, char code, LoopRef numpy) noexcept
     LoopRef adding_product(char code) noexcept
@@ -51,8 +51,9 @@ cdef extern from "wide.h":
         cnp.npy_intp row_step, column_step
     Matrix transposed(Matrix m) noexcept
 
+# The widest instruction set that may be used, by the environment variable.
 wide_setup(os.fsencode(np._core._multiarray_umath.__file__),
-           {"0": 0, "avx2": 1}.get(os.environ.get("AUTOGRAD_C_WIDE"), 2))
+           {"0": 0, "avx2": AVX2}.get(os.environ.get("AUTOGRAD_C_WIDE"), AVX512))
 
 
 cdef set ufuncs_of_wide():

@@ -1,12 +1,13 @@
-/* What the core computes itself on processors with AVX-512, in the calling conventions of ufuncs' inner loops:
-   matrix products (`wide_product.h`) and elementwise arithmetic (`wide_arithmetic.h`).
+/* What the core computes itself on processors with AVX-512, or with AVX2 and FMA, in the calling conventions
+   of ufuncs' inner loops: matrix products (`wide_product.h`) and elementwise arithmetic
+   (`wide_arithmetic.h`). Both are written once, in the words that `wide_avx512.h` and `wide_avx2.h` define.
 
-   NumPy's wheels do elementwise arithmetic with vectors of half that width, and so does their OpenBLAS on
-   processors of AMD. OpenBLAS also spends up to a microsecond on a product of small matrices before it begins,
-   and elementwise loops some nanoseconds on looking at their arguments, more than a small array takes. On
-   other processors, and for what is not done here, these loops hand on to NumPy's.
-
-   Lanes behind the last item are masked, also in the arithmetic, so that they raise no flags. */
+   NumPy's wheels do elementwise arithmetic with vectors of AVX2 or SSE2, and so does their OpenBLAS on
+   processors of AMD. OpenBLAS also spends up to a microsecond on a product of small matrices before it
+   begins, and elementwise loops some nanoseconds on looking at their arguments, more than a small array
+   takes. With vectors of AVX2 these loops take half of the time for arrays of ten items, squares and
+   reciprocals of arrays of a thousand, and products of small matrices; the longer ones are as fast as
+   NumPy's. On other processors, and for what is not done here, these loops hand on to NumPy's. */
 #ifndef AUTOGRAD_C_WIDE_H
 #define AUTOGRAD_C_WIDE_H
 
@@ -49,9 +50,9 @@ static inline Matrix transposed(Matrix m) {
 #define SMALL_ITEMS 2048    /* copies of at most so many items are made on the stack */
 /* Several threads of BLAS need larger products than this to be ahead of one of ours. */
 #define THREADED_WORK ((npy_intp)1 << 18)
-/* With vectors of AVX2, BLAS is as fast as these loops: from about 128 x 128 by 128 x 128 on, one thread of
-   OpenBLAS takes as long on a Zen 3 (0.9 to 1.1 times), and from 256 x 256 on up to a fifth less. Below it spends
-   a tenth to two thirds more. */
+/* With vectors of AVX2, larger products than this, 128 x 128 by 128 x 128, go to BLAS. On a Zen 3, one
+   thread of these loops takes 0.9 to 1 times as long as OpenBLAS for such, 0.4 to 0.9 for smaller ones, 1
+   to 1.3 for larger. */
 #define NARROW_WORK ((npy_intp)1 << 21)
 
 /* Whether a product is done here: of matrices, and unless BLAS is likely to be ahead. */

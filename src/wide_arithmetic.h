@@ -1,14 +1,15 @@
-/* The part of `wide.h` on elementwise arithmetic that is the same for doubles and floats: inner loops in the
-   calling convention of a ufunc's. `data` is NumPy's own loop, which does what is not done here: operands that
-   are neither contiguous nor one number, and reductions. Bits and flags are those of NumPy, since each of these
-   operations has one right result. */
+/* The part of `wide.h` on elementwise arithmetic that is the same for all vectors: inner loops in the
+   calling convention of a ufunc's. `data` is NumPy's own loop, which does what is not done here: operands
+   that are neither contiguous nor one number, and reductions. Bits and flags are those of NumPy, since
+   each of these operations has one right result. Four vectors at a time, so that a short loop does not
+   wait for its own jumps. */
 
 #define HERE(step) ((step) == (npy_intp)sizeof(REAL))
 
 /* out = one op other, `n` items; an operand that does not move is a vector of equal numbers. */
 #define BINARY_LOOP(NAME, FUNCTION)                                                                       \
-    ALWAYS_INLINE WIDE void OF(NAME##_items)(const REAL *a, const REAL *b, REAL *out, npy_intp n,       \
-                                               const int a_moves, const int b_moves) {                    \
+    ALWAYS_INLINE WIDE void OF(NAME##_items)(const REAL *a, const REAL *b, REAL *out, npy_intp n,         \
+                                             const int a_moves, const int b_moves) {                      \
         VECTOR one, other;                                                                                \
         npy_intp i = 0;                                                                                   \
         if (n <= 0)                                                                                       \
@@ -27,7 +28,7 @@
             STORE_FIRST(mask, out + i, OP(FUNCTION)(one, other));                                         \
         }                                                                                                 \
     }                                                                                                     \
-    WIDE static void OF(NAME)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {   \
+    WIDE static void OF(NAME)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {     \
         const REAL *a = (const REAL *)args[0], *b = (const REAL *)args[1];                                \
         REAL *out = (REAL *)args[2];                                                                      \
         if (HERE(steps[2]) && HERE(steps[0]) && HERE(steps[1]))                                           \
@@ -42,7 +43,7 @@
 
 /* out = function of `x`, written with a vector `x`. */
 #define UNARY_LOOP(NAME, VALUE)                                                                           \
-    WIDE static void OF(NAME)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {   \
+    WIDE static void OF(NAME)(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {     \
         const REAL *a = (const REAL *)args[0];                                                            \
         REAL *out = (REAL *)args[1];                                                                      \
         npy_intp n = dims[0], i = 0;                                                                      \

@@ -1,7 +1,7 @@
-/* The loops of `wide.h` by vectors of 32 bytes; `wide_avx512.h` says what the names stand for. Masks are vectors
-   here. Loading by them is cheap; storing is not on processors of AMD, so parts of a vector are stored by halves.
-
-   A product has sixteen registers: twelve sums, three vectors of a row of the right block, an item of the left one. */
+/* The loops of `wide.h` by vectors of 32 bytes; `wide_avx512.h` says what the names stand for. Masks are
+   vectors here. Loading by them is cheap; storing is not on processors of AMD, so that parts of a vector
+   are stored by halves. A tile takes all sixteen registers: twelve sums, three vectors of the right block,
+   an item of the left one. */
 #define WIDE __attribute__((target("avx2,fma")))
 #define TILE_ROWS 4
 #define TILE_VECTORS 3
@@ -21,6 +21,7 @@ typedef struct {
     int items;
 } Mask_avx2;
 
+/* The mask of so many items, which are so many bytes. */
 WIDE static inline Mask_avx2 first_avx2(size_t bytes, npy_intp items) {
     static const int ones_and_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
     const char *from = (const char *)(ones_and_zeros + 8) - bytes;
@@ -66,6 +67,7 @@ WIDE static inline __m256 flipped_float_avx2(__m256 x) {
     return _mm256_xor_ps(x, _mm256_set1_ps(-0.0f));
 }
 
+/* Stores the first `n` items, not all of them. */
 WIDE static inline void store_first_double_avx2(int n, double *to, __m256d x) {
     __m128d part = _mm256_castpd256_pd128(x);
     if (n & 2) {

@@ -1,16 +1,16 @@
 /* The loops of `wide.h` by vectors of 64 bytes. Masks are registers here, and cost nothing.
 
-   What `wide_arithmetic.h` and `wide_product.h` are written in, besides the operations OP that exist by the same
-   names for each set and dtype:
+   What `wide_arithmetic.h` and `wide_product.h` are written in, besides the operations OP, which exist by the
+   same names for each set and dtype:
 
    WIDE           marks the functions that use the set
    TILE_ROWS      by TILE_VECTORS is the largest tile of a product that the registers hold
-   LEFT_ITEMS     in a block, and more, are copied to where tiles read them in order; RIGHT_ITEMS are where at least
-                  RIGHT_ROWS rows read them
+   LEFT_ITEMS     in a block, and more, are copied to where tiles read them in order; RIGHT_ITEMS are where more
+                  than RIGHT_ROWS rows are multiplied by them
    SIDE           by OTHER_SIDE items are transposed by OF(transpose)
    MASK, FIRST    names the first `n` lanes, for
-   LOAD_FIRST     the items there; the lanes behind repeat the first one, so that what is computed in them reads
-                  nothing and raises no flag that the first one does not raise, and
+   LOAD_FIRST     the items there: the lanes behind repeat the first one, so that what is computed in them raises
+                  no flags that the first one does not raise; and
    STORE_FIRST */
 #define WIDE __attribute__((target("avx512f")))
 #define TILE_ROWS 8

@@ -1,17 +1,17 @@
-/* The part of `wide.h` on matrix products that is the same for doubles and floats. Steps are in bytes.
+/* The part of `wide.h` on matrix products that is the same for all vectors. Steps are in bytes.
 
    The adjoint of a product is two products, so nearly all of a network's gradient is spent here. What is not
-   done here goes to NumPy's own loop, which hands it to BLAS: products with a vector, and large ones where BLAS
-   runs several threads.
+   done here goes to NumPy's own loop, which hands it to BLAS: products with a vector, and large ones where
+   BLAS runs several threads or is as fast.
 
    The scheme is Goto's (K. Goto, R. van de Geijn, "Anatomy of high-performance matrix multiplication", ACM
-   TOMS 34, 2008): a tile of the result, TILE_ROWS rows by TILE_VECTORS vectors, stays in registers while one
-   column of the left block and one row of the right block after the other are multiplied into it; blocks
-   that are read many times are copied to where a tile reads them in order. Each item is a sum in the order
-   of k, in blocks of BLOCK_DEPTH, by fused multiply-adds. */
+   TOMS 34, 2008): a tile of the result, TILE_ROWS rows by TILE_VECTORS vectors, stays in registers while
+   one column of the left block and one row of the right block after the other are multiplied into it;
+   blocks that are read many times are copied to where a tile reads them in order. Each item is a sum in
+   the order of k, in blocks of BLOCK_DEPTH, by fused multiply-adds. */
 
-/* `rows` by `vectors` of the result; both are known when this is compiled, so that `sums` is registers. The last
-   vector has `last` items, and is a `whole` one if these are all. */
+/* `rows` by `vectors` of the result; both are known when this is compiled, so that `sums` is registers.
+   The last vector has `last` items, and is a `whole` one if these are all. */
 ALWAYS_INLINE WIDE void OF(tile)(const int rows, const int vectors, const int whole, npy_intp depth, const char *a,
                                  npy_intp a_row, npy_intp a_step, const char *b, npy_intp b_step, char *out,
                                  npy_intp out_row, int last, int add) {
@@ -89,8 +89,9 @@ static OF(Tile) *const OF(tiles)[TILE_ROWS][TILE_VECTORS] = {TILES(1), TILES(2),
 };
 #undef TILES
 
-/* Copies strips of at most `most` units of rows: of each column, the items of the strip's rows one after the other.
-   The left block is copied as it is, the right one, whose units are vectors, with rows and columns exchanged. */
+/* Copies strips of at most `most` units of rows: of each column, the items of the strip's rows one after
+   the other. The left block is copied as it is, the right one, whose units are vectors, with rows and
+   columns exchanged. */
 WIDE static void OF(pack)(int unit, int most, npy_intp rows, npy_intp depth, const char *from, npy_intp row_step,
                           npy_intp step, REAL *to) {
     const npy_intp item = sizeof(REAL);

@@ -1,6 +1,8 @@
 """Loops of our own: NumPy's bits in arithmetic, its sums in matrix products, for all shapes and layouts."""
 
+import ctypes
 import itertools
+import mmap
 import os
 import subprocess
 import sys
@@ -27,6 +29,9 @@ SHAPES = [
     (100, 100, 100),
     (96, 96, 192),
     (30, 1600, 200),
+    (97, 100, 193),
+    (5, 1600, 200),
+    (3, 2, 400),
 ]
 LAYOUTS = ["rows", "columns", "steps", "reversed", "broadcast"]
 
@@ -88,14 +93,46 @@ def test_nothing_is_written_beside_the_result(dtype):
         assert (room == 7).all()
 
 
-def test_columns_beside_the_last_raise_no_flags():
-    """The lanes behind the last column hold zeros, and zero times infinity is invalid."""
-    a, b = np.full((9, 3), np.inf), np.ones((3, 13))
+@pytest.mark.parametrize("n", [2, 3, 13])
+def test_columns_beside_the_last_raise_no_flags(n):
+    """The lanes behind the last column hold no zeros: zero times infinity is invalid."""
+    a, b = np.full((9, 3), np.inf), np.ones((3, n))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         product = compile(lambda a, b: a @ b)
         for _ in range(3):
             assert (product(a, b) == np.inf).all()
+
+
+def before_a_wall(a):
+    """A copy of an array, behind whose last item the process may not read."""
+    page = mmap.PAGESIZE
+    pages = -(-a.nbytes // page)
+    memory = mmap.mmap(-1, (pages + 1) * page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert ctypes.CDLL(None, use_errno=True).mprotect(ctypes.c_void_p(start + pages * page), page, 0) == 0
+    copy = np.frombuffer(memory, a.dtype, a.size, pages * page - a.nbytes).reshape(a.shape)
+    copy[...] = a
+    return copy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes mprotect")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_nothing_is_read_behind_an_array(dtype):
+    rng = np.random.default_rng(10)
+    for m, n in itertools.product((2, 3, 5, 9), (2, 3, 5, 7, 9, 13, 31)):
+        a, b = rng.standard_normal((m, 7)).astype(dtype), rng.standard_normal((7, n)).astype(dtype)
+        out = before_a_wall(np.zeros((m, n), dtype))
+        _core.own_product(before_a_wall(a), before_a_wall(b), out)
+        assert close(out, a, b)
+        _core.own_product(before_a_wall(a.T.copy()).T, before_a_wall(b.T.copy()).T, out)
+        assert close(out, a, b)
+    quotient, square = compile(lambda a, b: a / b), compile(lambda a: a * a)
+    for n in range(2, 20):
+        a, b = before_a_wall(np.ones(n, dtype)), before_a_wall(np.full(n, 2, dtype))
+        for _ in range(3):
+            assert (quotient(a, b) == 0.5).all()
+            assert (square(b) == 4).all()
 
 
 def test_infinities_of_both_signs_warn_as_in_numpy():
@@ -178,7 +215,7 @@ def test_a_weight_of_many_steps_gets_one_sum():
     slope = compile(grad(network))
     for _ in range(3):
         np.testing.assert_allclose(slope(w, xs), grad(network)(w, xs), rtol=1e-12)
-    assert ("matmul_add" in str(slope.explain())) == _core.has_wide_loops()
+    assert ("matmul_add" in str(slope.explain())) == bool(_core.wide_loops())
 
 
 def test_a_factor_of_several_products_is_laid_out_once():
@@ -198,7 +235,8 @@ def test_a_factor_of_several_products_is_laid_out_once():
 
 
 def test_a_setting_switches_these_loops_off():
-    assert not (_core.has_wide_loops() and os.environ.get("AUTOGRAD_C_WIDE") == "0")
+    setting = os.environ.get("AUTOGRAD_C_WIDE")
+    assert _core.wide_loops() in {"0": [""], "avx2": ["", "avx2"]}.get(setting, ["", "avx2", "avx512"])
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -224,23 +262,33 @@ def test_arithmetic_has_the_bits_of_numpy(operation, dtype):
 
 @pytest.mark.parametrize("n", [3, 8, 13])
 def test_only_items_of_the_array_warn(n):
-    quotient = compile(lambda a, b: a / b)
+    quotient, product = compile(lambda a, b: a / b), compile(lambda a, b: a * b)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(3):
             quotient(np.ones(n), np.ones(n))
+            product(np.ones(n), np.array([np.inf]))
     zero = np.ones(n)
     zero[-1] = 0
     with pytest.warns(RuntimeWarning, match="divide by zero"):
         assert quotient(np.ones(n), zero)[-1] == np.inf
 
 
-def test_without_these_loops():
-    """The environment can switch them off; then NumPy's do all."""
-    tests = [__file__, "-k", "stacks or added_up or weight or warn or switches"]
+@pytest.mark.parametrize("setting", ["0", "avx2"])
+def test_without_these_loops(setting):
+    """The environment can switch them off, so that NumPy's do all, or leave those by AVX2."""
+    if os.environ.get("AUTOGRAD_C_WIDE") is not None or (
+        setting == "avx2" and _core.wide_loops() != "avx512"
+    ):
+        pytest.skip("these are the loops of this process")
+    tests = [
+        __file__,
+        "-k",
+        "not without" if setting == "avx2" else "stacks or added_up or weight or warn or switches",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        env={**os.environ, "AUTOGRAD_C_WIDE": "0"},
+        env={**os.environ, "AUTOGRAD_C_WIDE": setting},
         capture_output=True,
         text=True,
     )
