@@ -622,7 +622,9 @@ static void vm_gather_rows(double *to, const char *from, npy_intp row, npy_intp 
                 memcpy(to + j, two, 16);
             if (j < n)
                 to[j] = item;
-        } else
+        } else if (step == 8 && n > 8)
+            memcpy(to, from, (size_t)(8 * n));
+        else
             vm_copy_items((char *)to, 8, from, step, n, 8);
 }
 

@@ -67,7 +67,11 @@ typedef void OF(Tile)(npy_intp depth, const char *a, npy_intp a_row, npy_intp a_
         else                                                                                                     \
             OF(tile)(rows, vectors, 0, depth, a, a_row, a_step, b, b_step, out, out_row, last, add);             \
     }
+#if TILE_VECTORS > 2
 #define TILES(rows) TILE(rows, 1) TILE(rows, 2) TILE(rows, 3)
+#else
+#define TILES(rows) TILE(rows, 1) TILE(rows, 2)
+#endif
 TILES(1)
 TILES(2)
 TILES(3)
@@ -75,16 +79,25 @@ TILES(4)
 #if TILE_ROWS > 4
 TILES(5)
 TILES(6)
+#endif
+#if TILE_ROWS > 6
 TILES(7)
 TILES(8)
 #endif
 #undef TILES
 #undef TILE
 
+#if TILE_VECTORS > 2
 #define TILES(rows) {OF(tile_##rows##_1), OF(tile_##rows##_2), OF(tile_##rows##_3)}
+#else
+#define TILES(rows) {OF(tile_##rows##_1), OF(tile_##rows##_2)}
+#endif
 static OF(Tile) *const OF(tiles)[TILE_ROWS][TILE_VECTORS] = {TILES(1), TILES(2), TILES(3), TILES(4),
 #if TILE_ROWS > 4
-                                                            TILES(5), TILES(6), TILES(7), TILES(8)
+                                                            TILES(5), TILES(6),
+#endif
+#if TILE_ROWS > 6
+                                                            TILES(7), TILES(8),
 #endif
 };
 #undef TILES
