@@ -197,7 +197,7 @@ def describe_program(program, recording, later=None):
         (kinds["python"], "step in Python"),
     ]
     lines = _size(program, len(recording), nodes, parts)
-    lines += _guards(recording)
+    lines += _own_functions(units) + _guards(recording)
     for place, unit in _some(units):
         if unit and unit.late and later:
             lines.append(later)
@@ -222,6 +222,12 @@ def _size(program, recorded, nodes, parts):
         f"program: {recorded:,} recorded, {nodes:,} computed: {said or 'nothing'}",
         f"memory between inputs and results: {program.arena_bytes:,} bytes",
     ]
+
+
+def _own_functions(units):
+    """The functions that `fastmath` takes from this package."""
+    names = dict.fromkeys(_name(node) for unit in units for node in unit.nodes if node.own_loop)
+    return [f"for {_core.own_functions()}: {', '.join(names)}"] if names else []
 
 
 def _guards(recording):

@@ -86,7 +86,8 @@ def compile(
         run as they are, with one warning.
     fastmath : bool, optional
         Allow cheaper formulas that change the last bits: products with a reciprocal for divisions by
-        constants and by smaller arrays, ``x / y`` for ``x * (1 / y)``, products for the powers 2, 3 and 4.
+        constants and by smaller arrays, ``x / y`` for ``x * (1 / y)``, products for the powers 2, 3 and 4,
+        and elementary functions (exp, log, tanh, sin, ...) by vector code on processors with AVX2 or AVX-512.
     num_threads : int, optional
         Threads that share elementwise work on large arrays, sums over them and copies. Sums depend on their
         number in the last bits, and on nothing else. Without POSIX threads (Windows) that is all it changes.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib
 
-from autograd_c.bench.peers import CONTENDERS, OURS, REPLAYED
+from autograd_c.bench.peers import CONTENDERS, FAST, OURS, REPLAYED
 from autograd_c.bench.workloads import COMPILED
 
 matplotlib.use("Agg")
@@ -22,6 +22,7 @@ DPI = 150
 
 #: In the order of legends and bars. Ours are the dark ones, the peers pale; the palette is Okabe and Ito's.
 COLOURS = {
+    FAST: "#d55e00",
     REPLAYED: "#0072b2",
     OURS: "#56b4e9",
     "jax": "#e69f00",
@@ -29,7 +30,12 @@ COLOURS = {
     "torch": "#cc79a7",
     "hand": "#999999",
 }
-LABELS = {OURS: "autograd_c, eager", REPLAYED: "autograd_c, compiled", "hand": "NumPy, by hand"}
+LABELS = {
+    OURS: "autograd_c, eager",
+    REPLAYED: "autograd_c, compiled",
+    FAST: "autograd_c, fastmath",
+    "hand": "NumPy, by hand",
+}
 SIZES = "elementwise_"
 
 

@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from autograd_c.bench.peers import CONTENDERS, OURS, REPLAYED
+from autograd_c.bench.peers import CONTENDERS, FAST, OURS, OWN, REPLAYED
 from autograd_c.bench.report import MODES, RECORDING, number
 from autograd_c.bench.workloads import COMPILED, EAGER
 
@@ -82,6 +82,7 @@ def eager_table(works):
 def compiled_table(works):
     ours = {
         "compiled": lambda work: ratio(work, REPLAYED),
+        CONTENDERS[FAST].title: lambda work: ratio(work, FAST),
         "eager": lambda work: number(work["ratios"].get(OURS)),
     }
     return works_table(works, COMPILED, REPLAYED, ours, {"recording": lambda work: number(work["recording"])})
@@ -128,7 +129,7 @@ def microseconds(work):
 
 def ratio(work, key):
     text = number(work["ratios"].get(key))
-    return f"**{text}**" if key in MODES else text
+    return f"**{text}**" if key in OWN else text
 
 
 def target(work, mode, which):

@@ -1056,10 +1056,12 @@ cdef void put_one(char *item, char code) noexcept:
 
 cdef LoopRef kept_loop(ReplayProgram program, LoopRef loop, bytes codes) except *:
     """A loop for a program, behind which the flags of all loops before it are still up."""
+    return keeping_loop(program, loop) if clears_flags(loop, codes) else loop
+
+
+cdef LoopRef keeping_loop(ReplayProgram program, LoopRef loop) except *:
     cdef Domain d
     cdef LoopRef kept
-    if not clears_flags(loop, codes):
-        return loop
     memset(&d, 0, sizeof(Domain))
     d.loop = loop
     kept.fn = <Loop>keeping_flags

@@ -6,6 +6,54 @@
 #   x ** 3           x * (x * x); the exponents 2 and 4 likewise
 #
 # Sums are not reordered. Where 1 / s overflows (s is subnormal) or is not exact, so is the product.
+#
+# And another way to the same formula: exp, log, tanh, sin and their kin by the loops of `functions.h`.
+
+
+cdef LoopRef fast_loop(Primitive p, char code, LoopRef loop) except *:
+    """The loop of `functions.h` in the place of a primitive's for doubles or floats, or that one itself."""
+    return function_loop(PyUnicode_AsUTF8(p.name), code, loop) if p.ours and p.is_ufunc else loop
+
+
+cdef LoopRef fast_scalar_loop(Primitive p) except *:
+    """The same for one number at a time, where the C library is ahead of vectors in all but this function:
+    NumPy's tanh takes as long for one as for eight."""
+    return fast_loop(p, b"d", p.scalar_loop) if p.ours and p.name == "tanh" else p.scalar_loop
+
+
+def own_functions():
+    """The instructions of the processor for which the loops of `functions.h` are used, "" if they are not."""
+    return functions_used.decode()
+
+
+def call_fast_loop(Primitive p not None, cnp.ndarray out not None, *operands):
+    """For tests: calls the loop that `fastmath` has for an elementwise function over arrays of one dimension.
+
+    Returns
+    -------
+    int
+        The floating-point flags that it raises, as NumPy's bits.
+    """
+    cdef char code = type_code(cnp.PyArray_TYPE(out)), found = 0
+    cdef LoopRef loop = p.find_loop(bytes([code]) * len(operands), &found)
+    cdef char *args[4]
+    cdef cnp.npy_intp steps[4]
+    cdef cnp.npy_intp n = cnp.PyArray_SIZE(out)
+    cdef int k, flags
+    cdef object a
+    if loop.fn == NULL or found != code or not 0 < len(operands) < 4:
+        raise TypeError("call_fast_loop: %s has no loop for these operands" % p.name)
+    for k, a in enumerate([*operands, out]):
+        if not cnp.PyArray_Check(a) or a.dtype != out.dtype or a.shape != (n,):
+            raise TypeError("call_fast_loop: the arrays must have one dimension, of one size, and one dtype")
+        args[k] = <char *>cnp.PyArray_DATA(<cnp.ndarray>a)
+        steps[k] = cnp.PyArray_STRIDE(<cnp.ndarray>a, 0)
+    loop = fast_loop(p, code, loop)
+    fp_clear()
+    loop.fn(args, &n, steps, loop.data)
+    flags = fp_to_npy(fp_flags())
+    fp_clear()
+    return flags
 
 
 cdef int relax(Draft d) except -1:

@@ -51,9 +51,16 @@ cdef extern from "wide.h":
         cnp.npy_intp row_step, column_step
     Matrix transposed(Matrix m) noexcept
 
+cdef extern from "functions.h":
+    const char *functions_used
+    void functions_setup(int widest) noexcept
+    LoopRef function_loop(const char *name, char code, LoopRef theirs) noexcept
+
 # The widest instruction set that may be used, by the environment variable.
-wide_setup(os.fsencode(np._core._multiarray_umath.__file__),
-           {"0": 0, "avx2": AVX2}.get(os.environ.get("AUTOGRAD_C_WIDE"), AVX512))
+cdef int widest = {"0": 0, "avx2": AVX2}.get(os.environ.get("AUTOGRAD_C_WIDE"), AVX512)
+
+wide_setup(os.fsencode(np._core._multiarray_umath.__file__), widest)
+functions_setup(widest)
 
 
 cdef set ufuncs_of_wide():

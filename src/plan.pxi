@@ -638,6 +638,22 @@ cdef class Planner:
         self.reorders = self.reorders or w.late or joins_group(w)
         return 0
 
+    cdef int choose_loop(self, Node n) except -1:
+        """Takes a loop of our own with `fastmath`, and sees to it that no flags are lost."""
+        cdef bint clears = clears_flags(n.loop, n.codes)
+        cdef LoopRef loop = n.loop
+        if self.program.fastmath:
+            n.loop = fast_loop(n.prim, n.codes[0], loop)
+            n.own_loop = loop.fn != n.loop.fn
+        if clears:      # ours leaves some items to it
+            n.loop = keeping_loop(self.program, n.loop)
+        return 0
+
+    cdef LoopRef scalar_loop(self, Primitive p) except *:
+        """The same for scalars."""
+        cdef LoopRef loop = fast_scalar_loop(p) if self.program.fastmath else p.scalar_loop
+        return keeping_loop(self.program, loop) if p.scalar_clears else loop
+
     cdef int plan_check(self, int number) except -1:
         """A check is a loop that reads its operand and writes nothing."""
         cdef Work *w = &self.w[number]
@@ -683,7 +699,7 @@ cdef class Planner:
         if n.prim is P_ZEROS and n.meta.shape:
             n.w.category = K_ZEROS
         elif plan_elementwise(n):
-            n.loop = kept_loop(self.program, n.loop, n.codes)
+            self.choose_loop(n)
             n.w.category = K_ELEMENTWISE
             n.shape = n.meta.shape
         elif not n.prim.ours:
@@ -734,8 +750,7 @@ cdef class Planner:
         if op == S_CALL1 or op == S_CALL2:
             if r.count != p.nin:
                 return False
-            w.k = self.program.loop_number(p.scalar_loop if not p.scalar_clears
-                                           else kept_loop(self.program, p.scalar_loop, b"d" * p.nin))
+            w.k = self.program.loop_number(self.scalar_loop(p))
         elif op == S_SELECT and (r.count != 3 or not self.is_truth(operands[0])):
             return False
         elif S_AND <= op <= S_NOT:

@@ -221,6 +221,7 @@ cdef class Node:
     cdef Py_ssize_t inner
     cdef double initial
     cdef LoopRef loop
+    cdef readonly bint own_loop     # whether that is one of `functions.h`
     cdef bytes codes
     cdef tuple shape                # of a group's node: the shape that the group runs over
     cdef Spot spot, part

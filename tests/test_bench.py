@@ -32,7 +32,7 @@ from autograd_c.bench import (
     timing,
     torch_works,
 )
-from autograd_c.bench.report import MODES, Table, machine, mark
+from autograd_c.bench.report import Table, machine, mark
 from autograd_c.bench.workloads import ADAM, COMPILED, DERIVATIVES, EAGER, WORKLOADS, Target, Workload, select
 from autograd_c.registry import primitives
 
@@ -375,7 +375,7 @@ def test_a_work_that_cannot_be_replayed_is_a_failure():
 
 
 def test_the_best_peer_is_a_target():
-    ratios = {peers.OURS: 0.1, peers.REPLAYED: 0.2, "jax": 0.5, "casadi": 0.4}
+    ratios = {peers.OURS: 0.1, peers.REPLAYED: 0.2, peers.FAST: 0.1, "jax": 0.5, "casadi": 0.4}
     assert bench.resolved(Target(), ratios) == Target(0.4)
     assert bench.resolved(Target(0.3, 0.2), ratios) == Target(0.3, 0.2)
     assert bench.resolved(Target(), {peers.OURS: 0.1}) == Target()
@@ -577,7 +577,7 @@ def test_one_work_measured_and_written(tmp_path, capsys):
     (row,) = figures["works"]
     assert row["name"] == "elementwise_1000"
     assert row["forward_seconds"] > 0
-    assert row["ratios"].keys() == set(MODES)
+    assert row["ratios"].keys() == set(peers.OWN)
     assert row["recording"] > 0
     assert row["python"] == []
     assert row["targets"] == {EAGER: {"must": 2.0, "aim": 1.3}, COMPILED: {"must": 0.6, "aim": 0.4}}
@@ -616,9 +616,9 @@ def test_what_is_left_to_python_is_printed(monkeypatch, capsys):
     assert "rosenbrock: left to Python in the replay: sort (2), cross" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("key", "code"), [("hips", 0), (peers.OURS, 1), (peers.REPLAYED, 1)])
+@pytest.mark.parametrize(("key", "code"), [("hips", 0), *((key, 1) for key in peers.OWN)])
 def test_a_contender_that_fails_costs_only_its_own_figure(monkeypatch, capsys, key, code):
-    for other in (*MODES, "hips"):
+    for other in (*peers.OWN, "hips"):
         prepare = failing if other == key else lambda workload: lambda: None
         monkeypatch.setitem(peers.CONTENDERS, other, peers.Contender(other, "numpy", prepare))
     assert bench.main(["--quick", "--only", "elementwise_100000", "--peers", "hips"]) == code
@@ -767,7 +767,7 @@ def test_figures_become_tables():
     assert len(eager) == 1
     assert len(compiled) == 2
     assert eager[0].split(" | ")[1:5] == ["1,000.0", "2.00", "1.20", "**0.10**"]
-    assert compiled[0].split(" | ")[1:6] == ["1,000.0", "0.35", "0.20", "**0.30**", "0.10"]
+    assert compiled[0].split(" | ")[1:7] == ["1,000.0", "0.35", "0.20", "**0.30**", "**0.50**", "0.10"]
     assert compiled[0].endswith("| must | 7.00 |")
     assert compiled[1].endswith("| no | 7.00 |")
     assert "rosenbrock: `sort`" in text
@@ -781,7 +781,12 @@ def test_figures_become_drawings(tmp_path):
     del works[1]["ratios"]["casadi"]
     (axes,) = plots.by_size(works).axes
     lines = {line.get_label(): line for line in axes.get_lines()}
-    assert {"NumPy, forward pass alone", "autograd_c, compiled", "JAX jit", "CasADi VM"} <= lines.keys()
+    assert {
+        "NumPy, forward pass alone",
+        "autograd_c, compiled",
+        "autograd_c, fastmath",
+        "JAX jit",
+    } <= lines.keys()
     assert list(lines["NumPy, forward pass alone"].get_xdata()) == [10, 100, 1000]
     assert list(lines["CasADi VM"].get_xdata()) == [100, 1000]
     numpy.testing.assert_allclose(lines["autograd_c, compiled"].get_ydata(), [3e4, 3e3, 3e2])

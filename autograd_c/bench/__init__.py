@@ -18,8 +18,8 @@ from typing import Any
 from autograd_c.cli import OneLineParser
 
 from .overheads import OVERHEADS, Settings
-from .peers import CONTENDERS, DEFAULT_PEERS, OURS, REPLAYED, compiled, installed, programs
-from .report import MODES, RECORDING, Table, machine
+from .peers import CONTENDERS, DEFAULT_PEERS, OURS, OWN, REPLAYED, compiled, installed, programs
+from .report import RECORDING, Table, machine
 from .timing import ONE_THREAD, measure, one_thread_asked, ratios, turn
 from .workloads import WORKLOADS, Target, Workload, select
 
@@ -92,7 +92,7 @@ def names():
 
 
 def peer_names():
-    return [key for key in CONTENDERS if key not in MODES]
+    return [key for key in CONTENDERS if key not in OWN]
 
 
 def chosen(pattern, large=False):
@@ -139,7 +139,7 @@ def again_on_one_thread(argv):
 
 def run(options, works, overheads):
     peers = installed(DEFAULT_PEERS) if options.peers is None else options.peers
-    keys = [key for key in CONTENDERS if key in MODES or key in peers]
+    keys = [key for key in CONTENDERS if key in OWN or key in peers]
     about = {"date": datetime.date.today().isoformat(), **machine(keys)}
     print(", ".join(f"{name} {value}" for name, value in about.items()), end="\n\n")
     rows = measure_works(works, keys, seconds=0.3 if options.quick else 2.0) if works else []
@@ -149,7 +149,7 @@ def run(options, works, overheads):
     if options.json:
         written = {"machine": about, "works": rows, "overheads": figures}
         options.json.write_text(json.dumps(written, indent=2, default=vars))
-    return int(len(figures) < len(overheads) or any(key in row["failures"] for row in rows for key in MODES))
+    return int(len(figures) < len(overheads) or any(key in row["failures"] for row in rows for key in OWN))
 
 
 def settings_from(options):
@@ -223,7 +223,7 @@ def measure_work(workload: Workload, keys: Sequence[str], seconds: float) -> dic
 
 def resolved(target, compared):
     """Return the target in numbers: where it is the fastest peer, that peer's ratio."""
-    peers = [ratio for key, ratio in compared.items() if key not in MODES]
+    peers = [ratio for key, ratio in compared.items() if key not in OWN]
     return target if target.must is not None else Target(min(peers, default=None), target.aim)
 
 

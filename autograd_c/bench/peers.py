@@ -21,7 +21,9 @@ from .workloads import ADAM, Workload
 __all__ = [
     "CONTENDERS",
     "DEFAULT_PEERS",
+    "FAST",
     "OURS",
+    "OWN",
     "REPLAYED",
     "Contender",
     "compiled",
@@ -31,9 +33,11 @@ __all__ = [
     "programs",
 ]
 
-#: The package's two columns: recorded anew at every call, and compiled.
+#: The package's columns: recorded anew at every call, compiled, and compiled with ``fastmath=True``.
 OURS = "autograd_c"
 REPLAYED = "compiled"
+FAST = "fastmath"
+OWN = (OURS, REPLAYED, FAST)
 
 
 @dataclass(frozen=True)
@@ -166,30 +170,32 @@ def drop_in(package: str) -> Callable[[Workload], Callable[[], Any] | None]:
 # ---- compiled: recorded at the first two calls ------------------------------------------------------------
 
 
-def compiled(workload: Workload) -> Callable[..., Any]:
+def compiled(workload: Workload, fastmath: bool = False) -> Callable[..., Any]:
     """Return the compiled function of the work's inputs, which nothing has called yet.
 
     Parameters
     ----------
     workload : Workload
         The work.
+    fastmath : bool, optional
+        The option of `autograd_c.compile`.
     """
     import autograd_c
     from autograd_c.replay import compile
 
     if workload.derivative == "adam":
-        return minimizer(workload)
+        return minimizer(workload, fastmath)
     if workload.derivative == "sparse_jacobian":  # what it computes by is compiled, its result is not
-        return sparse_jacobian(autograd_c, workload)(compile(workload.bind("autograd_c")))
-    return compile(derivative(autograd_c, workload))
+        return sparse_jacobian(autograd_c, workload)(compile(workload.bind("autograd_c"), fastmath=fastmath))
+    return compile(derivative(autograd_c, workload), fastmath=fastmath)
 
 
-def minimizer(workload):
+def minimizer(workload, fastmath):
     """Return all steps by `autograd_c.optim.minimize`; recording them is a part of every call."""
     from autograd_c.optim import Adam, minimize
     from autograd_c.replay import compile
 
-    loss = compile(workload.bind("autograd_c"))
+    loss = compile(workload.bind("autograd_c"), fastmath=fastmath)
 
     def run(parameters, *data):
         return minimize(loss, parameters, optimizer=Adam(**ADAM), steps=workload.passes, data=data).params
@@ -197,9 +203,9 @@ def minimizer(workload):
     return run
 
 
-def replayed(workload):
+def replayed(workload, fastmath=False):
     """Record first; a function that is not replayed is a failure, not a slow figure."""
-    function, inputs = compiled(workload), workload.make_inputs()
+    function, inputs = compiled(workload, fastmath), workload.make_inputs()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(3):
@@ -251,6 +257,7 @@ def casadi_machine(workload):
 CONTENDERS: dict[str, Contender] = {
     OURS: Contender("autograd_c", OURS, drop_in(OURS)),
     REPLAYED: Contender("compiled", OURS, replayed),
+    FAST: Contender("fastmath", OURS, functools.partial(replayed, fastmath=True)),
     "hand": Contender("by hand", "numpy", hand_works.prepare),
     "hips": Contender("HIPS", "autograd", drop_in("autograd")),
     "torch": Contender("PyTorch", "torch", torch_eager),

@@ -13,7 +13,7 @@ __all__ = ["MODES", "RECORDING", "Table", "machine", "mark"]
 
 NAME_WIDTH = 28
 
-#: Our columns, and the mode whose targets they have.
+#: Our columns that have targets, and the mode whose targets these are.
 MODES = {OURS: EAGER, REPLAYED: COMPILED}
 
 #: Recording and planning takes at most so many eager gradients.
@@ -30,7 +30,7 @@ class Table:
     Parameters
     ----------
     keys : sequence of str
-        The contenders, as in `autograd_c.bench.peers.CONTENDERS`; ours come first, each with its targets.
+        The contenders, as in `autograd_c.bench.peers.CONTENDERS`; those with targets come first.
     out : file
         Where to write.
     """
