@@ -14,6 +14,7 @@ does not name, and the inside of objects that keep their state in C. Where all o
 nothing else (`autograd_c.known`), so does the function.
 """
 
+import builtins
 import functools
 import os
 import random
@@ -24,6 +25,7 @@ import numpy as np
 
 from ._core import Compiled, Primitive
 from .known import (
+    LOOKING_AT_TYPES,
     is_known_class,
     is_known_code,
     is_known_function,
@@ -31,6 +33,7 @@ from .known import (
     is_known_name,
     is_known_object,
     is_known_type,
+    is_number_type,
 )
 
 __all__ = ["Environment", "owner", "same_bytes"]
@@ -41,8 +44,16 @@ _CLOSED = {"numpy", "scipy", "autograd_c", "builtins", "autograd"} | set(sys.std
 }
 # Parts of this package that use it as its users do.
 _PROGRAMS = ("autograd_c.bench", "autograd_c.demo")
-# Methods of a class that calls on its instances do not run.
-_OF_OTHERS = ("__init__", "__new__", "__del__", "__repr__", "__reduce__", "__getstate__", "__setstate__")
+# Functions of a class that nothing known runs: numbers do not come from texts of objects.
+_ASIDE = ("__annotate__", "__annotate_func__", "__repr__", "__reduce__", "__getstate__", "__setstate__")
+# Methods of a class that calls on its instances do not run, unless they make other instances.
+_OF_OTHERS = ("__init__", "__new__", "__del__", *_ASIDE)
+# What a class has besides its methods, and runs nothing.
+_DATA = {str, int, tuple, dict, frozenset, type(None), types.GetSetDescriptorType}
+# By these the order of a dict can change, or what a set gives next, while all its items stay.
+_REORDERING = frozenset(["pop", "popitem", "clear", "delitem"])
+# Attributes of an object that NumPy looks for.
+_FOR_NUMPY = frozenset(["__array__", "__array_interface__", "__array_struct__", "__buffer__"])
 # Deeper nesting is not followed.
 _DEEPEST = 12
 
@@ -120,7 +131,7 @@ class Environment:
     ----------
     fun : callable
     values : iterable
-        Further objects that calls depend on: static arguments.
+        Further objects that calls depend on: static arguments, classes and keys of containers.
 
     Attributes
     ----------
@@ -145,6 +156,8 @@ class Environment:
 
     def __init__(self, fun, values=()):
         self._root = getattr(fun, "__module__", None)
+        if self._root == "builtins":  # functools.wraps
+            self._root = None
         self.names = set()
         self.numbers = set()
         self.scalars = {}
@@ -154,12 +167,14 @@ class Environment:
             self.reads, self.labels, self.arrays, self.generators = [], [], [], []
             self.objects = {}
             self._classes = set()
+            self._holds_order = False
             self.known = True
             self._visit(fun, getattr(fun, "__name__", "the function"), 0)
             for value in values:
                 self._visit(value, "a static argument", 0)
             if self._asked is None or self._asked == len(self.names):
                 break
+        self._require(not self._holds_order or _REORDERING.isdisjoint(self.names))
         self.owners = {id(owner(array)): array for _, array in self.arrays}
 
     def random_state(self):
@@ -208,6 +223,7 @@ class Environment:
     def _number(self, number):
         self.numbers.add(number)
         if isinstance(number, np.generic):
+            self._require(is_number_type(type(number)))
             self.scalars[id(number)] = number
         else:
             self._require(type(number) in _NUMBERS)
@@ -236,15 +252,24 @@ class Environment:
 
     def _set(self, items, label, depth):
         self._require(type(items) in (set, frozenset))
+        self._holds_order = True
         items_now = tuple(items)
         self._read("set", items, None, 0, items_now, label)
         self._tuple(items_now, label, depth)
 
     def _dict(self, mapping, label, depth):
-        self._require(type(mapping) is dict)
+        self._require(type(mapping) is dict and "where" not in mapping)  # a keyword for a ufunc
         self._read("count", mapping, None, len(mapping), None, label)
+        self._holds_order = self._holds_order or len(mapping) > 1
         for key in list(mapping):
+            if type(key) is not str:
+                self._visit(key, label, depth)
             self._item(mapping, key, f"{label}[{key!r}]", depth)
+
+    def _named(self, own, label, depth):
+        """The attributes of an object that code names, as far as they are its own."""
+        for name in sorted(self._names_so_far() & own.keys()):
+            self._item(own, name, f"{label}.{name}", depth)
 
     def _code(self, code):
         names, literals, known = _facts_of(code)
@@ -254,7 +279,8 @@ class Environment:
         return names
 
     def _function(self, fun, label, depth):
-        if self._closed(fun.__module__):
+        # functools.wraps takes over the module of what is wrapped.
+        if self._closed(fun.__module__) and self._closed(fun.__globals__.get("__name__")):
             self._require(is_known_function(fun))
             # One of ours, for example a function that an operator made: it may hold users' functions.
             if fun.__closure__ is None or (fun.__module__ or "").partition(".")[0] != "autograd_c":
@@ -262,6 +288,8 @@ class Environment:
             names = ()
         else:
             names = self._code(fun.__code__)
+            if fun.__builtins__ is not _BUILTINS:
+                self._require(not fun.__builtins__)  # as those of named tuples
         for name in names:
             if name in fun.__globals__:
                 self._item(fun.__globals__, name, name, depth)
@@ -273,10 +301,13 @@ class Environment:
                 continue
             self._read("cell", cell, None, 0, value, name)
             self._visit(value, name, depth)
-        self._visit(fun.__defaults__, f"the defaults of {label}", depth)
-        self._visit(fun.__kwdefaults__, f"the defaults of {label}", depth)
-        if hasattr(fun, "__wrapped__"):
-            self._visit(fun.__wrapped__, label, depth)
+        for name, defaults in (("__defaults__", fun.__defaults__), ("__kwdefaults__", fun.__kwdefaults__)):
+            if defaults:
+                self._read("slot", fun, name, 0, defaults, f"the defaults of {label}")
+                self._visit(defaults, f"the defaults of {label}", depth)
+        if own := fun.__dict__:
+            self._named(own, label, depth)
+            self._visit(own.get("__wrapped__"), label, depth)
 
     def _method(self, method, label, depth):
         self._visit(method.__func__, label, depth)
@@ -293,24 +324,28 @@ class Environment:
             self._visit(bound_to, label, depth)
 
     def _partial(self, partial, label, depth):
+        self._require(type(partial) is functools.partial)
         self._visit(partial.func, label, depth)
         self._tuple(partial.args, f"{label}.args", depth)
         self._dict(partial.keywords, f"{label}.keywords", depth)
+        self._named(partial.__dict__, label, depth)
 
     def _compiled(self, fun, label, depth):
         self._visit(fun.fun, label, depth)
+        self._named(fun.__dict__, label, depth)
 
     def _module(self, module, label, depth):
         if self._closed(module.__name__):
             self._require(is_known_module(module))
         else:
-            for name in sorted(self._names_so_far() & vars(module).keys()):
-                self._item(vars(module), name, f"{label}.{name}", depth)
+            self._require(type(module) is types.ModuleType and "__getattr__" not in vars(module))
+            self._named(vars(module), label, depth)
 
-    def _class(self, cls, label, depth, without=()):
+    def _class(self, cls, label, depth, without=_ASIDE):
         names = self._names_so_far()
         if self._closed(cls.__module__):
-            self._require(is_known_type(cls))
+            looked_at = cls is not np.ndarray or not LOOKING_AT_TYPES.isdisjoint(names)
+            self._require(looked_at and is_known_type(cls))
         else:
             self._require(is_known_class(cls, lambda module: not self._closed(module)))
         for base in cls.__mro__[:-1]:
@@ -320,11 +355,15 @@ class Environment:
                         self._of_class(cls, name, value, f"{label}.{name}", depth)
 
     def _of_class(self, cls, name, value, label, depth):
-        if isinstance(value, property):
+        kind = type(value)
+        if kind is property:
             value = value.fget
-        if isinstance(value, (staticmethod, classmethod)):
+        elif kind is classmethod:  # it may make instances
             value = value.__func__
-        if isinstance(value, types.FunctionType) or name in self.names:
+            self._visit(cls, cls.__name__, depth)
+        elif kind is staticmethod:
+            value = value.__func__
+        if name in self.names or kind not in _DATA:
             found = _lookup(cls, name)
             if found is not None:
                 self._read("type", cls, name, 0, found, label)
@@ -333,18 +372,22 @@ class Environment:
     def _object(self, value, label, depth):
         cls = type(value)
         own = getattr(value, "__dict__", None)
-        own = own if isinstance(own, dict) else {}
+        has_own = isinstance(own, dict)
+        own = own if has_own else {}
         if self._closed(cls.__module__) and cls.__module__ != "types":
             # An operator's function, or an object of a library: what it holds is looked at, its code not.
             self._require(is_known_object(value))
             for name in list(own):
-                if name[0] != "_" or name in ("__wrapped__", "_options"):
+                if name[0] != "_" or name in ("__wrapped__", "_options") or name in self._names_so_far():
                     self._item(own, name, f"{label}.{name}", depth)
             return
+        self._require(_FOR_NUMPY.isdisjoint(own))
+        names = self._names_so_far()
         if cls not in self._classes:
             self._classes.add(cls)
-            self._class(cls, cls.__name__, depth, _OF_OTHERS)
-        for name in sorted(self._names_so_far()):
+            self._class(cls, cls.__name__, depth, _ASIDE if "type" in names else _OF_OTHERS)
+        makes_up = hasattr(cls, "__getattr__")
+        for name in sorted(names):
             if name in own:
                 self._item(own, name, f"{label}.{name}", depth)
                 continue
@@ -352,8 +395,11 @@ class Environment:
             if isinstance(found, types.MemberDescriptorType) and hasattr(value, name):
                 self._read("slot", value, name, 0, getattr(value, name), f"{label}.{name}")
                 self._visit(getattr(value, name), f"{label}.{name}", depth)
-            elif found is not None and own:
+            elif has_own and (found is not None or makes_up):
                 self._read("absent", own, name, 0, None, f"{label}.{name}")
+
+    def _slice(self, item, label, depth):
+        self._tuple((item.start, item.stop, item.step), label, depth)
 
     def _generator(self, generator, label, depth):
         self._require(False)
@@ -365,6 +411,9 @@ class Environment:
     def _closed(self, module):
         """Whether code of this module is taken as it is: it belongs to a library."""
         return _is_closed(module, self._root)
+
+
+_BUILTINS = vars(builtins)
 
 
 def _lookup(cls, name):
@@ -384,13 +433,15 @@ def _state_of(generator):
 
 # In the place of a method: nothing of such values may change.
 _IGNORED = object()
+_TEXTS = (str, bytes, np.str_, np.bytes_)
 _VISITS = [
-    ((str, bytes, type(None)), _IGNORED),
+    ((*_TEXTS, type(None)), _IGNORED),
     (_NUMBERS, Environment._number),
     (np.ndarray, Environment._array),
     (list, Environment._list),
     (tuple, Environment._tuple),
     ((set, frozenset), Environment._set),
+    (slice, Environment._slice),
     (dict, Environment._dict),
     (types.FunctionType, Environment._function),
     (types.MethodType, Environment._method),
@@ -407,4 +458,6 @@ _VISITS = [
 @functools.lru_cache(maxsize=1024)
 def _visit_of(kind):
     """The method that visits values of a type; None for other objects than those known."""
+    if issubclass(kind, np.void) or issubclass(kind, (str, bytes)) and kind not in _TEXTS:
+        return None  # what it holds may change, or it is a class of a user's
     return next((visit for base, visit in _VISITS if issubclass(kind, base)), None)

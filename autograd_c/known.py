@@ -21,6 +21,7 @@ import numpy as np
 from ._core import Composite, Primitive, registry
 
 __all__ = [
+    "LOOKING_AT_TYPES",
     "is_known_class",
     "is_known_code",
     "is_known_function",
@@ -28,6 +29,7 @@ __all__ = [
     "is_known_name",
     "is_known_object",
     "is_known_type",
+    "is_number_type",
 ]
 
 # Functions and types of Python whose results depend on their arguments alone. What finds attributes by
@@ -61,31 +63,45 @@ _PLAIN = """
     isdtype issubdtype iterable kaiser mask_indices mintypecode ones packbits promote_types ravel_multi_index
     tri tril_indices triu_indices typename unpackbits unravel_index zeros
 """.split()
-_PLAIN_TYPES = (
-    *(np.generic, np.ndarray, np.dtype, np.finfo, np.iinfo, np.errstate, np.ndindex),
-    types.SimpleNamespace,
+_PLAIN_TYPES = {np.ndarray, np.finfo, np.iinfo, np.errstate, np.ndindex, types.SimpleNamespace}
+# New memory and files hold anything, addresses differ, np.datetime64("now") is a clock; what finds attributes
+# by computed names, or leads to objects that nobody walks; and random numbers in scipy.linalg.
+_UNKNOWN = set(
+    """
+    empty empty_like memmap ctypes tofile dump dumps datetime64 attrgetter methodcaller format_map
+    metadata gi_frame cr_frame ag_frame tb_frame clarkson_woodruff_transform fractional_matrix_power
+    interpolative logm
+    """.split()
 )
-# New memory holds anything, addresses differ, and one function of scipy.linalg draws random numbers.
-_UNKNOWN = {"empty", "empty_like", "ctypes", "tofile", "dump", "dumps", "clarkson_woodruff_transform"}
+# np.array("now", dtype="datetime64[s]"), np.pad(x, 1, mode="empty")
+_UNKNOWN_TEXTS = ("now", "today", "empty")
 
 _FIELD = type(inspect.FullArgSpec.args)  # of a named tuple
-_IMMUTABLE = (np.dtype, np.ufunc, slice, range, type(Ellipsis), type(NotImplemented), _FIELD)
+_CONSTANTS = (int, float, complex, str, tuple, type(None), np.generic)
+_IMMUTABLE = (np.dtype, range, type(Ellipsis), type(NotImplemented), _FIELD)
 
 
 def _opcodes(*names):
     return frozenset(dis.opmap[name] for name in names if name in dis.opmap)
 
 
-# What code may change besides its own variables, and what brings in other modules.
+# What code may change besides its own variables, what brings in other modules, and what reads attributes
+# that are not among the names of the code. An item that is deleted and set again changes the order of a dict.
 _REACHING_OUT = _opcodes(
     "STORE_ATTR",
     "DELETE_ATTR",
     "STORE_GLOBAL",
     "DELETE_GLOBAL",
+    "STORE_NAME",
+    "DELETE_NAME",
+    "DELETE_SUBSCR",
     "IMPORT_NAME",
     "IMPORT_FROM",
     "LOAD_BUILD_CLASS",
+    "MATCH_CLASS",
 )
+# A function that names one of these looks at types, and makes no array of new memory with `np.ndarray`.
+LOOKING_AT_TYPES = frozenset(["isinstance", "issubclass", "type"])
 
 
 def is_known_code(code):
@@ -95,7 +111,22 @@ def is_known_code(code):
     ----------
     code : CodeType
     """
-    return _REACHING_OUT.isdisjoint(code.co_code[::2]) and all(map(is_known_name, code.co_names))
+    return (
+        _REACHING_OUT.isdisjoint(code.co_code[::2])
+        and all(map(is_known_name, code.co_names))
+        and ("ndarray" not in code.co_names or not LOOKING_AT_TYPES.isdisjoint(code.co_names))
+        and all(map(_is_known_constant, code.co_consts))
+    )
+
+
+def _is_known_constant(value):
+    """Whether a constant of code does not ask for what is unknown.
+
+    A ufunc leaves new memory as it is `where` nothing is computed, unless it is told where to write.
+    """
+    if isinstance(value, tuple):  # the names of keyword arguments, for example
+        return ("where" not in value or "out" in value) and not any(text in value for text in _UNKNOWN_TEXTS)
+    return not isinstance(value, str) or value != "where" and value not in _UNKNOWN_TEXTS
 
 
 @functools.cache
@@ -127,7 +158,10 @@ def _is_known_value(value):
     """Whether what a library's module has under a name is known."""
     if isinstance(value, types.ModuleType):
         return is_known_module(value)
-    if not callable(value) or id(value) in _plain_callables():
+    if not callable(value):  # np.r_ and its kin are objects
+        module = type(value).__module__
+        return isinstance(value, _CONSTANTS) or _is_ours(module) or module.startswith("numpy.lib")
+    if id(value) in _plain_callables():
         return True
     return is_known_type(value) if isinstance(value, type) else is_known_function(value)
 
@@ -148,27 +182,46 @@ def is_known_module(module):
 
 def is_known_type(cls):
     """Whether instances that are made of a library's type depend on nothing but the arguments."""
+    if cls.__name__ in _UNKNOWN:
+        return False
     if cls.__module__ == "builtins":
-        return cls.__name__ in _BUILTINS or cls is object
+        return _is_builtin(cls) or cls is object
     return (
-        issubclass(cls, _PLAIN_TYPES)
+        cls in _PLAIN_TYPES
+        or issubclass(cls, np.dtype)
+        or is_number_type(cls)
         or _is_ours(cls.__module__)
         or cls.__module__ in ("itertools", "operator")
     )
 
 
+def is_number_type(cls):
+    """Whether a type is one of NumPy's own for single numbers, which nobody can change."""
+    return issubclass(cls, np.generic) and cls.__module__ == "numpy" and not issubclass(cls, np.void)
+
+
+def _is_builtin(value):
+    """Whether a function or type is the one of Python that it is called."""
+    return value.__name__ in _BUILTINS and vars(builtins).get(value.__name__) is value
+
+
 def is_known_function(fun):
     """Whether a function of a library's gives the same for the same arguments."""
     if isinstance(fun, (Primitive, Composite)):
-        fun = fun.fun
+        made, fun = fun, fun.fun
+        if registry.get(fun) is not made and not _is_ours(getattr(fun, "__module__", None)):
+            return False  # a user's, with rules of its own
     name, module = getattr(fun, "__name__", None), getattr(fun, "__module__", None) or ""
+    if isinstance(fun, types.FunctionType):  # functools.wraps takes over the module as well
+        module = fun.__globals__.get("__name__") or ""
     if module == "builtins":
-        return name in _BUILTINS
+        return _is_builtin(fun)
     if name in _UNKNOWN:
         return False
+    if isinstance(fun, np.ufunc):  # users make some of their own
+        return vars(np).get(name) is fun or fun in registry or id(fun) in _plain_callables()
     return (
-        isinstance(fun, np.ufunc)
-        or id(fun) in _plain_callables()
+        id(fun) in _plain_callables()
         or _is_ours(module)
         or module == "collections"  # methods of named tuples
         or module.partition(".")[0] in ("numpy", "scipy")
@@ -182,7 +235,9 @@ def _is_ours(module):
 
 
 def is_known_object(value):
-    """Whether an object of a library's, other than a function, a type or a module, never changes."""
+    """Whether an object of a library's, other than a Python function, a type or a module, never changes."""
+    if isinstance(value, np.ufunc):
+        return is_known_function(value)
     return isinstance(value, _IMMUTABLE) or _is_ours(type(value).__module__)
 
 

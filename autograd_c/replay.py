@@ -399,6 +399,15 @@ class _Call:
             raise _Traced
         self.statics.append(value)
 
+    @property
+    def given(self):
+        """What comes with containers among the arguments: users' classes, which have methods, and keys."""
+        for kind, *look in self.looks:
+            if kind in ("list", "tuple", "dict") and look[0] not in (list, tuple, dict):
+                yield look[0]
+            if kind == "dict":
+                yield from (key for key in look[1] if type(key) is not str)
+
     def rebuilt(self, leaves):
         """The arguments with other leaves."""
         if len(self.args) == len(self.looks) == len(self.leaves):  # each argument is one
@@ -1026,7 +1035,8 @@ class _Policy:
                 return version, version.notes.environment
         if signature.versions:
             self.changed(signature, signature.versions[0])
-        environment = Environment(getattr(self.fun, "of", self.fun), call.statics)
+        fun = self.fun.of if isinstance(self.fun, (Rows, Accumulated, Prepared)) else self.fun
+        environment = Environment(fun, [*call.statics, *call.given])
         version = Version(environment.reads)
         version.notes = types.SimpleNamespace(environment=environment, pending={}, paths={})
         signature.versions.insert(0, version)

@@ -1,6 +1,7 @@
 """What is recorded once, and what twice, because it may depend on something that nobody looks at."""
 
 import abc
+import builtins
 import collections
 import datetime
 import enum
@@ -11,6 +12,7 @@ import operator
 import random
 import time
 import types
+import typing
 import uuid
 
 import numpy as onp
@@ -180,6 +182,149 @@ def with_class(x):
     return np.sum(x) * Local.scale
 
 
+class Sized:
+    """Runs what is no function of its own, and makes instances."""
+
+    width = 3.0
+    __call__ = functools.partialmethod(lambda self, scale, x: scale * np.sum(x), 2.0)
+
+    def __init__(self, width=None):
+        self.width = time.time() if width is None else width
+
+    def another(self):
+        return type(self)().width
+
+    @classmethod
+    def made(cls):
+        return cls().width
+
+
+class Late(property):
+    def __get__(self, owner, kind=None):
+        return time.time()
+
+
+class OfLate:
+    rate = Late(lambda self: 1.0)
+
+
+class Name(str):
+    def rate(self):
+        return time.time()
+
+
+class Number(onp.float64):
+    def rate(self):
+        return time.time()
+
+
+class Product(functools.partial):
+    def __call__(self, x):
+        return np.sum(x) * time.time()
+
+
+class Index:
+    def __index__(self):
+        return int(time.time()) % 2
+
+
+class OfArray:
+    def __init__(self):
+        self.__array__ = lambda *args, **kwargs: onp.array(time.time())
+
+
+class Rate:
+    def __init__(self, rate):
+        self.rate = rate
+
+
+class LazyModule(types.ModuleType):
+    @property
+    def rate(self):
+        return time.time()
+
+
+@functools.wraps(max)
+def called_max(x):
+    return next(COUNTER)
+
+
+@functools.wraps(grad)
+def called_grad(x):
+    return np.sum(x) * time.time()
+
+
+@functools.wraps(max)
+def root_called_max(x):
+    return np.sum(x) * next(LINES)
+
+
+class OfClass:
+    rate = 0.5
+
+
+class OfNothing:
+    def __getattr__(self, name):
+        return 0.5
+
+
+def with_match(x):
+    match OF_CLASS:
+        case OfClass(rate=rate):
+            return np.sum(x) * rate
+
+
+def with_deleted_item(x):
+    weight = WEIGHTS["a"]
+    del WEIGHTS["a"]
+    WEIGHTS["a"] = weight
+    return np.sum(x) * next(iter(WEIGHTS.values()))
+
+
+def with_popped_item(x):
+    weight = WEIGHTS.pop("a")
+    WEIGHTS["a"] = weight
+    return np.sum(x) * weight
+
+
+def with_popped_member(x):
+    member = MEMBERS.pop()
+    MEMBERS.add(member)
+    return np.sum(x) * member
+
+
+def with_other_builtins():
+    names = {"__builtins__": {"sum": time.time}, "__name__": __name__, "np": np}
+    exec("def fun(x):\n    return np.sum(x) * sum()", names)
+    return names["fun"]
+
+
+def with_stored_names():
+    return types.FunctionType(COMPILED_TEXT, {"count": 0, "__name__": __name__})
+
+
+def with_attribute_of_a_function(x):
+    return np.sum(x) * next(with_attribute_of_a_function.generator)
+
+
+with_attribute_of_a_function.generator = iter(range(100))
+COMPILED_TEXT = builtins.compile("count = count + 1", "<text>", "exec")
+WEIGHTS, MEMBERS = {"a": 1.0, "b": 2.0}, {1.0, 2.0}
+SIZED, OF_LATE, NAME, NUMBER = Sized(1.0), OfLate(), Name("a"), Number(1.0)
+OF_ARRAY, PRODUCT, CUT, OF_CLASS = OfArray(), Product(helper), slice(Index()), OfClass()
+MADE_UFUNC, ON_NUMPY = onp.frompyfunc(lambda x: time.time(), 1, 1), primitive(onp.nextafter)
+PATH = __file__
+ATTRGETTER, MEMORY_MAP, OTHER_ARRAY = operator.attrgetter, onp.memmap, onp.ndarray
+LINES = iter(["a", "b"])
+MASK, KEYED, LAZY = onp.array([True, False, True]), {time.time: 1.0}, LazyModule("lazy")
+LATE_MODULE = types.ModuleType("late")
+LATE_MODULE.__getattr__ = lambda name: 1.0
+RECORD = onp.zeros(1, dtype=[("a", float)])[0]
+WHERE = {"where": MASK}
+OF_PARTIAL = functools.partial(helper)
+OF_PARTIAL.generator = iter(range(100))
+
+
 def with_unbound_cell():
     def fun(x):
         return unbound if x.sum() < -1e9 else np.sum(x)
@@ -229,6 +374,45 @@ TWICE = {
     "row of the user's": lambda x: np.sum(halved(x)),
     "cell that is not bound": with_unbound_cell(),
     "nested too deep": lambda x: np.sum(x) * len(NESTED),
+    "array of new memory": lambda x: np.sum(x) * onp.ndarray(3).sum(),
+    "array of new memory by another name": lambda x: np.sum(x) * OTHER_ARRAY(3).sum(),
+    "new memory where nothing is computed": lambda x: np.sum(x) * onp.sin(X, where=MASK).sum(),
+    "the same by a dict": lambda x: np.sum(x) * onp.sin(X, **WHERE).sum(),
+    "new memory around": lambda x: np.sum(x) * onp.pad(X, 1, mode="empty").sum(),
+    "file as an array": lambda x: np.sum(x) * onp.memmap(PATH).size,
+    "file as an array by another name": lambda x: np.sum(x) * MEMORY_MAP(PATH).size,
+    "clock of NumPy": lambda x: np.sum(x) * (onp.datetime64("now") > onp.datetime64("2020-01-01")),
+    "clock in an array": lambda x: np.sum(x) * onp.array("now", dtype="M8[s]").astype(float),
+    "ufunc of the user's": lambda x: np.sum(x) * MADE_UFUNC(1.0),
+    "attribute by operator": lambda x: np.sum(x) * operator.attrgetter("rate")(SETTINGS),
+    "attribute by operator, by another name": lambda x: np.sum(x) * ATTRGETTER("rate")(SETTINGS),
+    "random numbers of linear algebra": lambda x: np.sum(x) * np.sum(scipy.linalg.logm(MATRIX)),
+    "primitive on NumPy's": lambda x: np.sum(ON_NUMPY(x, 2.0)),
+    "wraps a builtin": lambda x: np.sum(x) * called_max(x),
+    "wraps an operator": lambda x: called_grad(x),
+    "function that wraps a builtin": root_called_max,
+    "method that is no function": SIZED,
+    "makes an instance of its type": lambda x: np.sum(x) * SIZED.another(),
+    "makes an instance of its class": lambda x: np.sum(x) * SIZED.made(),
+    "property of the user's": lambda x: np.sum(x) * OF_LATE.rate,
+    "text of the user's": lambda x: np.sum(x) * NAME.rate(),
+    "number of the user's": lambda x: np.sum(x) * NUMBER.rate(),
+    "partial of the user's": PRODUCT,
+    "attribute of a function": with_attribute_of_a_function,
+    "attribute of a partial": lambda x: np.sum(OF_PARTIAL(x)) * next(OF_PARTIAL.generator),
+    "index of the user's": lambda x: np.sum(x[CUT]),
+    "array by an attribute": lambda x: np.sum(x) * onp.asarray(OF_ARRAY),
+    "key of a dict": lambda x: np.sum(x) * sum(key() for key in KEYED),
+    "attributes of a module": lambda x: np.sum(x) * LATE_MODULE.rate,
+    "module of the user's": lambda x: np.sum(x) * LAZY.rate,
+    "record of NumPy": lambda x: np.sum(x) * RECORD["a"],
+    "notes of a dtype": lambda x: np.sum(x) * (MATRIX.dtype.metadata is None),
+    "match of a class": with_match,
+    "order of a dict": with_deleted_item,
+    "order of a dict by pop": with_popped_item,
+    "order of a set": with_popped_member,
+    "other builtins": with_other_builtins(),
+    "text that was compiled": with_stored_names(),
 }
 
 
@@ -334,6 +518,112 @@ def test_matrices_of_derivatives_are_recorded_once():
         assert calls_recorded(made, X) == 1
 
 
+def test_a_count_in_an_attribute_of_a_function_is_seen():
+    def fun(x):
+        fun.calls[0] += 1
+        return np.sum(x) * fun.calls[0]
+
+    fun.calls = [0]
+    f = compile(fun)
+    assert [f(X) / X.sum() for _ in range(4)] == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("operator", [compile, grad], ids=["compile", "grad"])
+def test_a_count_in_an_attribute_of_what_is_made_of_a_function_is_seen(operator):
+    counted = operator(lambda x: np.sum(x))
+    counted._calls = [0]
+
+    def fun(x):
+        counted._calls[0] += 1
+        return np.sum(x) * counted._calls[0]
+
+    f = compile(fun)
+    assert [f(X) / X.sum() for _ in range(4)] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_an_attribute_of_a_function_is_seen():
+    def fun(x):
+        return np.sum(x) * fun.rate
+
+    f = compile(fun)
+    for rate in (1.0, 2.0, 2.0):
+        fun.rate = rate
+        assert f(X) == X.sum() * rate
+
+
+def test_replaced_defaults_are_seen():
+    def fun(x, scale=1.0, *, shift=0.0):
+        return np.sum(x) * scale + shift
+
+    f = compile(fun)
+    assert f(X) == X.sum()
+    fun.__defaults__ = (2.0,)
+    assert f(X) == X.sum() * 2.0
+    fun.__kwdefaults__ = {"shift": 1.0}
+    assert f(X) == X.sum() * 2.0 + 1.0
+
+
+def test_the_first_attribute_of_an_object_is_seen():
+    for cls in (OfClass, OfNothing):
+        thing = cls()
+        f = compile(lambda x, thing=thing: np.sum(x) * thing.rate)
+        assert f(X) == X.sum() * 0.5
+        thing.rate = 2.0
+        assert f(X) == X.sum() * 2.0
+
+
+class Weights(typing.NamedTuple):
+    w: onp.ndarray
+
+    def total(self):
+        return np.sum(self.w) * next(COUNTER)
+
+    def plain(self):
+        return np.sum(self.w)
+
+
+class OfDict(dict):
+    def __missing__(self, key):
+        return next(COUNTER)
+
+
+@pytest.mark.parametrize(
+    ("fun", "given"),
+    [
+        (lambda weights: weights.total(), Weights(X)),
+        (lambda weights: np.sum(weights["w"]) * weights["missing"], OfDict(w=X)),
+        (lambda weights: sum(np.sum(w) * key() for key, w in weights.items()), {lambda: next(COUNTER): X}),
+    ],
+    ids=["named tuple", "dict", "key"],
+)
+def test_methods_and_keys_of_arguments_count(fun, given):
+    f = compile(fun)
+    with pytest.warns(Warning, match="two calls met different constants"):
+        values = [f(given) for _ in range(4)]
+    assert len(set(values)) == 4
+
+
+def test_named_tuples_among_the_arguments_are_known():
+    assert calls_recorded(compile(lambda pair: np.sum(pair.first * pair.second)), Pair(X, X)) == 1
+
+
+class Tail:
+    """It calls another function, which it names as operators do."""
+
+    def __init__(self, of):
+        self.of = of
+
+    def __call__(self, x):
+        return self.of(x) * next(COUNTER)
+
+
+def test_an_attribute_that_operators_have_too():
+    f = compile(Tail(lambda x: np.sum(x)))
+    with pytest.warns(Warning, match="two calls met different constants"):
+        values = [f(X) for _ in range(4)]
+    assert len(set(values)) == 4
+
+
 def test_static_arguments_count():
     f = compile(lambda x, n: np.sum(x) * n.rate)
     rate = Rate(2.0)
@@ -346,17 +636,17 @@ def test_static_arguments_count():
     assert [program["runs"] for program in f.programs] == [1]
 
 
-class Rate:
-    def __init__(self, rate):
-        self.rate = rate
-
-
 @pytest.mark.parametrize(
     "name", ["normal", "random", "load", "vectorize", "test", "__dict__", "open", "optim"]
 )
 def test_unknown_names(name):
     assert name == "normal" or not known.is_known_name(name)
     assert name != "normal" or not known.is_known_name("random")  # the way to it
+
+
+def test_what_users_put_into_a_library_is_not_known(monkeypatch):
+    monkeypatch.setattr(onp, "count_of_the_users", [0], raising=False)
+    assert not known.is_known_name("count_of_the_users")
 
 
 def test_no_function_of_a_namespace_is_taken_for_known_by_chance():
