@@ -346,6 +346,8 @@ class Environment:
         if self._closed(cls.__module__):
             looked_at = cls is not np.ndarray or not LOOKING_AT_TYPES.isdisjoint(names)
             self._require(looked_at and is_known_type(cls))
+            if cls is type:  # by another name
+                self.names.add("type")
         else:
             self._require(is_known_class(cls, lambda module: not self._closed(module)))
         for base in cls.__mro__[:-1]:

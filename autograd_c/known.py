@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 # Functions and types of Python whose results depend on their arguments alone. What finds attributes by
-# computed names, or tells objects apart by their addresses, is not here.
+# computed names, asks whether they are there, or tells objects apart by their addresses, is not here.
 _BUILTINS = set(
     """
     abs all any bool bytes callable complex dict divmod enumerate filter float frozenset int isinstance
@@ -43,7 +43,9 @@ _BUILTINS = set(
 ) | {
     name
     for name, value in vars(builtins).items()
-    if isinstance(value, type) and issubclass(value, BaseException)
+    if isinstance(value, type)
+    and issubclass(value, BaseException)
+    and not issubclass(value, (NameError, AttributeError))
 }
 
 # Modules whose attributes are looked at one by one, and modules all of whose functions are known.

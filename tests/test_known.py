@@ -194,6 +194,9 @@ class Sized:
     def another(self):
         return type(self)().width
 
+    def one_more(self):
+        return KIND(self)().width
+
     @classmethod
     def made(cls):
         return cls().width
@@ -268,6 +271,13 @@ class OfNothing:
         return 0.5
 
 
+def with_name_that_is_not_there(x):
+    try:
+        return np.sum(x) * not_there
+    except NameError:
+        return np.sum(x)
+
+
 def with_match(x):
     match OF_CLASS:
         case OfClass(rate=rate):
@@ -313,7 +323,7 @@ WEIGHTS, MEMBERS = {"a": 1.0, "b": 2.0}, {1.0, 2.0}
 SIZED, OF_LATE, NAME, NUMBER = Sized(1.0), OfLate(), Name("a"), Number(1.0)
 OF_ARRAY, PRODUCT, CUT, OF_CLASS = OfArray(), Product(helper), slice(Index()), OfClass()
 MADE_UFUNC, ON_NUMPY = onp.frompyfunc(lambda x: time.time(), 1, 1), primitive(onp.nextafter)
-PATH = __file__
+PATH, KIND = __file__, type
 ATTRGETTER, MEMORY_MAP, OTHER_ARRAY = operator.attrgetter, onp.memmap, onp.ndarray
 LINES = iter(["a", "b"])
 MASK, KEYED, LAZY = onp.array([True, False, True]), {time.time: 1.0}, LazyModule("lazy")
@@ -393,6 +403,7 @@ TWICE = {
     "function that wraps a builtin": root_called_max,
     "method that is no function": SIZED,
     "makes an instance of its type": lambda x: np.sum(x) * SIZED.another(),
+    "makes an instance of its type by another name": lambda x: np.sum(x) * SIZED.one_more(),
     "makes an instance of its class": lambda x: np.sum(x) * SIZED.made(),
     "property of the user's": lambda x: np.sum(x) * OF_LATE.rate,
     "text of the user's": lambda x: np.sum(x) * NAME.rate(),
@@ -408,6 +419,7 @@ TWICE = {
     "record of NumPy": lambda x: np.sum(x) * RECORD["a"],
     "notes of a dtype": lambda x: np.sum(x) * (MATRIX.dtype.metadata is None),
     "match of a class": with_match,
+    "name that is not there": with_name_that_is_not_there,
     "order of a dict": with_deleted_item,
     "order of a dict by pop": with_popped_item,
     "order of a set": with_popped_member,
