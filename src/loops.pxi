@@ -1,17 +1,6 @@
 # Inner-loop access: NumPy's typed loops, found in the public struct of a ufunc, or ours in their place, and
 # the floating-point flags that a direct call of one leaves behind.
 
-cdef extern from "loops.h":
-    int fp_flags() noexcept nogil
-    int fp_to_npy(int raw) noexcept nogil
-    void fp_clear() noexcept nogil
-    int unusual(double d) noexcept nogil
-    double libm_pow(double x, double y) noexcept nogil
-    void select_4(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
-    void select_8(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
-    void select_16(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
-                   void *data) noexcept nogil
-
 cdef extern from "numpy/ufuncobject.h":
     ctypedef void (*Loop "PyUFuncGenericFunction")(
         char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
@@ -26,6 +15,23 @@ cdef extern from "numpy/ufuncobject.h":
         const char *types
         int core_enabled
     int PyUFunc_GiveFloatingpointErrors(const char *name, int errors) except -1
+
+cdef extern from "loops.h":
+    int fp_flags() noexcept nogil
+    int fp_to_npy(int raw) noexcept nogil
+    void fp_clear() noexcept nogil
+    int unusual(double d) noexcept nogil
+    ctypedef struct HidingLoop:
+        Loop fn
+        void *data
+    void showing_flags(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
+                       void *data) noexcept nogil
+    int hides_flags(HidingLoop loop, int operands, int width) noexcept
+    double libm_pow(double x, double y) noexcept nogil
+    void select_4(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    void select_8(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps, void *data) noexcept nogil
+    void select_16(char **args, const cnp.npy_intp *dims, const cnp.npy_intp *steps,
+                   void *data) noexcept nogil
 
 cdef extern from "numpy/arrayscalars.h":
     ctypedef struct PyDoubleScalarObject:
@@ -143,8 +149,35 @@ cdef LoopRef find_loop(object ufunc, bytes inputs, char *output) except *:
             return ref
         ref.fn = u.functions[k]
         ref.data = u.data[k] if u.data != NULL else NULL
-        return wide_loop(u.name, inputs[0], ref) if ufunc in wide_ufuncs else ref
+        return wide_loop(u.name, inputs[0], ref) if ufunc in wide_ufuncs else shown_loop(ufunc, ref, inputs)
     return ref
+
+
+cdef dict HIDING = {}           # (function, data) of a loop -> the address of its HidingLoop, or 0
+
+
+cdef LoopRef shown_loop(object ufunc, LoopRef loop, bytes inputs) except *:
+    """A loop of NumPy's that raises the flags that `fp_flags` looks at."""
+    cdef HidingLoop found
+    cdef HidingLoop *kept
+    cdef tuple key = (<size_t>loop.fn, <size_t>loop.data)
+    if inputs not in (b"d", b"dd", b"f", b"ff") or (<PyUFuncObject *><PyObject *>ufunc).core_enabled \
+            or getattr(np, ufunc.__name__, None) is not ufunc:
+        return loop
+    if key not in HIDING:
+        found.fn = loop.fn
+        found.data = loop.data
+        HIDING[key] = 0
+        if hides_flags(found, <int>len(inputs), item_size(inputs[0])):
+            kept = <HidingLoop *>PyMem_Malloc(sizeof(HidingLoop))   # programs use it as long as they like
+            if kept == NULL:
+                raise MemoryError()
+            kept[0] = found
+            HIDING[key] = <size_t>kept
+    if HIDING[key]:
+        loop.fn = <Loop>showing_flags
+        loop.data = <void *><size_t>HIDING[key]
+    return loop
 
 
 cdef inline object float64(double d):

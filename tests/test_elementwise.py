@@ -4,6 +4,7 @@ import copy
 import gc
 import math
 import pickle
+import warnings
 import weakref
 
 import mpmath
@@ -13,6 +14,7 @@ import pytest
 import autograd_c.numpy as anp
 from autograd_c.extend import chosen, elementwise
 from autograd_c.operators import elementwise_grad, grad, jvp, make_jvp, make_vjp, value_and_grad
+from autograd_c.registry import primitives
 
 INF, NAN = math.inf, math.nan
 
@@ -501,3 +503,28 @@ def test_no_derivative_with_respect_to_an_argument():
     for x in (2.0, np.ones(3)):
         with pytest.raises(TypeError, match=r"scaled .* with respect to argument 1.*stop_gradient"):
             grad(lambda n, x=x: anp.sum(scaled(x, n)))(2.0)
+
+
+UNARY = [
+    row
+    for row in primitives()
+    if row.kind == "elementwise" and row.handler.nin == 1 and row.fun is getattr(np, row.name, None)
+]
+
+
+@pytest.mark.parametrize("dtype", [float, np.float32])
+@pytest.mark.parametrize("row", UNARY, ids=lambda row: row.name)
+def test_extreme_arguments_warn_as_in_numpy(row, dtype):
+    """Some of NumPy's loops raise flags of another unit of the processor than its arithmetic does."""
+    for number in (0.0, -2.5, 1e30, -1e30, np.inf, np.nan):
+        x = np.full(20, number, dtype)
+        assert warnings_of(lambda x=x: make_vjp(row.handler)(x)) == warnings_of(lambda x=x: row.fun(x)), (
+            number
+        )
+
+
+def warnings_of(call):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    return {str(warning.message) for warning in caught}
