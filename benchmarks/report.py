@@ -66,7 +66,7 @@ def full_report(figures):
             measured_on(figures["machine"]),
             "### One derivative, recorded anew at every call",
             eager_table([work for work in works if not work["large"]]),
-            "### Compiled: replayed after the first two calls",
+            "### Compiled: replayed after the first call",
             compiled_table(works),
             *left_to_python(works),
             "### Beside the ratios",
@@ -225,7 +225,8 @@ def replay_overheads(figures):
 
 def measured_on(machine):
     versions = [f"{name} {machine[key]}" for key, name in (SOFTWARE | PEERS).items() if key in machine]
-    return f"Measured on {machine['date']}: {machine['processor']}, one thread, {', '.join(versions)}."
+    loops = f"loops of our own by {machine['own loops']}"
+    return f"Measured on {machine['date']}: {machine['processor']}, {loops}, one thread, {', '.join(versions)}."
 
 
 def table(header, lines):

@@ -752,7 +752,8 @@ def figures_of(names, **more):
         }
         for name in names
     ]
-    about = {"date": "2001-02-03", "processor": "Z80", "python": "3", "numpy": "2", "casadi": "3.8"}
+    about = {"date": "2001-02-03", "processor": "Z80", "own loops": "none", "python": "3", "numpy": "2"}
+    about["casadi"] = "3.8"
     return {"machine": about, "works": works, "overheads": {}} | more
 
 

@@ -167,7 +167,7 @@ def drop_in(package: str) -> Callable[[Workload], Callable[[], Any] | None]:
     return prepare
 
 
-# ---- compiled: recorded at the first two calls ------------------------------------------------------------
+# ---- compiled: recorded at the first calls ----------------------------------------------------------------
 
 
 def compiled(workload: Workload, fastmath: bool = False) -> Callable[..., Any]:

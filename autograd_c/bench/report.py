@@ -6,6 +6,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
+from autograd_c import _core
+
 from .peers import CONTENDERS, OURS, REPLAYED
 from .workloads import COMPILED, EAGER, Target
 
@@ -108,6 +110,7 @@ def machine(keys: Iterable[str]) -> dict[str, str]:
     modules = ["numpy", "scipy", *dict.fromkeys(CONTENDERS[key].module for key in keys)]
     return {
         "processor": processor(),
+        "own loops": _core.wide_loops().upper() or "none",
         "system": platform.platform(),
         "python": platform.python_version(),
         **{module: version(module) for module in modules},
