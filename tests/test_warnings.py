@@ -152,7 +152,7 @@ def check_row(row, dtype):
 def test_every_row(row, dtype):
     found, false = check_row(row, dtype)
     if row.name in SILENT:
-        return
+        pytest.skip(SILENT[row.name])
     assert not false
     assert not found, f"{len(found)}, the first: {found[0]}"
 
