@@ -168,7 +168,7 @@ cdef int find_effect(Primitive p) except -1:
     p.effect = E_UNKNOWN
     if not p.ours:
         return 0
-    if p.is_ufunc and getattr(np, p.fun.__name__, None) is not p.fun:
+    if p.is_ufunc and p.fun not in numpy_ufuncs:
         p.effect = E_HARMLESS       # those of scipy.special clear the flags that they raise
     elif p.is_ufunc and p.name in CURVE_NUMBERS:
         p.effect = E_CURVE

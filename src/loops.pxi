@@ -153,6 +153,7 @@ cdef LoopRef find_loop(object ufunc, bytes inputs, char *output) except *:
     return ref
 
 
+cdef set numpy_ufuncs = {value for value in vars(np).values() if isinstance(value, np.ufunc)}
 cdef dict HIDING = {}           # (function, data) of a loop -> the address of its HidingLoop, or 0
 
 
@@ -162,7 +163,7 @@ cdef LoopRef shown_loop(object ufunc, LoopRef loop, bytes inputs) except *:
     cdef HidingLoop *kept
     cdef tuple key = (<size_t>loop.fn, <size_t>loop.data)
     if inputs not in (b"d", b"dd", b"f", b"ff") or (<PyUFuncObject *><PyObject *>ufunc).core_enabled \
-            or getattr(np, ufunc.__name__, None) is not ufunc:
+            or ufunc not in numpy_ufuncs:
         return loop
     if key not in HIDING:
         found.fn = loop.fn

@@ -301,6 +301,7 @@ cdef object record_node(Primitive p, Trace t, list args, dict kwargs, object ans
     cdef int number
     if type(ans) is Box:
         note_escape(t, "a traced value of a derivative outside the function")
+    refuse_objects(t, p, ans)
     if cnp.PyArray_CheckExact(ans) or isinstance(ans, np_generic) or PyFloat_Check(ans) or type(ans) is Box:
         return node_box(t, add_call(t, CALL_NODE, p, args, kwargs, meta_of(ans)), ans)
     if cnp.PyArray_Check(ans):
@@ -316,6 +317,14 @@ cdef object record_node(Primitive p, Trace t, list args, dict kwargs, object ans
     return ans
 
 
+cdef int refuse_objects(Trace t, Primitive p, object ans) except -1:
+    """Arrays of references cannot lie in the memory of a program."""
+    if cnp.PyArray_CheckExact(ans) and not cnp.PyArray_ISNUMBER(<cnp.ndarray>ans) \
+            and not cnp.PyArray_ISBOOL(<cnp.ndarray>ans) and ans.dtype.kind not in "SUmM":
+        note_escape(t, "the result of %s, an array of dtype %s," % (p.name, ans.dtype))
+    return 0
+
+
 cdef object record_items(Primitive p, Trace t, list args, dict kwargs, object ans):
     """A call with several results: each item is a record of its own."""
     cdef int number
@@ -325,6 +334,7 @@ cdef object record_items(Primitive p, Trace t, list args, dict kwargs, object an
     operands[0] = add_call(t, CALL_NODE, p, args, kwargs, None)
     for i in range(len(ans)):
         item = ans[i]
+        refuse_objects(t, p, item)
         operands[1] = t.code.constant(i)
         if cnp.PyArray_CheckExact(item) or isinstance(item, np_generic) or PyFloat_Check(item):
             items.append(node_box(t, t.code.add(CALL_NODE, P_ITEM, meta_of(item), operands, 2), item))

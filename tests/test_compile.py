@@ -23,6 +23,7 @@ from naive_program import NaiveProgram
 import autograd_c as ag
 import autograd_c.numpy as np
 from autograd_c import ReplayWarning, compile, grad, replay
+from autograd_c.extend import primitive
 
 X = onp.array([1.0, 2.0, 3.0])
 
@@ -572,6 +573,19 @@ def test_a_branch_is_recorded_twice():
     for _ in range(3):
         f(X)
     eager(f, "draws random numbers", -X)
+
+
+@pytest.mark.parametrize("wrapped", [lambda value: value, lambda value: (value, 1.0)], ids=["itself", "item"])
+def test_arrays_of_objects_are_not_replayed(wrapped):
+    @primitive
+    def labelled(x):
+        return wrapped(onp.array([float(x[0]), "label" * 10, [1, 2, 3]], dtype=object))
+
+    def fun(x):
+        labels = labelled(x)
+        return np.sum(x) * float((labels[0] if isinstance(labels, tuple) else labels)[0])
+
+    eager(compile(fun), "labelled, an array of dtype object,", X)
 
 
 def test_too_many_branches():
