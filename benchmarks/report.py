@@ -225,8 +225,8 @@ def replay_overheads(figures):
 
 def measured_on(machine):
     versions = [f"{name} {machine[key]}" for key, name in (SOFTWARE | PEERS).items() if key in machine]
-    loops = f"loops of our own by {machine['own loops']}"
-    return f"Measured on {machine['date']}: {machine['processor']}, {loops}, one thread, {', '.join(versions)}."
+    about = f"{machine['processor']}, loops of our own by {machine['own loops']}, one thread"
+    return f"Measured on {machine['date']}: {about}, {', '.join(versions)}."
 
 
 def table(header, lines):
