@@ -281,11 +281,22 @@ cdef int add_call(Trace t, int kind, Primitive p, object args, dict kwargs, Meta
 cdef Box node_box(Trace t, int number, object value):
     cdef Box b = new_object(t, number, value)
     cdef Record *r = &t.code.records[number]
+    if cnp.PyArray_Check(value) and not cnp.PyArray_ISNUMBER(<cnp.ndarray>value) \
+            and not cnp.PyArray_ISBOOL(<cnp.ndarray>value) and t.replay and r.prim != NULL:
+        refuse_objects(t, <Primitive>r.prim, value.dtype)
+        r = &t.code.records[number]
     r.weak = b.weak
     r.array0 = cnp.PyArray_Check(value) and cnp.PyArray_NDIM(<cnp.ndarray>value) == 0
     if b.kind == OBJECT:
         share_field(&b.meta, r.meta)
     return b
+
+
+cdef int refuse_objects(Trace t, Primitive p, object dtype) except -1:
+    """References cannot lie in the memory of a program."""
+    if dtype.kind not in "SUmM":
+        note_escape(t, "the result of %s, an array of dtype %s," % (p.name, dtype))
+    return 0
 
 
 cdef Box input_box(Trace t, object value):
@@ -301,7 +312,6 @@ cdef object record_node(Primitive p, Trace t, list args, dict kwargs, object ans
     cdef int number
     if type(ans) is Box:
         note_escape(t, "a traced value of a derivative outside the function")
-    refuse_objects(t, p, ans)
     if cnp.PyArray_CheckExact(ans) or isinstance(ans, np_generic) or PyFloat_Check(ans) or type(ans) is Box:
         return node_box(t, add_call(t, CALL_NODE, p, args, kwargs, meta_of(ans)), ans)
     if cnp.PyArray_Check(ans):
@@ -317,14 +327,6 @@ cdef object record_node(Primitive p, Trace t, list args, dict kwargs, object ans
     return ans
 
 
-cdef int refuse_objects(Trace t, Primitive p, object ans) except -1:
-    """Arrays of references cannot lie in the memory of a program."""
-    if cnp.PyArray_CheckExact(ans) and not cnp.PyArray_ISNUMBER(<cnp.ndarray>ans) \
-            and not cnp.PyArray_ISBOOL(<cnp.ndarray>ans) and ans.dtype.kind not in "SUmM":
-        note_escape(t, "the result of %s, an array of dtype %s," % (p.name, ans.dtype))
-    return 0
-
-
 cdef object record_items(Primitive p, Trace t, list args, dict kwargs, object ans):
     """A call with several results: each item is a record of its own."""
     cdef int number
@@ -334,7 +336,6 @@ cdef object record_items(Primitive p, Trace t, list args, dict kwargs, object an
     operands[0] = add_call(t, CALL_NODE, p, args, kwargs, None)
     for i in range(len(ans)):
         item = ans[i]
-        refuse_objects(t, p, item)
         operands[1] = t.code.constant(i)
         if cnp.PyArray_CheckExact(item) or isinstance(item, np_generic) or PyFloat_Check(item):
             items.append(node_box(t, t.code.add(CALL_NODE, P_ITEM, meta_of(item), operands, 2), item))
