@@ -126,12 +126,9 @@ static const char *functions_used = "";   /* what the loops here are compiled fo
 #include "functions_loops.h"
 #undef WIDTH
 
-/* Looks at the processor. */
-static void functions_setup(int widest) {
-    if (widest >= AVX512 && __builtin_cpu_supports("avx512f"))
-        functions_used = "AVX-512";
-    else if (widest >= AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        functions_used = "AVX2";
+/* Takes the instructions that the loops of `wide.h` take, which has looked at the processor. */
+static void functions_setup(void) {
+    functions_used = wide == AVX512 ? "AVX-512" : wide == AVX2 ? "AVX2" : "";
 }
 
 /* Our loop in the place of NumPy's or SciPy's loop `call` of that ufunc for doubles ('d') or floats ('f');
@@ -159,8 +156,7 @@ static VmCall function_loop(const char *name, char code, VmCall call) {
 
 #else
 
-static void functions_setup(int widest) {
-    (void)widest;
+static void functions_setup(void) {
 }
 
 static VmCall function_loop(const char *name, char code, VmCall call) {

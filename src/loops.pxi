@@ -59,14 +59,13 @@ cdef extern from "wide.h":
 
 cdef extern from "functions.h":
     const char *functions_used
-    void functions_setup(int widest) noexcept
+    void functions_setup() noexcept
     LoopRef function_loop(const char *name, char code, LoopRef theirs) noexcept
 
 # The widest instruction set that may be used, by the environment variable.
-cdef int widest = {"0": 0, "avx2": AVX2}.get(os.environ.get("AUTOGRAD_C_WIDE"), AVX512)
-
-wide_setup(os.fsencode(np._core._multiarray_umath.__file__), widest)
-functions_setup(widest)
+wide_setup(os.fsencode(np._core._multiarray_umath.__file__),
+           {"0": 0, "avx2": AVX2}.get(os.environ.get("AUTOGRAD_C_WIDE"), AVX512))
+functions_setup()
 
 
 cdef set ufuncs_of_wide():
