@@ -97,7 +97,8 @@ def inputs(name, dtype, rng, n):
         parts += [rng.uniform(-0.5, 1, 3 * n), spread(-37, -1)]
         parts = [part[part.astype(dtype) > -1] for part in parts]
     elif name in ("log", "log2", "log10"):
-        parts = [10.0 ** rng.uniform(-40, 38, n), 1 + spread(-7, -1), rng.uniform(0.5, 2, 3 * n)]
+        # Normal numbers: a vector with any other is computed by NumPy, with NumPy's error.
+        parts = [10.0 ** rng.uniform(-37.9, 38, n), 1 + spread(-7, -1), rng.uniform(0.5, 2, 3 * n)]
     elif name == "logaddexp":
         x = np.concatenate(
             [rng.uniform(-50, 50, n), rng.uniform(-2, 2, n), np.zeros(n), rng.uniform(-600, 600, n)]
@@ -342,6 +343,8 @@ def test_errors_are_reported_as_numpy_does():
 
 
 def test_powers_have_exact_logarithms():
+    if not _core.own_functions():
+        pytest.skip("NumPy's loops")
     for dtype, tens in ((np.float64, 22), (np.float32, 10)):
         exponents = np.arange(-120, 120)
         assert (computed("log2", np.ldexp(1.0, exponents).astype(dtype)) == exponents).all()

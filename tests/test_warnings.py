@@ -20,6 +20,7 @@ from autograd_c.operators import make_vjp
 
 BITS = {"divide by zero": 1, "overflow": 2, "underflow": 4, "invalid value": 8}
 REPORTED = 1 | 2 | 8  # by default
+INVALID = BITS["invalid value"]
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 3.0, -0.3, 1e-320, -1e-200, 1e80, -1e155, 1e200, 1e308, -1e308]
 SPECIAL += [89.0, -89.0, 710.0, -720.0, 1100.0, onp.inf, -onp.inf, onp.nan]
@@ -88,6 +89,18 @@ def special(leaves, rng, numbers=SPECIAL):
     return spoiled
 
 
+def products_warn():
+    """Whether NumPy's own products call infinities invalid: there are processors for which BLAS does."""
+    return bool(reporting(lambda: onp.full((9, 3), onp.inf) @ onp.ones((3, 3)))[1] & INVALID)
+
+
+def invalid_for_nothing(fun, point):
+    """Whether "invalid" may be that of such a product: there is no NaN in the result."""
+    with onp.errstate(all="ignore"):
+        values = onp.concatenate([onp.ravel(x) for x in flat(fun(packed(point)))])
+    return products_warn() and not onp.isnan(values).any()
+
+
 def seen_in(leaves):
     """All flags; without that of inf - inf where a NaN may come between: sums are in another order."""
     values = onp.concatenate([onp.ravel(x) for x in leaves])
@@ -108,6 +121,8 @@ def misses(fun, leaves, points):
         if isinstance(expected, Exception) or isinstance(got, Exception):
             if type(expected) is not type(got):
                 found.append((expected, got, point))
+        elif expected & ~got & seen_in(point) == INVALID and invalid_for_nothing(fun, point):
+            continue
         elif expected & ~got & seen_in(point):
             found.append((expected, got, point))
     false = replayed(program, leaves)
