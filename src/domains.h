@@ -171,11 +171,11 @@ static int domain_leaves_row(const char *a, npy_intp n, double low, double high,
 }
 #endif
 
-/* A loop that clears the flags, with those that were up before. `data` is a Domain, of which it is the loop. */
+/* A loop that clears the flags, `data`, with those that were up before. */
 static void keeping_flags(char **args, const npy_intp *dims, const npy_intp *steps, void *data) {
-    const Domain *d = data;
+    const VmCall *loop = data;
     const int before = fp_flags();
-    d->loop.fn(args, dims, steps, d->loop.data);
+    loop->fn(args, dims, steps, loop->data);
     if (before & ~fp_flags()) fp_raise(before);
 }
 

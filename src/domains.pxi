@@ -164,7 +164,7 @@ add_curves()
 
 cdef int find_effect(Primitive p) except -1:
     if p.scalar_code == S_CALL1 or p.scalar_code == S_CALL2:
-        p.scalar_clears = clears_flags(p.scalar_loop, b"d" * p.nin)
+        p.planned_scalar = planned_loops(p, p.scalar_loop, fast_scalar_loop(p), b"d" * p.nin)
     p.effect = E_UNKNOWN
     if not p.ours:
         return 0
@@ -1054,18 +1054,36 @@ cdef void put_one(char *item, char code) noexcept:
         item[0] = 1
 
 
-cdef LoopRef kept_loop(ReplayProgram program, LoopRef loop, bytes codes) except *:
-    """A loop for a program, behind which the flags of all loops before it are still up."""
-    return keeping_loop(program, loop) if clears_flags(loop, codes) else loop
+cdef dict KEEPING = {}          # (function, data) of a loop that clears flags -> the address of its LoopRef
 
 
-cdef LoopRef keeping_loop(ReplayProgram program, LoopRef loop) except *:
-    cdef Domain d
+cdef LoopRef kept_loop(LoopRef loop, bytes codes) except *:
+    """A loop behind which the flags of all loops before it are still up."""
+    return keeping_loop(loop) if loop.fn != NULL and clears_flags(loop, codes) else loop
+
+
+cdef PlannedLoops planned_loops(Primitive p, LoopRef loop, LoopRef fast, bytes codes) except *:
+    """What programs have in the place of a primitive's loop."""
+    cdef PlannedLoops found
+    cdef bint clears = loop.fn != NULL and clears_flags(loop, codes)
+    found.own = fast.fn != loop.fn
+    found.exact = keeping_loop(loop) if clears else loop
+    found.fast = keeping_loop(fast) if clears else fast     # ours leaves some items to the other
+    return found
+
+
+cdef LoopRef keeping_loop(LoopRef loop) except *:
     cdef LoopRef kept
-    memset(&d, 0, sizeof(Domain))
-    d.loop = loop
+    cdef LoopRef *place
+    cdef tuple key = (<size_t>loop.fn, <size_t>loop.data)
+    if key not in KEEPING:
+        place = <LoopRef *>PyMem_Malloc(sizeof(LoopRef))    # programs use it as long as they like
+        if place == NULL:
+            raise MemoryError()
+        place[0] = loop
+        KEEPING[key] = <size_t>place
     kept.fn = <Loop>keeping_flags
-    kept.data = program.domains.same_as(&d)
+    kept.data = <void *><size_t>KEEPING[key]
     return kept
 
 

@@ -778,7 +778,7 @@ cdef class GroupBuilder:
         r.loop.data = n.loop.data
         r.inner = n.inner
         r.stack = reduced_stack(n)
-        r.adds = n.codes == b"d" and not n.w.seeded and n.initial == 0.0
+        r.adds = n.codes[0] == b"d" and not n.w.seeded and n.initial == 0.0
         r.width = item_size(n.codes[0])
         store_constant(r.initial, n.codes[0], n.initial)
         if n.w.scalar:

@@ -37,7 +37,7 @@ def units_of(Recording recording):
         nodes = [e.full(i) for i in sorted([e.order[i] for i in range(e.unit_start[k], e.unit_start[k + 1])])]
         for n in nodes:
             if program.fastmath and n.w.category == K_SCALAR:
-                n.own_loop = fast_scalar_loop(n.prim).fn != n.prim.scalar_loop.fn
+                n.own_loop = n.prim.planned_scalar.own
         n = <Node>nodes[0]
         units.append((UNIT_KINDS[n.w.category], nodes, n.shape, bool(n.w.late)))
     for o in e.draft.results:

@@ -234,15 +234,18 @@ cdef Loop cast_loop(char have, char need) noexcept:
     return NULL
 
 
-cdef bint plan_elementwise(Node n) except -1:
+cdef inline LoopRef chosen_loop(const PlannedLoops *loops, bint fastmath) noexcept:
+    return loops.fast if fastmath else loops.exact
+
+
+cdef bint plan_elementwise(Node n, bint fastmath) except -1:
     """Finds the inner loop of an elementwise call: `n.loop` for operands of type codes `n.codes`."""
     cdef Primitive p = n.prim
     cdef Py_ssize_t i, count = PyTuple_GET_SIZE(n.operands)
-    cdef char out = 0, need, result = code_of(n.meta.dtype)
+    cdef char need, result = code_of(n.meta.dtype)
     cdef char have[4]
-    cdef char taken[4]
     cdef bint weak[4]
-    cdef bytes codes
+    cdef TypedLoops found
     if n.kwargs is not None or count == 0 or count > 4 or result == 0:
         return False
     if not p.is_ufunc and p is not P_WHERE:
@@ -256,20 +259,27 @@ cdef bint plan_elementwise(Node n) except -1:
         return False
     for attempt in range(2):
         for i in range(count):
-            taken[i] = have[i]
+            n.codes[i] = have[i]
             if have[i] != b"?" and (weak[i] or attempt):
-                taken[i] = need
-        codes = taken[:count]
-        n.loop = p.find_loop(codes, &out)
-        if n.loop.fn == NULL or out != result:
+                n.codes[i] = need
+        n.codes[count] = 0
+        found = p.typed_loops(n.codes)
+        if found.out != result:
             continue
+        n.loop = chosen_loop(&found.loops, fastmath)
+        n.own_loop = fastmath and found.loops.own
         for i in range(count):
-            if not can_cast(have[i], taken[i]) \
+            if not can_cast(have[i], n.codes[i]) \
                     and not (weak[i] and type(<object>PyTuple_GET_ITEM(n.operands, i)) is not Node):
                 return False
-        n.codes = codes
         return True
     return False
+
+
+cdef inline void set_codes(Node n, char code, int count) noexcept:
+    """All operands have one type."""
+    memset(n.codes, code, count)
+    n.codes[count] = 0
 
 
 cdef inline int need_facts(Primitive p) except -1:
@@ -638,22 +648,6 @@ cdef class Planner:
         self.reorders = self.reorders or w.late or joins_group(w)
         return 0
 
-    cdef int choose_loop(self, Node n) except -1:
-        """Takes a loop of our own with `fastmath`, and sees to it that no flags are lost."""
-        cdef bint clears = clears_flags(n.loop, n.codes)
-        cdef LoopRef loop = n.loop
-        if self.program.fastmath:
-            n.loop = fast_loop(n.prim, n.codes[0], loop)
-            n.own_loop = loop.fn != n.loop.fn
-        if clears:      # ours leaves some items to it
-            n.loop = keeping_loop(self.program, n.loop)
-        return 0
-
-    cdef LoopRef scalar_loop(self, Primitive p) except *:
-        """The same for scalars."""
-        cdef LoopRef loop = fast_scalar_loop(p) if self.program.fastmath else p.scalar_loop
-        return keeping_loop(self.program, loop) if p.scalar_clears else loop
-
     cdef int plan_check(self, int number) except -1:
         """A check is a loop that reads its operand and writes nothing."""
         cdef Work *w = &self.w[number]
@@ -667,8 +661,8 @@ cdef class Planner:
             w.k = self.program.loop_number(loop)
             return 0
         n = self.full(number)
-        n.codes = bytes([code_of(n.meta.dtype)])
-        if n.codes == b"f":
+        set_codes(n, code_of(n.meta.dtype), 1)
+        if n.codes[0] == b"f":
             loop.fn = <Loop>domain_check_f
         n.loop = loop
         n.shape = n.meta.shape
@@ -698,8 +692,7 @@ cdef class Planner:
         cdef object first = n.operands[0] if n.operands else None
         if n.prim is P_ZEROS and n.meta.shape:
             n.w.category = K_ZEROS
-        elif plan_elementwise(n):
-            self.choose_loop(n)
+        elif plan_elementwise(n, self.program.fastmath):
             n.w.category = K_ELEMENTWISE
             n.shape = n.meta.shape
         elif not n.prim.ours:
@@ -750,7 +743,7 @@ cdef class Planner:
         if op == S_CALL1 or op == S_CALL2:
             if r.count != p.nin:
                 return False
-            w.k = self.program.loop_number(self.scalar_loop(p))
+            w.k = self.program.loop_number(chosen_loop(&p.planned_scalar, self.program.fastmath))
         elif op == S_SELECT and (r.count != 3 or not self.is_truth(operands[0])):
             return False
         elif S_AND <= op <= S_NOT:
@@ -843,10 +836,10 @@ cdef class Planner:
         have = operand_code(value, &weak)
         if not can_cast(have, code) and not (weak and type(value) is not Node):
             return False
-        n.loop = (P_ADD if adds else P_POS).find_loop(bytes([code, code] if adds else [code]), &out)
+        set_codes(n, code, 2 if adds else 1)
+        n.loop = (P_ADD if adds else P_POS).find_loop(n.codes, &out)
         if n.loop.fn == NULL or out != code:
             return False
-        n.codes = bytes([code])
         n.shape = n.part.shape
         return True
 
@@ -868,11 +861,11 @@ cdef class Planner:
                 or not plan_axes(n, x.meta.shape, reduced):
             return False
         ufunc = REDUCTIONS[n.prim.name]
-        n.loop = find_loop(ufunc, bytes([code, code]), &out)
+        set_codes(n, code, 2)
+        n.loop = find_loop(ufunc, n.codes, &out)
         if n.loop.fn == NULL or out != code:
             return False
-        n.loop = kept_loop(self.program, n.loop, bytes([code, code]))
-        n.codes = bytes([code])
+        n.loop = kept_loop(n.loop, n.codes)
         n.w.seeded = ufunc is np_maximum or ufunc is np_minimum
         n.initial = 1.0 if ufunc is np_multiply else 0.0
         n.shape = x.meta.shape

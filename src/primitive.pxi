@@ -14,6 +14,16 @@ cdef enum RuleKind:
 cdef enum:
     MAX_CODES = 4       # d, f, D, F
 
+cdef struct PlannedLoops:
+    # What programs have in the place of a loop: nothing that clears flags.
+    LoopRef exact, fast         # `fast` with `fastmath`
+    bint own                    # whether that is one of `functions.h`
+
+cdef struct TypedLoops:
+    char codes[MAX_INPUTS]      # of the operands, and zero
+    char out                    # of the result; zero if there is no loop for these operands
+    PlannedLoops loops
+
 
 cdef inline int code_index(char code) noexcept nogil:
     if code == b"d":
@@ -64,7 +74,9 @@ cdef class Primitive:
     cdef bint scalar_known          # what the scalar interpreter does: see `find_scalar`
     cdef int scalar_code            # the operation, or -1
     cdef LoopRef scalar_loop
-    cdef bint scalar_clears         # that loop clears the processor's flags
+    cdef PlannedLoops planned_scalar
+    cdef TypedLoops *typed          # those that programs have asked for: see `typed_loops`
+    cdef int ntyped
     cdef int naming
     cdef int effect, curve          # what errors it may report: see `domains.pxi`
     cdef bint splits
@@ -82,6 +94,9 @@ cdef class Primitive:
 
     def __cinit__(self):
         self.vectorcall = <vectorcallfunc>primitive_vectorcall
+
+    def __dealloc__(self):
+        PyMem_Free(self.typed)
 
     def __init__(self, fun, str name=None):
         self.fun = fun
@@ -229,6 +244,29 @@ cdef class Primitive:
             elif codes[1] == b"D"[0]:
                 ref.fn = <Loop>select_16
         return ref
+
+    cdef TypedLoops typed_loops(self, const char *codes) except *:
+        """The loops of programs for these argument types."""
+        cdef TypedLoops found
+        cdef TypedLoops *more
+        cdef LoopRef loop
+        cdef int k
+        for k in range(self.ntyped):
+            if strcmp(self.typed[k].codes, codes) == 0:
+                return self.typed[k]
+        memset(&found, 0, sizeof(TypedLoops))
+        strcpy(found.codes, codes)
+        loop = self.find_loop(codes, &found.out)
+        if loop.fn == NULL:
+            found.out = 0
+        found.loops = planned_loops(self, loop, fast_loop(self, codes[0], loop), codes)
+        more = <TypedLoops *>PyMem_Realloc(self.typed, (self.ntyped + 1) * sizeof(TypedLoops))
+        if more == NULL:
+            raise MemoryError()
+        self.typed = more
+        self.typed[self.ntyped] = found
+        self.ntyped += 1
+        return found
 
     cdef inline bint scalar_ready(self) except -1:
         if not self.prepared:

@@ -222,7 +222,7 @@ cdef class Node:
     cdef double initial
     cdef LoopRef loop
     cdef readonly bint own_loop     # whether that is one of `functions.h`
-    cdef bytes codes
+    cdef char codes[MAX_INPUTS]     # types of the operands, and zero
     cdef tuple shape                # of a group's node: the shape that the group runs over
     cdef Spot spot, part
 

@@ -225,10 +225,10 @@ cdef bint plan_cast(Node n) except -1:
     cdef char code = code_of(n.meta.dtype), out = 0
     if n.prim.name != "astype" or type(n.operands[0]) is not Node or n.kwargs is not None or code == 0:
         return False
-    n.loop = p.find_loop(bytes([code]), &out)
+    set_codes(n, code, 1)
+    n.loop = p.find_loop(n.codes, &out)
     if n.loop.fn == NULL or out != code or not can_cast(code_of((<Node>n.operands[0]).meta.dtype), code):
         return False
-    n.codes = bytes([code])
     n.operands = n.operands[:1]
     return True
 

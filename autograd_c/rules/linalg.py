@@ -480,7 +480,8 @@ cholesky.hermitian = True
 
 
 def _definite(a):
-    return a @ a.conj().mT + np.eye(a.shape[-1], dtype=a.real.dtype)
+    square = a @ a.conj().mT  # which BLAS rounds on either side of the diagonal in its own way
+    return (square + square.conj().mT) / 2 + np.eye(a.shape[-1], dtype=a.real.dtype)
 
 
 # --- the phase of complex vectors ------------------------------------------------------------------
