@@ -54,7 +54,7 @@ from cpython.tuple cimport PyTuple_New
 from libc.limits cimport INT_MAX, UINT_MAX
 from libc.math cimport INFINITY, NAN, exp, fabs, floor, log, sqrt
 from libc.stdlib cimport qsort
-from libc.string cimport memcpy, memmove, memset, strcmp, strcpy
+from libc.string cimport memcpy, memmove, memset, strcmp, strcpy, strlen
 
 import numpy as np
 import os

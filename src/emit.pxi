@@ -39,18 +39,18 @@ cdef int plan_nodes(ReplayProgram program, Recording r, frozenset seeds) except 
     if e.body_unit >= e.nunits:
         program.body = program.plan.nsteps
     finish(e)
-    release_nodes(program, e.code)
+    release_nodes(program, e)
     return 0
 
 
-cdef int release_nodes(ReplayProgram program, Code code) except -1:
+cdef int release_nodes(ReplayProgram program, Planner e) except -1:
     """Python steps and results keep their nodes, and steps those of their operands, but not all of them."""
     cdef PythonStep step
     cdef Node n
     cdef list kept = []
     for step in program.python:
         kept.append(step.node.operands)
-    for n in code.views.values():
+    for n in e.nodes:
         n.w = NULL
         n.code = None
         n.operands = None
@@ -71,6 +71,7 @@ cdef Planner planned_units(ReplayProgram program, Recording r, frozenset seeds):
     e.program = program
     e.recording = r
     e.bases = {}
+    e.nodes = []
     e.constant_registers = {}
     e.p_index_add = hooks["index_add"]
     program.size = r.size
@@ -180,13 +181,9 @@ cdef int finish(Planner e) except -1:
     p.primitives = primitives_of(e.code)
     p.trim_scalars()
     vm_prepare(&p.plan)
-    p.summary = {
-        "inputs": p.size, "nodes": e.n, "recorded": e.recording.code.n, "scalars": p.nscalars,
-        "groups": p.ngroups, "grouped": sum([p.plan.groups[k].nins for k in range(p.ngroups)]),
-        "calls": p.nloops, "copies": p.ncopies, "clears": p.nclears,
-        "python": names_in_python(p), "routines": p.nroutines,
-        "arena": p.arena_bytes, "guards": e.draft.nguards, "steps": p.plan.nsteps,
-    }
+    p.nnodes = e.n
+    p.nrecorded = e.recording.code.n
+    p.nlooks = e.draft.nguards
     return 0
 
 
@@ -586,15 +583,24 @@ cdef bint same_long_axes(tuple a, tuple b) except -1:
         j += 1
 
 
+cdef struct TypedRegister:
+    int operand, register
+    char code
+
+
 @cython.final
 cdef class GroupBuilder:
     """Instructions and registers of one group; scratch blocks are given out at the end."""
     cdef Planner e
     cdef tuple shape
     cdef Group *g
-    cdef int capacity[4]
-    cdef dict registers         # (constant, type code) -> register number
-    cdef list nodes             # whose registers are known, and those in which they are cast
+    cdef int capacity[5]
+    cdef TypedRegister *typed   # of constants, and of nodes that are cast
+    cdef int ntyped
+    cdef list nodes             # whose registers are known
+
+    def __dealloc__(self):
+        PyMem_Free(self.typed)
 
     cdef int register(self, int kind, int width, Place at) except -1:
         cdef Register *r
@@ -675,38 +681,47 @@ cdef class GroupBuilder:
         self.strided(G_GATHER, r, s)
         return r
 
-    cdef int operand(self, object a, char need) except -1:
-        """The register that has an operand as that type code."""
-        if type(a) is Node:
-            return self.node_register(<Node>a, need)
-        key = (operand_key(a), need)
-        if key not in self.registers:
-            self.registers[key] = self.constant_register(a, need)
-        return self.registers[key]
+    cdef int operand(self, Node n, int k, char need) except -1:
+        """The register that has an operand of a node as that type code."""
+        cdef int operand = self.e.operand(n.number, k), found
+        cdef char have
+        if operand >= 0:
+            found = self.node_register(self.e.node(operand))
+            n = self.e.node(operand)
+            have = b"d" if n.w.scalar else code_of(n.meta.dtype)
+            if have == need:
+                return found
+        for k in range(self.ntyped):
+            if self.typed[k].operand == operand and self.typed[k].code == need:
+                return self.typed[k].register
+        found = self.cast(found, have, need) if operand >= 0 else self.constant_register(operand, need)
+        self.typed = <TypedRegister *>room_for(self.typed, self.ntyped, &self.capacity[4], sizeof(TypedRegister))
+        self.typed[self.ntyped].operand = operand
+        self.typed[self.ntyped].code = need
+        self.typed[self.ntyped].register = found
+        self.ntyped += 1
+        return found
 
-    cdef int constant_register(self, object a, char need) except -1:
-        cdef double value = 0.0
-        cdef bint weak = False
-        if cnp.PyArray_Check(a) and not uniform(a, &value):
-            return self.cast(self.memory(self.e.spot_of(a)), operand_code(a, &weak), need)
-        if cnp.PyArray_Check(a):
-            a = value
-        return self.register(R_SCALAR, item_size(need), register_place(constant_register(self.e, need, a)))
+    cdef int constant_register(self, int operand, char need) except -1:
+        cdef Constant *c = self.e.constant(operand)
+        cdef object a = self.e.code.constant_at(operand)
+        cdef Py_ssize_t address
+        if cnp.PyArray_Check(a) and not c.uniform:
+            return self.cast(self.memory(self.e.spot_of(a)), c.code, need)
+        if need == b"d" and c.uniform:
+            address = scalar_address(self.e, operand)
+        else:
+            address = constant_register(self.e, need, c.value if cnp.PyArray_Check(a) else a)
+        return self.register(R_SCALAR, item_size(need), register_place(address))
 
-    cdef int node_register(self, Node n, char need) except -1:
-        cdef char have = b"d" if n.w.scalar else code_of(n.meta.dtype)
+    cdef int node_register(self, Node n) except -1:
         if n.group_register < 0:
             self.nodes.append(n)
             if n.w.scalar:
                 n.group_register = self.register(R_SCALAR, 8, register_place(n.w.address))
             else:
                 n.group_register = self.memory(self.e.spot_of(n))
-        if have == need:
-            return n.group_register
-        key = (n.number, need)
-        if key not in self.registers:
-            self.registers[key] = self.cast(n.group_register, have, need)
-        return self.registers[key]
+        return n.group_register
 
     cdef int cast(self, int register, char have, char need) except -1:
         """The register that has the values of another one as that type code."""
@@ -724,9 +739,9 @@ cdef class GroupBuilder:
 
     cdef int elementwise(self, Node n) except -1:
         cdef int operands[4]
-        cdef int i, out, count = <int>PyTuple_GET_SIZE(n.operands)
+        cdef int i, out, count = <int>strlen(n.codes)
         for i in range(count):
-            operands[i] = self.operand(<object>PyTuple_GET_ITEM(n.operands, i), n.codes[i])
+            operands[i] = self.operand(n, i, n.codes[i])
         if n.w.domain != NULL:
             return self.loop(n.loop, operands, count, operands[0])
         if n.w.scalar:
@@ -742,7 +757,7 @@ cdef class GroupBuilder:
         return 0
 
     cdef int update(self, Node n) except -1:
-        cdef int value = self.operand(n.operands[1], n.codes[0]), target
+        cdef int value = self.operand(n, 1, n.codes[0]), target
         cdef int operands[2]
         cdef bint adds = n.prim.name == "index_add", streams = self.streams(n.part)
         if streams:
@@ -765,7 +780,7 @@ cdef class GroupBuilder:
         cdef Group *g = self.g
         cdef Reduction *r
         cdef GroupIns *i
-        cdef int source = self.operand(n.operands[0], n.codes[0])
+        cdef int source = self.operand(n, 0, n.codes[0])
         g.reductions = <Reduction *>room_for(g.reductions, g.nreductions, &self.capacity[3],
                                              sizeof(Reduction))
         r = &g.reductions[g.nreductions]
@@ -872,7 +887,7 @@ cdef inline int register_written(const Group *g, const GroupIns *i) noexcept:
 
 cdef bint emit_lone_check(Planner e, Node n) except -1:
     """A check of a short array that shares no loop with other work needs no group."""
-    cdef Spot s = e.spot_of(n.operands[0])
+    cdef Spot s = e.spot_of(e.full(n.number).operands[0])
     cdef LoopCall *c
     if not s.contiguous or s.size > LONGEST_BLOCK:
         return False
@@ -892,7 +907,7 @@ cdef int emit_group(Planner e, int unit) except -1:
     cdef list nodes = []
     cdef int i
     for i in range(e.unit_start[unit], e.unit_start[unit + 1]):
-        nodes.append(e.full(e.order[i]))
+        nodes.append(e.node(e.order[i]))
     if len(nodes) == 1 and (<Node>nodes[0]).w.domain != NULL and emit_lone_check(e, <Node>nodes[0]):
         return 0
     for n in nodes:
@@ -900,7 +915,6 @@ cdef int emit_group(Planner e, int unit) except -1:
             emit_copy(e, e.spot_of(n.operands[0]), n.spot)
     b.e = e
     b.shape = (<Node>nodes[0]).shape
-    b.registers = {}
     b.nodes = []
     b.g = e.program.add_group(size_of(b.shape))
     for n in nodes:

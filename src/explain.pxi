@@ -44,8 +44,9 @@ def units_of(Recording recording):
         results.append(e.node(o) if o >= 0 else e.code.constant_at(o))
     for _, o in e.draft.updates:
         updates.append(e.node(o) if o >= 0 else e.code.constant_at(o))
-    for n in list(e.code.views.values()):
+    for n in list(e.nodes):
         e.full(n.number)
-    for n in e.code.views.values():
+    for n in e.nodes:
+        e.code.views[n.number] = n
         n.w = NULL
     return units, results, updates

@@ -62,25 +62,21 @@ cdef int relax(Draft d) except -1:
     if d.now.extra >= 0 or d.now.count == 0 or d.now.count > 2:
         return 0
     if p is P_MUL:
-        if is_reciprocal(d, d.args[1]) and has_digits(d):
+        if is_reciprocal(d, d.args[1]) and has_digits(&d.now):
             multiply_by_reciprocal(d, d.args[0], d.args[1])
-        if d.now.prim == <PyObject *>P_MUL and is_reciprocal(d, d.args[0]) and has_digits(d):
+        if d.now.prim == <PyObject *>P_MUL and is_reciprocal(d, d.args[0]) and has_digits(&d.now):
             multiply_by_reciprocal(d, d.args[1], d.args[0])
     elif p is P_DIV:
-        if d.args[0] >= 0 and has_digits(d):
+        if d.args[0] >= 0 and has_digits(&d.now):
             divide_by_product(d)
     elif p is P_POW or p.name == "scalar_power" or p.name == "scalar_square":
-        if has_digits(d) and d.alike(&d.now, d.args[0]):
+        if has_digits(&d.now) and d.alike(&d.now, d.args[0]):
             multiply_for_power(d)
     return 0
 
 
 cdef inline Meta now_meta(Draft d):
     return <Meta>d.now.meta
-
-
-cdef inline bint has_digits(Draft d) except -1:
-    return now_meta(d) is META_FLOAT64 or now_meta(d).dtype.char in "fd"
 
 
 cdef inline bint is_reciprocal(Draft d, int a) noexcept:
@@ -139,7 +135,7 @@ cdef int divide_by_smaller(Draft d, int s) except -1:
         return 0
     meta = <Meta>d.record(s).meta
     # A reciprocal of lower precision would lose more than the last bits.
-    if meta.dtype.char not in "fd" or meta.dtype.itemsize < now_meta(d).dtype.itemsize \
+    if not is_real(<cnp.dtype>meta.dtype) or meta.dtype.itemsize < now_meta(d).dtype.itemsize \
             or meta.size * 2 > now_meta(d).size:
         return 0
     d.set_call(P_MUL, d.args[0], d.call_like(P_DIV, s, d.constant(1.0), s))

@@ -210,7 +210,9 @@ cdef char operand_code(object a, bint *weak) except? 1:
         weak[0] = True
         return b"D"
     if cnp.PyArray_CheckExact(a):
-        return code_of(a.dtype) if cnp.PyArray_ISALIGNED(<cnp.ndarray>a) else 0
+        return code_of(<object>cnp.PyArray_DESCR(<cnp.ndarray>a)) if cnp.PyArray_ISALIGNED(<cnp.ndarray>a) else 0
+    if type(a) is np_float64:
+        return b"d"
     if isinstance(a, np_generic):
         return code_of(a.dtype)
     return 0
@@ -236,44 +238,6 @@ cdef Loop cast_loop(char have, char need) noexcept:
 
 cdef inline LoopRef chosen_loop(const PlannedLoops *loops, bint fastmath) noexcept:
     return loops.fast if fastmath else loops.exact
-
-
-cdef bint plan_elementwise(Node n, bint fastmath) except -1:
-    """Finds the inner loop of an elementwise call: `n.loop` for operands of type codes `n.codes`."""
-    cdef Primitive p = n.prim
-    cdef Py_ssize_t i, count = PyTuple_GET_SIZE(n.operands)
-    cdef char need, result = code_of(n.meta.dtype)
-    cdef char have[4]
-    cdef bint weak[4]
-    cdef TypedLoops found
-    if n.kwargs is not None or count == 0 or count > 4 or result == 0:
-        return False
-    if not p.is_ufunc and p is not P_WHERE:
-        return False
-    for i in range(count):
-        have[i] = operand_code(<object>PyTuple_GET_ITEM(n.operands, i), &weak[i])
-        if have[i] == 0:
-            return False
-    need = shared_code(have, weak, count) if result == b"?" else result
-    if need == 0:
-        return False
-    for attempt in range(2):
-        for i in range(count):
-            n.codes[i] = have[i]
-            if have[i] != b"?" and (weak[i] or attempt):
-                n.codes[i] = need
-        n.codes[count] = 0
-        found = p.typed_loops(n.codes)
-        if found.out != result:
-            continue
-        n.loop = chosen_loop(&found.loops, fastmath)
-        n.own_loop = fastmath and found.loops.own
-        for i in range(count):
-            if not can_cast(have[i], n.codes[i]) \
-                    and not (weak[i] and type(<object>PyTuple_GET_ITEM(n.operands, i)) is not Node):
-                return False
-        return True
-    return False
 
 
 cdef inline void set_codes(Node n, char code, int count) noexcept:
@@ -516,6 +480,7 @@ cdef class Planner:
     cdef Draft draft
     cdef Code code              # the draft's
     cdef Work *w                # the draft's, by node
+    cdef list nodes             # those that are objects
     cdef int n                  # number of nodes
     cdef dict bases             # of array constants, by id
     cdef int *order             # nodes in the order of execution, but for inputs and views
@@ -556,7 +521,8 @@ cdef class Planner:
         cdef Node n
         if w.node != NULL:
             return <Node>w.node
-        n = self.code.node(number)
+        n = self.code.new_node(number)
+        self.nodes.append(n)
         w.node = <PyObject *>n
         n.w = w
         if w.home >= 0:
@@ -643,10 +609,59 @@ cdef class Planner:
                 w.category = K_PICK
             elif r.prim == <PyObject *>self.p_index_add and self.plan_add_item(r, w):
                 w.category = K_ADD_ITEM
-            else:
+            elif not self.plan_elementwise(number):
                 self.classify_array(self.full(number))
         self.reorders = self.reorders or w.late or joins_group(w)
         return 0
+
+    cdef bint plan_elementwise(self, int number) except -1:
+        """Finds the inner loop of an elementwise call, and the types of its operands."""
+        cdef Record *r = &self.code.records[number]
+        cdef Primitive p = <Primitive>r.prim
+        cdef char need, result = code_of((<Meta>r.meta).dtype)
+        cdef char have[4]
+        cdef char codes[5]
+        cdef bint weak[4]
+        cdef TypedLoops found
+        cdef int i, attempt, count = r.count
+        cdef Node n
+        if r.extra >= 0 or count == 0 or count > 4 or result == 0 or not p.is_ufunc and p is not P_WHERE:
+            return False
+        for i in range(count):
+            have[i] = self.code_of_operand(self.operand(number, i), &weak[i])
+            if have[i] == 0:
+                return False
+        need = shared_code(have, weak, count) if result == b"?" else result
+        if need == 0:
+            return False
+        for attempt in range(2):
+            for i in range(count):
+                codes[i] = need if have[i] != b"?" and (weak[i] or attempt) else have[i]
+            codes[count] = 0
+            found = p.typed_loops(codes)
+            if found.out != result:
+                continue
+            for i in range(count):
+                if not can_cast(have[i], codes[i]) and not (weak[i] and self.operand(number, i) < 0):
+                    return False
+            n = self.node(number)
+            strcpy(n.codes, codes)
+            n.loop = chosen_loop(&found.loops, self.program.fastmath)
+            n.own_loop = self.program.fastmath and found.loops.own
+            n.shape = n.meta.shape
+            self.w[number].category = K_ELEMENTWISE
+            return True
+        return False
+
+    cdef inline char code_of_operand(self, int operand, bint *weak) except? 1:
+        """Type code of an operand, 0 if the loops do not know it; `weak` for Python's numbers."""
+        cdef Record *r
+        if operand < 0:
+            weak[0] = self.constant(operand).weak
+            return self.constant(operand).code
+        r = &self.code.records[operand]
+        weak[0] = r.weak
+        return code_of((<Meta>r.meta).dtype) if r.meta != NULL else 0
 
     cdef int plan_check(self, int number) except -1:
         """A check is a loop that reads its operand and writes nothing."""
@@ -660,7 +675,7 @@ cdef class Planner:
             w.op = S_CALL1
             w.k = self.program.loop_number(loop)
             return 0
-        n = self.full(number)
+        n = self.node(number)
         set_codes(n, code_of(n.meta.dtype), 1)
         if n.codes[0] == b"f":
             loop.fn = <Loop>domain_check_f
@@ -692,9 +707,6 @@ cdef class Planner:
         cdef object first = n.operands[0] if n.operands else None
         if n.prim is P_ZEROS and n.meta.shape:
             n.w.category = K_ZEROS
-        elif plan_elementwise(n, self.program.fastmath):
-            n.w.category = K_ELEMENTWISE
-            n.shape = n.meta.shape
         elif not n.prim.ours:
             return 0
         elif plan_cast(n):
@@ -1138,7 +1150,7 @@ cdef class Planner:
         for i in range(self.n):
             self.use_places(i)
         self.bind_outputs()
-        for n in self.code.views.values():
+        for n in self.nodes:
             if n.spot is None or n.spot.buffer.base != 0 or n.spot.buffer.last < 0:
                 continue
             b = n.spot.buffer

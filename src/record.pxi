@@ -175,13 +175,14 @@ cdef class Code:
 
     cdef Node node(self, Py_ssize_t number):
         """A record as an object."""
-        cdef Node n
-        cdef Record *r
         found = self.views.get(number)
-        if found is not None:
-            return <Node>found
-        r = &self.records[number]
-        n = Node.__new__(Node)
+        if found is None:
+            found = self.views[number] = self.new_node(number)
+        return <Node>found
+
+    cdef Node new_node(self, Py_ssize_t number):
+        cdef Record *r = &self.records[number]
+        cdef Node n = Node.__new__(Node)
         n.code = self
         n.number = <int>number
         n.kind = r.kind
@@ -194,7 +195,6 @@ cdef class Code:
         if r.extra >= 0:
             n.kwargs, n.outcome, n.line = self.extras[r.extra]
         n.group_register = -1
-        self.views[number] = n
         return n
 
     cdef inline object value(self, int operand):

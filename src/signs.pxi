@@ -11,7 +11,7 @@
 cdef int absorb_signs(Draft d) except -1:
     """Gives the call that a draft looks at another form, if an operand is something with its sign changed."""
     cdef PyObject *p = d.now.prim
-    if d.now.count != 2 or d.now.extra >= 0 or not has_digits_of(&d.now):
+    if d.now.count != 2 or d.now.extra >= 0 or not has_digits(&d.now):
         return 0
     if p == <PyObject *>P_ADD or p == <PyObject *>P_SUB:
         absorb_in_sum(d)
@@ -52,7 +52,7 @@ cdef int changed_sign(Draft d, int operand) except -2:
     if operand < 0:
         return -1
     r = d.record(operand)
-    if r.prim != <PyObject *>P_NEG or r.extra >= 0 or not has_digits_of(r):
+    if r.prim != <PyObject *>P_NEG or r.extra >= 0 or not has_digits(r):
         return -1
     inner = d.code.operands[r.first]
     return inner if d.alike(r, inner) else -1
@@ -78,10 +78,9 @@ cdef int without_sign(Draft d, int operand) except -2:
     return -1
 
 
-cdef inline bint has_digits_of(const Record *r) except -1:
-    if r.meta == <PyObject *>META_FLOAT64:
-        return True
-    return r.meta != NULL and (<Meta>r.meta).dtype.char in "fd"
+cdef inline bint has_digits(const Record *r) noexcept:
+    """Whether a value is of float64 or float32."""
+    return r.meta != NULL and is_real(<cnp.dtype>(<Meta>r.meta).dtype)
 
 
 cdef bint is_number(Draft d, int operand) except -1:

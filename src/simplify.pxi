@@ -24,6 +24,8 @@ cdef struct Constant:
     bint scalar         # a number that the scalar interpreter takes
     bint truth          # a truth value
     bint uniform        # one real number, or an array of one number throughout that nobody can change
+    bint weak           # a number of Python's
+    char code           # its type, or 0
     double value
     Py_ssize_t register         # of the scalar interpreter, or -1 as long as it has none
 
@@ -49,11 +51,21 @@ cdef bint uniform(object a, double *value) except -1:
     if type(a) is np_float32:
         value[0] = a
         return True
-    if cnp.PyArray_CheckExact(a) and is_stretched(<cnp.ndarray>a) and a.dtype.kind == "f" \
-            and not changeable(a):
-        value[0] = a.flat[0]
+    if cnp.PyArray_CheckExact(a) and is_stretched(<cnp.ndarray>a) and cnp.PyArray_ISFLOAT(<cnp.ndarray>a) \
+            and not changeable(<cnp.ndarray>a):
+        value[0] = cnp.PyArray_GETITEM(<cnp.ndarray>a, cnp.PyArray_DATA(<cnp.ndarray>a))
         return True
     return False
+
+
+cdef inline bint is_real(cnp.dtype dtype) noexcept:
+    """Whether a dtype is float64 or float32, in whatever byte order."""
+    return dtype.type_num == cnp.NPY_DOUBLE or dtype.type_num == cnp.NPY_FLOAT
+
+
+cdef inline bint is_inexact(cnp.dtype dtype) noexcept:
+    """The same with complex numbers of these."""
+    return is_real(dtype) or dtype.type_num == cnp.NPY_CDOUBLE or dtype.type_num == cnp.NPY_CFLOAT
 
 
 cdef bint is_stretched(cnp.ndarray a) noexcept:
@@ -67,14 +79,15 @@ cdef bint is_stretched(cnp.ndarray a) noexcept:
     return True
 
 
-cdef bint changeable(object view) except -1:
+cdef bint changeable(cnp.ndarray view) noexcept:
     """Whether somebody else has the memory that a read-only view looks at."""
-    cdef object base = view.base
-    while base is not None:
-        # Ours is one reference, the view's another.
-        if not cnp.PyArray_Check(base) or base.flags.writeable and Py_REFCNT(base) > 2:
+    cdef PyObject *base = cnp.PyArray_BASE(view)
+    while base != NULL:
+        # One reference is the view's.
+        if not cnp.PyArray_Check(<object>base) \
+                or cnp.PyArray_ISWRITEABLE(<cnp.ndarray>base) and Py_REFCNT(<object>base) > 1:
             return True
-        base = base.base
+        base = cnp.PyArray_BASE(<cnp.ndarray>base)
     return False
 
 
@@ -190,6 +203,7 @@ cdef class Draft:
         if c.truth:
             c.value = 1.0 if v else 0.0
         c.scalar = c.truth or c.uniform and not cnp.PyArray_Check(v)
+        c.code = operand_code(v, &c.weak)
         self.code.constants.append(v)
         self.keys[key] = -1 - n
         return -1 - <int>n
@@ -459,7 +473,8 @@ cdef class Draft:
             if r.prim == <PyObject *>P_NEG and self.alike(&self.now, first):
                 inner = self.code.operands[r.first]
                 return inner if self.alike(&self.now, inner) else NO_OPERAND
-        elif p.naming == NAMES_FIRST or p.naming == NAMES_REAL and (<Meta>self.now.meta).dtype.kind != "c":
+        elif p.naming == NAMES_FIRST or p.naming == NAMES_REAL \
+                and not cnp.PyTypeNum_ISCOMPLEX((<cnp.dtype>(<Meta>self.now.meta).dtype).type_num):
             if self.alike(&self.now, first):
                 return first
         elif p.naming == NAMES_CONSTANT and self.now.count == 2 and self.args[1] < 0:

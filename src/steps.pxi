@@ -84,7 +84,7 @@ cdef int split_reduction(Draft d, Primitive p, list operands, dict kwargs, Meta 
     if x is None or len(operands) > 2 or len(operands) == 2 and operands[1] >= 0 or not only_axes(kwargs):
         return NO_OPERAND
     axis = d.code.constant_at(operands[1]) if len(operands) > 1 else (kwargs or {}).get("axis")
-    if x.dtype != meta.dtype or x.dtype.char not in "fdFD" or not x.size \
+    if x.dtype != meta.dtype or not is_inexact(<cnp.dtype>x.dtype) or not x.size \
             or not meta.shape or axis is not None and type(axis) is not int and type(axis) is not tuple:
         return NO_OPERAND
     runs = reduced_runs(x.shape, axis)
@@ -110,7 +110,7 @@ cdef int reduction(Draft d, Primitive p, list operands, dict kwargs, Meta meta) 
 cdef int split_mean(Draft d, list operands, dict kwargs, Meta meta) except? -1:
     """A mean as NumPy computes it: a sum, divided by the number of items."""
     cdef Meta x = d.meta_of(operands[0])
-    if x is None or len(operands) > 2 or not only_axes(kwargs) or x.dtype.char not in "df" \
+    if x is None or len(operands) > 2 or not only_axes(kwargs) or not is_real(<cnp.dtype>x.dtype) \
             or meta.dtype != x.dtype or not x.size or not meta.size:
         return NO_OPERAND
     total = reduction(d, P_SUM, operands, kwargs, meta)
@@ -469,7 +469,7 @@ cdef bint plan_scatter(Planner e, Node n) except -1:
             and n.prim is not hooks["setitem"]:
         return False
     value, index = (n.operands[0], n.operands[1]) if fresh else (n.operands[1], n.operands[2])
-    if not size_of_array(n.meta) or n.meta.dtype.char not in "fdFD" or holds_nodes((index,)) \
+    if not size_of_array(n.meta) or not is_inexact(<cnp.dtype>n.meta.dtype) or holds_nodes((index,)) \
             or not fresh and not is_movable(e, n.operands[0], n):
         return False
     if e.is_scalar_value(value) and (type(value) is not Node or n.meta.dtype == DTYPE_FLOAT64):

@@ -107,7 +107,8 @@ cdef class ReplayProgram:
     cdef int nobjects
     cdef list frames            # unused ones
     cdef public double slice    # nanoseconds of a run after which it looks for signals
-    cdef readonly dict summary
+    cdef int nnodes, nlooks     # of the program; guards and checks of the recording
+    cdef Py_ssize_t nrecorded
     cdef list updates           # (input, its place or None, its register)
     cdef set primitives         # those whose loops it calls
     cdef Domains domains        # of its checks
@@ -130,6 +131,18 @@ cdef class ReplayProgram:
         self.plan.threads = threads
         plan_recording(self, recording, frozenset(seeds))
         self.slice = FREE_SLICE if self.plan.cost > LONG_PROGRAM else HELD_SLICE
+
+    @property
+    def summary(self):
+        """How much there is of what, by name; and the names of what is left to Python."""
+        cdef int k
+        return {
+            "inputs": self.size, "nodes": self.nnodes, "recorded": self.nrecorded, "scalars": self.nscalars,
+            "groups": self.ngroups, "grouped": sum([self.plan.groups[k].nins for k in range(self.ngroups)]),
+            "calls": self.nloops, "copies": self.ncopies, "clears": self.nclears,
+            "python": names_in_python(self), "routines": self.nroutines,
+            "arena": self.arena_bytes, "guards": self.nlooks, "steps": self.plan.nsteps,
+        }
 
     def __dealloc__(self):
         cdef int i, j
