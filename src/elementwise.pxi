@@ -491,6 +491,10 @@ cdef object contribution(Primitive p, int k, PyObject **values, object g):
         c = scalar_contribution(p, k, values, g)
         if c is not None:
             return c
+    if type(g) is Box and (<Box>g).kind == OBJECT:
+        c = array_contribution(p, k, values, <Box>g)
+        if c is not None:
+            return c
     if type(g) is Box and (<Box>g).trace.mode == RECORD or recorded_values(values, p.nin):
         c = recorded_contribution(p, k, values, g)
         if c is not None:

@@ -1,8 +1,8 @@
-# Reverse traces of recorded scalars.
+# Reverse traces of recorded values.
 #
 # `compile(grad(f))` records what a reverse trace does: its boxes are boxes around those of the recording. For
-# float64 scalars, of which there may be millions, these are the short ways. They record what the general ways
-# (`call_elementwise`, `recorded_contribution`) would.
+# float64 scalars, of which there may be millions, and for contributions between arrays of one shape, these are
+# the short ways. They record what the general ways (`call_elementwise`, `recorded_contribution`) would.
 
 cdef enum:
     MOST_SLOTS = 32     # inputs and steps of a rule
@@ -218,3 +218,116 @@ cdef inline bint take_operand(object o, const Traced *slots, Traced *to) except 
         return False
     to.value = o
     return True
+
+
+cdef object array_contribution(Primitive p, int k, PyObject **values, Box g):
+    """The contribution to the adjoint of a recorded array; None where it is not this simple.
+
+    The machine computes its value, as in eager mode, and the steps of the rule are recorded.
+    """
+    cdef Trace t = g.trace
+    cdef PyObject *plain[MAX_INPUTS]
+    cdef int slots[MOST_SLOTS]
+    cdef double room[MAX_INPUTS]
+    cdef Operand operands[MAX_INPUTS]
+    cdef int args[4]
+    cdef Program program
+    cdef tuple recording, step
+    cdef list steps
+    cdef object v, o, result
+    cdef cnp.ndarray out
+    cdef unsigned int arrays = 1            # by slot: what has the shape and dtype of the cotangent
+    cdef Py_ssize_t i, j, n, count, place, nslots = p.nin + 2
+    cdef bint is_array
+    cdef char code
+    if t.mode != RECORD or not t.replay or not t.open or g.kind != OBJECT or g.view != NULL \
+            or not plain_array(<object>g.v) or cnp.PyArray_NDIM(<cnp.ndarray>g.v) == 0:
+        return None
+    code = type_code(cnp.PyArray_TYPE(<cnp.ndarray>g.v))
+    if code != b"d" and code != b"f":
+        return None
+    if not p.prepared:
+        p.prepare()
+    program = p.contribution_program(k, code)
+    if program is None:
+        return None
+    if program.passes_input(0):
+        return g
+    recording = <tuple>PyTuple_GET_ITEM(<object>PyList_GET_ITEM(p.recordings, k), 1)
+    steps = <list>PyTuple_GET_ITEM(recording, 0)
+    result = <object>PyTuple_GET_ITEM(recording, 1)
+    n = PyList_GET_SIZE(steps)
+    if n == 0 or nslots + n > MOST_SLOTS or type(result) is not tuple:
+        return None
+    plain[0] = g.v
+    slots[0] = g.slot
+    for i in range(1, p.nin + 2):
+        plain[i] = NULL
+        slots[i] = NO_OPERAND
+        if not program.used >> i & 1 or values[i] == NULL:
+            continue
+        v = <object>values[i]
+        if type(v) is Box:
+            if (<Box>v).trace is not t or (<Box>v).kind != OBJECT or (<Box>v).view != NULL:
+                return None
+            slots[i] = (<Box>v).slot
+            plain[i] = (<Box>v).v
+        else:
+            plain[i] = values[i]
+        if cnp.PyArray_Check(<object>plain[i]):
+            if not alike(<object>plain[i], <object>g.v):
+                return None
+            arrays |= 1 << i
+        elif type(v) is not float and type(v) is not int:
+            return None
+    for i in range(n):
+        step = <tuple>PyList_GET_ITEM(steps, i)
+        if not takes_arrays(step, code):
+            return None
+        is_array = False
+        for o in <tuple>PyTuple_GET_ITEM(step, 1):
+            if type(o) is tuple:
+                place = <object>PyTuple_GET_ITEM(<tuple>o, 1)
+                is_array = is_array or arrays >> place & 1
+            elif type(o) is not float and type(o) is not int:
+                return None
+        if not is_array:
+            return None
+        arrays |= 1 << (nslots + i)
+    if not numeric_operands(program, plain, code, room, operands) \
+            or not fits_shape(program, operands, <cnp.ndarray>g.v):
+        return None
+    out = empty_like(<cnp.ndarray>g.v)
+    run_array(program, operands, out, False)
+    if fp_flags():
+        fp_clear()
+        run_array(program, operands, out, False)
+        if fp_flags():
+            give_errors(p.name, fp_flags())
+    for i in range(1, p.nin + 2):
+        if plain[i] != NULL and slots[i] == NO_OPERAND:
+            slots[i] = t.code.constant(<object>values[i])
+    for i in range(n):
+        step = <tuple>PyList_GET_ITEM(steps, i)
+        count = PyTuple_GET_SIZE(<object>PyTuple_GET_ITEM(step, 1))
+        for j in range(count):
+            o = <object>PyTuple_GET_ITEM(<object>PyTuple_GET_ITEM(step, 1), j)
+            if type(o) is tuple:
+                place = <object>PyTuple_GET_ITEM(<tuple>o, 1)
+                args[j] = slots[place]
+            else:
+                args[j] = t.code.constant(o)
+        slots[nslots + i] = t.code.add(CALL_NODE, <Primitive>PyTuple_GET_ITEM(step, 0), box_meta(g), args, count)
+    place = <object>PyTuple_GET_ITEM(<tuple>result, 1)
+    return node_box(t, slots[place], out)
+
+
+cdef bint takes_arrays(tuple step, char code) except -1:
+    """Whether a step of a rule gives an array of its operands' dtype."""
+    cdef Primitive p = <Primitive>PyTuple_GET_ITEM(step, 0)
+    cdef Py_ssize_t count = PyTuple_GET_SIZE(<object>PyTuple_GET_ITEM(step, 1))
+    if p.rule != ELEMENTWISE or p.nin != count or count > 4 or p.takes_bool:
+        return False
+    if not p.prepared:
+        p.prepare()
+    return p.loops[code_index(code)].fn != NULL
