@@ -487,14 +487,12 @@ cdef object contribution(Primitive p, int k, PyObject **values, object g):
                 out = empty_like(<cnp.ndarray>g)
                 run_array(program, operands, out, False)
                 return out
-    if type(g) is Box or type(g) is np_float64:
+    if type(g) is np_float64 or type(g) is Box and (<Box>g).kind == SCALAR:
         c = scalar_contribution(p, k, values, g)
-        if c is not None:
-            return c
-    if type(g) is Box and (<Box>g).kind == OBJECT:
-        c = array_contribution(p, k, values, <Box>g)
-        if c is not None:
-            return c
+    else:
+        c = array_contribution(p, k, values, g)
+    if c is not None:
+        return c
     if type(g) is Box and (<Box>g).trace.mode == RECORD or recorded_values(values, p.nin):
         c = recorded_contribution(p, k, values, g)
         if c is not None:

@@ -220,12 +220,13 @@ cdef inline bint take_operand(object o, const Traced *slots, Traced *to) except 
     return True
 
 
-cdef object array_contribution(Primitive p, int k, PyObject **values, Box g):
+cdef object array_contribution(Primitive p, int k, PyObject **values, object g):
     """The contribution to the adjoint of a recorded array; None where it is not this simple.
 
     The machine computes its value, as in eager mode, and the steps of the rule are recorded.
     """
-    cdef Trace t = g.trace
+    cdef Trace t = None
+    cdef Meta meta = None
     cdef PyObject *plain[MAX_INPUTS]
     cdef int slots[MOST_SLOTS]
     cdef double room[MAX_INPUTS]
@@ -240,15 +241,26 @@ cdef object array_contribution(Primitive p, int k, PyObject **values, Box g):
     cdef Py_ssize_t i, j, n, count, place, nslots = p.nin + 2
     cdef bint is_array
     cdef char code
-    if t.mode != RECORD or not t.replay or not t.open or g.kind != OBJECT or g.view != NULL \
-            or not plain_array(<object>g.v) or cnp.PyArray_NDIM(<cnp.ndarray>g.v) == 0:
+    for i in range(p.nin + 2):
+        v = <object>values[i] if values[i] != NULL else None
+        slots[i] = NO_OPERAND
+        plain[i] = values[i]
+        if type(v) is Box:
+            if t is None:
+                t = (<Box>v).trace
+            if (<Box>v).trace is not t or (<Box>v).kind != OBJECT or (<Box>v).view != NULL:
+                return None
+            slots[i] = (<Box>v).slot
+            plain[i] = (<Box>v).v
+    if t is None or t.mode != RECORD or not t.replay or not t.open or not plain_array(<object>plain[0]) \
+            or cnp.PyArray_NDIM(<cnp.ndarray>plain[0]) == 0:
         return None
-    code = type_code(cnp.PyArray_TYPE(<cnp.ndarray>g.v))
+    code = type_code(cnp.PyArray_TYPE(<cnp.ndarray>plain[0]))
     if code != b"d" and code != b"f":
         return None
     if not p.prepared:
         p.prepare()
-    program = p.contribution_program(k, code)
+    program = <Program>PyList_GET_ITEM(p.fast, k) if code == b"d" else p.contribution_program(k, code)
     if program is None:
         return None
     if program.passes_input(0):
@@ -259,27 +271,20 @@ cdef object array_contribution(Primitive p, int k, PyObject **values, Box g):
     n = PyList_GET_SIZE(steps)
     if n == 0 or nslots + n > MOST_SLOTS or type(result) is not tuple:
         return None
-    plain[0] = g.v
-    slots[0] = g.slot
-    for i in range(1, p.nin + 2):
-        plain[i] = NULL
-        slots[i] = NO_OPERAND
-        if not program.used >> i & 1 or values[i] == NULL:
+    for i in range(p.nin + 2):
+        if plain[i] == NULL or not program.used >> i & 1:
             continue
-        v = <object>values[i]
-        if type(v) is Box:
-            if (<Box>v).trace is not t or (<Box>v).kind != OBJECT or (<Box>v).view != NULL:
-                return None
-            slots[i] = (<Box>v).slot
-            plain[i] = (<Box>v).v
-        else:
-            plain[i] = values[i]
-        if cnp.PyArray_Check(<object>plain[i]):
-            if not alike(<object>plain[i], <object>g.v):
+        v = <object>plain[i]
+        if cnp.PyArray_Check(v):
+            if not alike(v, <object>plain[0]):
                 return None
             arrays |= 1 << i
+            if meta is None and slots[i] != NO_OPERAND:
+                meta = box_meta(<Box>values[i])
         elif type(v) is not float and type(v) is not int:
             return None
+    if meta is None:
+        return None
     for i in range(n):
         step = <tuple>PyList_GET_ITEM(steps, i)
         if not takes_arrays(step, code):
@@ -295,17 +300,17 @@ cdef object array_contribution(Primitive p, int k, PyObject **values, Box g):
             return None
         arrays |= 1 << (nslots + i)
     if not numeric_operands(program, plain, code, room, operands) \
-            or not fits_shape(program, operands, <cnp.ndarray>g.v):
+            or not fits_shape(program, operands, <cnp.ndarray>plain[0]):
         return None
-    out = empty_like(<cnp.ndarray>g.v)
+    out = empty_like(<cnp.ndarray>plain[0])
     run_array(program, operands, out, False)
     if fp_flags():
         fp_clear()
         run_array(program, operands, out, False)
         if fp_flags():
             give_errors(p.name, fp_flags())
-    for i in range(1, p.nin + 2):
-        if plain[i] != NULL and slots[i] == NO_OPERAND:
+    for i in range(p.nin + 2):
+        if program.used >> i & 1 and slots[i] == NO_OPERAND:
             slots[i] = t.code.constant(<object>values[i])
     for i in range(n):
         step = <tuple>PyList_GET_ITEM(steps, i)
@@ -317,7 +322,7 @@ cdef object array_contribution(Primitive p, int k, PyObject **values, Box g):
                 args[j] = slots[place]
             else:
                 args[j] = t.code.constant(o)
-        slots[nslots + i] = t.code.add(CALL_NODE, <Primitive>PyTuple_GET_ITEM(step, 0), box_meta(g), args, count)
+        slots[nslots + i] = t.code.add(CALL_NODE, <Primitive>PyTuple_GET_ITEM(step, 0), meta, args, count)
     place = <object>PyTuple_GET_ITEM(<tuple>result, 1)
     return node_box(t, slots[place], out)
 
