@@ -10,6 +10,8 @@
 # --- memory --------------------------------------------------------------------------------------------
 
 @cython.final
+@cython.no_gc           # nothing in it leads back to it
+@cython.freelist(64)
 cdef class Buffer:
     """A stretch of memory: a part of the arena, or behind a base pointer of its own."""
     cdef int base               # 0: the arena
@@ -28,6 +30,8 @@ cdef Buffer new_buffer(Py_ssize_t nbytes):
 
 
 @cython.final
+@cython.no_gc
+@cython.freelist(64)
 cdef class Spot:
     """An array in a buffer."""
     cdef Buffer buffer
@@ -622,7 +626,7 @@ cdef class Planner:
         cdef char have[4]
         cdef char codes[5]
         cdef bint weak[4]
-        cdef TypedLoops found
+        cdef const TypedLoops *found
         cdef int i, attempt, count = r.count
         cdef Node n
         if r.extra >= 0 or count == 0 or count > 4 or result == 0 or not p.is_ufunc and p is not P_WHERE:

@@ -245,15 +245,15 @@ cdef class Primitive:
                 ref.fn = <Loop>select_16
         return ref
 
-    cdef TypedLoops typed_loops(self, const char *codes) except *:
-        """The loops of programs for these argument types."""
+    cdef const TypedLoops *typed_loops(self, const char *codes) except NULL:
+        """The loops of programs for these argument types; to be read at once, since the table may move."""
         cdef TypedLoops found
         cdef TypedLoops *more
         cdef LoopRef loop
         cdef int k
         for k in range(self.ntyped):
             if strcmp(self.typed[k].codes, codes) == 0:
-                return self.typed[k]
+                return &self.typed[k]
         memset(&found, 0, sizeof(TypedLoops))
         strcpy(found.codes, codes)
         loop = self.find_loop(codes, &found.out)
@@ -266,7 +266,7 @@ cdef class Primitive:
         self.typed = more
         self.typed[self.ntyped] = found
         self.ntyped += 1
-        return found
+        return &self.typed[self.ntyped - 1]
 
     cdef inline bint scalar_ready(self) except -1:
         if not self.prepared:

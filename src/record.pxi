@@ -203,6 +203,7 @@ cdef class Code:
 
 
 @cython.final
+@cython.freelist(64)
 cdef class Node:
     """One step of a recording or of a planned program as an object, and the value that it stands for."""
     cdef Code code

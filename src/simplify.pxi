@@ -91,6 +91,32 @@ cdef bint changeable(cnp.ndarray view) noexcept:
     return False
 
 
+cdef bint same_literal(object a, object b) except -1:
+    """Whether two constants have the same key, without making keys."""
+    cdef double x, y
+    cdef Py_ssize_t i
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if type(a) is float or type(a) is np_float64:
+        x = PyFloat_AS_DOUBLE(a)
+        y = PyFloat_AS_DOUBLE(b)
+        return memcmp(&x, &y, 8) == 0
+    if type(a) is int or type(a) is str:
+        return a == b
+    if type(a) is slice:
+        return same_literal(a.start, b.start) and same_literal(a.stop, b.stop) and same_literal(a.step, b.step)
+    if type(a) is tuple:
+        if PyTuple_GET_SIZE(a) != PyTuple_GET_SIZE(b):
+            return False
+        for i in range(PyTuple_GET_SIZE(a)):
+            if not same_literal(<object>PyTuple_GET_ITEM(a, i), <object>PyTuple_GET_ITEM(b, i)):
+                return False
+        return True
+    return False
+
+
 cdef object operand_key(object a):
     cdef double d
     cdef long long bits
@@ -143,6 +169,10 @@ cdef struct Slot:
     unsigned int hash
 
 
+cdef enum:
+    FEW_CONSTANTS = 16
+
+
 @cython.final
 cdef class Draft:
     """The program of a recording while it is planned: code, and what is known of its steps and constants."""
@@ -159,7 +189,7 @@ cdef class Draft:
     cdef int *same              # by number in the recording: the operand that stands for it
     cdef int *constant_of       # by constant of the recording: the draft's, or 0
     cdef int *needed            # by number in the recording: how often
-    cdef dict keys              # of constants: key -> operand
+    cdef dict keys              # of constants: key -> operand; where there are only few, they are looked through
     cdef dict keywords          # key -> place among the extras
     cdef Slot *table            # of calls, by hash
     cdef Py_ssize_t table_size, ncalls
@@ -189,11 +219,20 @@ cdef class Draft:
     cdef int constant(self, object v) except 0:
         """The operand of a constant: one for all that are equal."""
         cdef Constant *c
-        cdef object key = operand_key(v), found = self.keys.get(key)
-        cdef Py_ssize_t n
-        if found is not None:
-            return found
-        n = PyList_GET_SIZE(self.code.constants)
+        cdef list constants = self.code.constants
+        cdef Py_ssize_t n = PyList_GET_SIZE(constants), i
+        cdef object key
+        if n <= FEW_CONSTANTS:
+            for i in range(n):
+                if same_literal(<object>PyList_GET_ITEM(constants, i), v):
+                    return <int>(-1 - i)
+        if n == FEW_CONSTANTS:
+            self.keys = {operand_key(constants[i]): -1 - i for i in range(n)}
+        if n >= FEW_CONSTANTS:
+            key = operand_key(v)
+            if key in self.keys:
+                return self.keys[key]
+            self.keys[key] = -1 - n
         self.constants = <Constant *>table_for(self.constants, n + 1, &self.capacity[1], sizeof(Constant))
         c = &self.constants[n]
         c.register = -1
@@ -204,8 +243,7 @@ cdef class Draft:
             c.value = 1.0 if v else 0.0
         c.scalar = c.truth or c.uniform and not cnp.PyArray_Check(v)
         c.code = operand_code(v, &c.weak)
-        self.code.constants.append(v)
-        self.keys[key] = -1 - n
+        constants.append(v)
         return -1 - <int>n
 
     cdef inline int operand(self, int of_recording) except? -1:
@@ -684,7 +722,6 @@ cdef Draft drafted(Recording r, bint fastmath):
     d.recording = r
     d.fastmath = fastmath
     d.code = Code.__new__(Code)
-    d.keys = {}
     d.keywords = {}
     d.scattered = {}
     d.simplify()
