@@ -583,6 +583,11 @@ cdef class Planner:
             n.spot = packed_spot(n.meta.shape, n.meta.dtype)
         return n.spot
 
+    cdef Spot spot_at(self, int number):
+        """The same for a node that may share the place of another one."""
+        cdef int home = self.w[number].home
+        return self.spot_of(self.node(home if home >= 0 else number))
+
     # --- classify ---------------------------------------------------------------------------
 
     cdef int classify(self, int number) except -1:
@@ -787,7 +792,7 @@ cdef class Planner:
             index = (0,) * len(meta.shape)
         else:
             return False
-        if not item_offset(self.spot_of(self.node(x)), index, &w.item):
+        if not item_offset(self.spot_at(x), index, &w.item):
             return False
         w.home = self.w[x].home if self.w[x].home >= 0 else x
         return True
@@ -801,7 +806,7 @@ cdef class Planner:
                 or not is_double(<Meta>r.meta) or not same_meta(r.meta, self.code.records[x].meta) \
                 or not self.may_overwrite(x, w):
             return False
-        s = self.spot_of(self.node(x))
+        s = self.spot_at(x)
         if not item_offset(s, self.code.constant_at(operands[2]), &w.item):
             return False
         s.buffer.pinned = True
@@ -812,9 +817,12 @@ cdef class Planner:
     cdef bint may_overwrite(self, int x, const Work *w) except -1:
         """Whether a step may put its result in the place of an array: nobody else reads the old value."""
         cdef const Work *old = &self.w[x]
-        return old.uses == 1 and not old.kept and old.late == w.late and not old.scalar \
-            and old.category != K_VIEW and old.category != K_INPUT \
-            and self.spot_of(self.node(x)).buffer.base == 0 and self.node(x).spot.contiguous
+        cdef Spot s
+        if old.uses != 1 or old.kept or old.late != w.late or old.scalar or old.category == K_VIEW \
+                or old.category == K_INPUT:
+            return False
+        s = self.spot_at(x)
+        return s.buffer.base == 0 and s.contiguous
 
     cdef bint no_nodes(self, args) except -1:
         for a in args:

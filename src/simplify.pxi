@@ -45,9 +45,12 @@ cdef dict REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum, "am
 
 cdef bint uniform(object a, double *value) except -1:
     """Whether a constant is one real number, or an array of one number throughout that nobody can change."""
-    if type(a) is float or type(a) is np_float64 or type(a) is int and -2**53 < a < 2**53:
-        value[0] = a
+    if type(a) is float or type(a) is np_float64:
+        value[0] = PyFloat_AS_DOUBLE(a)
         return True
+    if type(a) is int:
+        value[0] = exact_double(a)
+        return fabs(value[0]) < 2.0**53
     if type(a) is np_float32:
         value[0] = a
         return True
@@ -56,6 +59,15 @@ cdef bint uniform(object a, double *value) except -1:
         value[0] = cnp.PyArray_GETITEM(<cnp.ndarray>a, cnp.PyArray_DATA(<cnp.ndarray>a))
         return True
     return False
+
+
+cdef inline double exact_double(object number) noexcept:
+    """An int as a double, infinite where it is too large."""
+    cdef double d = PyLong_AsDouble(number)
+    if d == -1.0 and PyErr_Occurred():
+        PyErr_Clear()
+        return INFINITY
+    return d
 
 
 cdef inline bint is_real(cnp.dtype dtype) noexcept:
@@ -120,13 +132,13 @@ cdef bint same_literal(object a, object b) except -1:
 cdef object operand_key(object a):
     cdef double d
     cdef long long bits
-    if type(a) is Node:
-        return (<Node>a).number
     if type(a) is float or type(a) is np_float64:
-        d = a
+        d = PyFloat_AS_DOUBLE(a)
         memcpy(&bits, &d, 8)
         return (type(a), bits)
-    if type(a) is int or type(a) is str or a is None or type(a) is bool:
+    if type(a) is int:      # no other key is a number
+        return a
+    if type(a) is str or a is None or type(a) is bool:
         return (type(a), a)
     if type(a) is slice:
         return (slice, operand_key(a.start), operand_key(a.stop), operand_key(a.step))
@@ -221,7 +233,7 @@ cdef class Draft:
         cdef Constant *c
         cdef list constants = self.code.constants
         cdef Py_ssize_t n = PyList_GET_SIZE(constants), i
-        cdef object key
+        cdef object key, found
         if n <= FEW_CONSTANTS:
             for i in range(n):
                 if same_literal(<object>PyList_GET_ITEM(constants, i), v):
@@ -230,8 +242,9 @@ cdef class Draft:
             self.keys = {operand_key(constants[i]): -1 - i for i in range(n)}
         if n >= FEW_CONSTANTS:
             key = operand_key(v)
-            if key in self.keys:
-                return self.keys[key]
+            found = self.keys.get(key)
+            if found is not None:
+                return found
             self.keys[key] = -1 - n
         self.constants = <Constant *>table_for(self.constants, n + 1, &self.capacity[1], sizeof(Constant))
         c = &self.constants[n]
