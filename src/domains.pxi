@@ -349,6 +349,7 @@ cdef enum:
 
 cdef enum:
     LOOKBACK = 4         # steps from a value to those that it comes from
+    CUT = 100            # more steps than that: there were others
 
 
 @cython.final
@@ -356,6 +357,7 @@ cdef class Domains:
     """The domains that a program's checks compare with: equal ones are one."""
     cdef Domain **items
     cdef Py_ssize_t n, capacity
+    cdef Domain *last           # that was asked for
     cdef dict places            # bytes of a domain -> its number
     cdef list owners            # primitives whose loops they call
 
@@ -370,8 +372,11 @@ cdef class Domains:
         PyMem_Free(self.items)
 
     cdef Domain *same_as(self, const Domain *d) except NULL:
-        cdef bytes key = (<const char *>d)[:sizeof(Domain)]
+        cdef bytes key
         cdef Domain *new
+        if self.last != NULL and memcmp(self.last, d, sizeof(Domain)) == 0:
+            return self.last
+        key = (<const char *>d)[:sizeof(Domain)]
         if key not in self.places:
             self.items = <Domain **>table_for(self.items, self.n + 1, &self.capacity, sizeof(Domain *))
             new = <Domain *>PyMem_Malloc(sizeof(Domain))
@@ -381,16 +386,45 @@ cdef class Domains:
             self.items[self.n] = new
             self.places[key] = self.n
             self.n += 1
-        return self.items[<Py_ssize_t>self.places[key]]
+        self.last = self.items[<Py_ssize_t>self.places[key]]
+        return self.last
 
 
 cdef struct Dropped:
     # A call that no result needs.
     int number
-    Range ranges[3]         # by world
+    Range ranges[3]         # by world; those of W_BOUNDED and W_INPUTS as far as `asked` says
     int raises              # what it may raise if nothing is assumed
     int needed              # while bounds are collected: what others may raise that it leads to
     unsigned char fate, by_inputs
+    unsigned char asked     # whether what it or another may raise depends on its range
+
+cdef struct Seen:
+    # The range of a value that the program has, for requests that look back from `least` to `most` steps.
+    Range range
+    int next                # the next one of the same value, plus one; 0 behind the last
+    unsigned char world, least, most
+    unsigned char reach     # the steps that it took, CUT if there were others
+    unsigned char looked    # of W_INPUTS: as many steps before it, what it comes from is bounded already
+    unsigned char required  # for what
+
+cdef struct Bound:
+    # Of the items of a value: the largest |x|.
+    double most
+    int operand
+    int raises              # what else may be raised; 0 once a check has it
+
+cdef struct Bounds:
+    Bound *items            # in the order in which they were found
+    int *places             # by operand, constants first: that among the items, plus one
+    Py_ssize_t n, capacity
+
+cdef enum:
+    B_OTHERS        # what the inputs cannot bound
+    B_VALUES        # what they can: by values that the program has
+    B_INPUTS        # and by the inputs
+    B_NONZERO       # what must not be 0
+    BOUND_LISTS
 
 
 @cython.final
@@ -398,79 +432,138 @@ cdef class Leftovers:
     """The calls that a draft leaves out, in their order, and what is done in their place."""
     cdef Draft d
     cdef Dropped *calls
-    cdef int *place             # by number in the draft: that among the calls, plus one; 0 for what is needed
-    cdef int n
-    cdef dict bounds            # operand -> (largest |x|, what else may raise)
-    cdef dict nonzero           # operand -> what else may raise
+    cdef int *place             # by number in the draft: that among the calls, plus one; of what is needed
+                                # the first of `seen`, plus one, with a minus; 0 for none
+    cdef int n, nconstants
+    cdef Seen *seen
+    cdef Py_ssize_t nseen, capacity
+    cdef int reach              # how far the ranges of the call that is judged look back
+    cdef Bounds bounds[4]
+    cdef Bounds *chosen         # of what is compared with a bound
 
     def __dealloc__(self):
+        cdef int i
+        for i in range(BOUND_LISTS):
+            PyMem_Free(self.bounds[i].items)
+            PyMem_Free(self.bounds[i].places)
+        PyMem_Free(self.seen)
         PyMem_Free(self.calls)
         PyMem_Free(self.place)
 
-    cdef int find(self) except -1:
+    cdef bint find(self) except -1:
         """Whether some call that is left out might raise anything."""
         cdef Draft d = self.d
         cdef Py_ssize_t i
         cdef int n = 0
         cdef bint any_effect = False
         for i in range(d.code.n):
-            if not d.w[i].wanted:
-                n += 1
-                any_effect = any_effect or effect_of(d.record(<int>i)) != E_HARMLESS
-        if not any_effect:
+            n += not d.w[i].wanted
+        if n == 0:
             return False
+        self.nconstants = <int>PyList_GET_SIZE(d.code.constants)
         self.calls = <Dropped *>PyMem_Calloc(n, sizeof(Dropped))
         self.place = <int *>PyMem_Calloc(d.code.n, sizeof(int))
         if self.calls == NULL or self.place == NULL:
             raise MemoryError("a program of %d steps" % d.code.n)
         for i in range(d.code.n):
             if not d.w[i].wanted:
+                any_effect = any_effect or effect_of(d.record(<int>i)) != E_HARMLESS
                 self.calls[self.n].number = <int>i
                 self.n += 1
                 self.place[i] = self.n
-        return True
+        return any_effect
 
     # --- ranges -----------------------------------------------------------------------------
 
-    cdef Range range_of(self, int operand, int world, int depth) except *:
+    cdef int range_of(self, int operand, int world, int depth, Range *out) except -1:
         cdef Record *r
-        cdef Range known, found
         cdef double bound
         if operand < 0:
-            return self.range_of_constant(operand, world)
-        if self.place[operand]:
-            return self.calls[self.place[operand] - 1].ranges[world]
+            return self.range_of_constant(operand, world, out)
+        if self.place[operand] > 0:
+            out[0] = self.calls[self.place[operand] - 1].ranges[world]
+            return 0
         r = self.d.record(operand)
         if r.meta == NULL:
-            return unknown_range()
-        known = range_of_type(<cnp.dtype>(<Meta>r.meta).dtype)
-        bound = bound_of((<Meta>r.meta).dtype, world)
-        if world == W_INPUTS and r.kind == INPUT_NODE or world == W_BOUNDED:
-            known = within(known, bound) if bound else known
-        if depth == 0 or r.kind != CALL_NODE:
-            return known
-        self.judge(operand, W_INPUTS if world == W_INPUTS else W_OPEN, depth - 1, &found)
-        return meeting(known, found)
+            out[0] = unknown_range()
+            return 0
+        if r.kind == CALL_NODE and depth > 0:
+            self.look_back(operand, W_INPUTS if world == W_INPUTS else W_OPEN, depth, out)
+        else:
+            out[0] = range_of_type(<cnp.dtype>(<Meta>r.meta).dtype)
+            self.reach = CUT if r.kind == CALL_NODE else self.reach
+        if world == W_BOUNDED or world == W_INPUTS and r.kind == INPUT_NODE:
+            bound = bound_of(<cnp.dtype>(<Meta>r.meta).dtype, world)
+            if bound:
+                out[0] = meeting(within(range_of_type(<cnp.dtype>(<Meta>r.meta).dtype), bound), out[0])
+        return 0
 
-    cdef Range range_of_constant(self, int operand, int world) except *:
+    cdef int look_back(self, int number, int world, int depth, Range *out) except -1:
+        """The range of a call that the program has, by what it comes from."""
+        cdef int reach = self.reach
+        cdef Seen *s = self.seen_of(number, world, depth)
+        cdef Range found
+        if s == NULL:
+            self.reach = 0
+            self.judge(number, world, depth - 1, &found)
+            s = self.see(number)
+            s.range = meeting(range_of_type(<cnp.dtype>(<Meta>self.d.record(number).meta).dtype), found)
+            s.world = <unsigned char>world
+            s.reach = <unsigned char>min(self.reach + 1, <int>CUT)
+            # By the inputs no deeper than asked for: `require` looks for as many steps, too.
+            s.least = 0 if world == W_OPEN else s.reach if s.reach < CUT else <unsigned char>depth
+            s.most = LOOKBACK if s.reach < CUT else <unsigned char>depth
+        self.reach = max(reach, <int>s.reach)
+        out[0] = s.range
+        return 0
+
+    cdef inline Seen *seen_of(self, int number, int world, int depth) noexcept:
+        cdef int k = -self.place[number]
+        cdef Seen *s
+        while k > 0:
+            s = &self.seen[k - 1]
+            if s.world == world and s.least <= depth <= s.most:
+                return s
+            k = s.next
+        return NULL
+
+    cdef Seen *see(self, int number) except NULL:
+        """A new entry for the range of a value."""
+        cdef Seen *s
+        self.seen = <Seen *>table_for(self.seen, self.nseen + 1, &self.capacity, sizeof(Seen))
+        s = &self.seen[self.nseen]
+        s.next = -self.place[number]
+        s.looked = s.required = 0
+        self.nseen += 1
+        self.place[number] = -<int>self.nseen
+        return s
+
+    cdef int range_of_constant(self, int operand, int world, Range *out) except -1:
         cdef Constant *c = &self.d.constants[-1 - operand]
-        cdef object value = self.d.code.constant_at(operand)
-        cdef Range known
+        cdef object value
         cdef double bound
+        cdef cnp.dtype dtype
         if c.uniform or c.truth:
             if c.value - c.value == 0.0:
-                return range_between(c.value, c.value, 0)
-            return range_between(0.0, 0.0, 0 if c.value != c.value else 1 if c.value < 0.0 else 2)
+                out[0] = range_between(c.value, c.value, 0)
+            else:
+                out[0] = range_between(0.0, 0.0, 0 if c.value != c.value else 1 if c.value < 0.0 else 2)
+            return 0
+        value = self.d.code.constant_at(operand)
         if isinstance(value, np_generic):
             value = np_asarray(value)
         if not cnp.PyArray_Check(value):
-            return range_between(-1e19, 1e19, 0) if type(value) is int else range_between(0.0, 0.0, 0)
-        known = range_of_type(value.dtype)
-        bound = bound_of(value.dtype, world)
-        return within(known, bound) if bound and world != W_OPEN else known
+            out[0] = range_between(-1e19, 1e19, 0) if type(value) is int else range_between(0.0, 0.0, 0)
+            return 0
+        dtype = (<cnp.ndarray>value).descr
+        out[0] = range_of_type(dtype)
+        bound = bound_of(dtype, world)
+        if bound and world != W_OPEN:
+            out[0] = within(out[0], bound)
+        return 0
 
-    cdef Range range_at(self, const Record *r, int k, int world, int depth) except *:
-        return self.range_of(self.d.code.operands[r.first + k], world, depth)
+    cdef inline int range_at(self, const Record *r, int k, int world, int depth, Range *out) except -1:
+        return self.range_of(self.d.code.operands[r.first + k], world, depth, out)
 
     cdef int judge(self, int number, int world, int depth, Range *out) except -1:
         """What a call may raise in one of the worlds, and the range of its value."""
@@ -478,21 +571,19 @@ cdef class Leftovers:
         cdef int effect = effect_of(r), raises
         cdef Range x
         cdef double most
-        cdef cnp.dtype dtype
         out[0] = unknown_range()
         if r.meta == NULL:
             return 0 if effect == E_HARMLESS else UNKNOWN_ERROR
-        dtype = <cnp.dtype>(<Meta>r.meta).dtype
         if effect == E_UNKNOWN or effect == E_MOVE and self.has_traced_index(r):
             return UNKNOWN_ERROR
         if effect == E_HARMLESS:
-            out[0] = range_of_type(dtype)
+            out[0] = range_of_type(<cnp.dtype>(<Meta>r.meta).dtype)
             return 0
-        most = largest_of(dtype)
+        most = largest_of(<cnp.dtype>(<Meta>r.meta).dtype)
         if most == 0.0 or self.is_complex(r):
-            return self.judge_other(r, effect, dtype, out)
+            return self.judge_other(effect, <cnp.dtype>(<Meta>r.meta).dtype, out)
         if effect == E_MOVE or effect == E_SHRINK:
-            out[0] = self.range_of_items(r, world, depth)
+            self.range_of_items(r, world, depth, out)
             if effect == E_SHRINK:
                 out[0] = joined_ranges(out[0], joined_ranges(mirrored(out[0]), range_between(-1.0, 1.0, 0)))
             return 0
@@ -502,27 +593,26 @@ cdef class Leftovers:
         if effect == E_SMALL:
             out[0] = range_between(-4.0, 4.0, 0)
             return 0
-        x = self.range_at(r, 0, world, depth)
-        raises = self.judge_arithmetic(r, effect, x, dtype, world, depth, out)
+        self.range_at(r, 0, world, depth, &x)
+        raises = self.judge_arithmetic(r, effect, x, world, depth, out)
         return raises if raises & UNKNOWN_ERROR else raises | settled(out, most)
 
-    cdef int judge_other(self, const Record *r, int effect, cnp.dtype dtype, Range *out) except -1:
+    cdef int judge_other(self, int effect, cnp.dtype dtype, Range *out) noexcept:
         """The same for integers, truth values and complex numbers."""
         cdef char kind = dtype.kind
-        if effect == E_MOVE:
-            out[0] = range_of_type(dtype)
-            return 0
-        if kind == b"b" or (kind == b"i" or kind == b"u") and effect in (
-                E_ADD, E_SUBTRACT, E_MULTIPLY, E_NEGATIVE, E_ABSOLUTE, E_SQUARE, E_SUM, E_PROD, E_PRODUCT,
-                E_UNIT, E_SHRINK):
+        if effect == E_MOVE or kind == b"b" or (kind == b"i" or kind == b"u") and (
+                effect == E_ADD or effect == E_SUBTRACT or effect == E_MULTIPLY or effect == E_NEGATIVE
+                or effect == E_ABSOLUTE or effect == E_SQUARE or effect == E_SUM or effect == E_PROD
+                or effect == E_PRODUCT or effect == E_UNIT or effect == E_SHRINK):
             out[0] = range_of_type(dtype)
             return 0
         return UNKNOWN_ERROR
 
-    cdef int judge_arithmetic(self, const Record *r, int effect, Range x, cnp.dtype dtype, int world,
-                              int depth, Range *out) except -1:
+    cdef int judge_arithmetic(self, const Record *r, int effect, Range x, int world, int depth,
+                              Range *out) except -1:
         cdef Range y
         cdef double n
+        cdef int raises
         if effect == E_CAST:
             out[0] = x
             return 0
@@ -541,9 +631,9 @@ cdef class Leftovers:
         if effect == E_RECIPROCAL:
             return divide_ranges(range_between(1.0, 1.0, 0), x, out)
         if effect == E_CURVE:
-            return curve_range(&CURVES[(<Primitive>r.prim).curve], is_float32(dtype), x, out)
+            return curve_range(&CURVES[(<Primitive>r.prim).curve], is_single(r), x, out)
         if effect == E_POWER:
-            return self.judge_power(r, x, dtype, out)
+            return self.judge_power(r, x, out)
         if effect == E_SUM or effect == E_PROD:
             n = self.terms(r)
             if n < 0.0:
@@ -551,7 +641,7 @@ cdef class Leftovers:
             return add_up_range(x, n, out) if effect == E_SUM else multiply_up_range(x, n, out)
         if r.count != 2 or r.extra >= 0:
             return UNKNOWN_ERROR
-        y = self.range_at(r, 1, world, depth)
+        self.range_at(r, 1, world, depth, &y)
         if effect == E_ADD:
             return add_ranges(x, y, out)
         if effect == E_SUBTRACT:
@@ -562,24 +652,23 @@ cdef class Leftovers:
             out[0] = range_between(0.0, largest(x) + largest(y), 2 if x.endless or y.endless else 0)
             return 0
         if effect == E_PRODUCT:
-            n = self.terms_of_product(r)
-            n *= largest(x) * largest(y)
+            n = self.terms_of_product(r) * largest(x) * largest(y)
             out[0] = range_between(-n, n, 3 if x.endless or y.endless else 0)
             return IS_INVALID if x.endless or y.endless else 0
         if effect == E_DIVIDE or effect == E_MODULO:
-            n = divide_ranges(x, y, out)
+            raises = divide_ranges(x, y, out)
             if effect == E_MODULO:
                 out[0] = joined_ranges(out[0], range_between(-largest(y), largest(y), y.endless))
-                return <int>n | (IS_INVALID if x.endless else 0)
-            return <int>n
+                return raises | (IS_INVALID if x.endless else 0)
+            return raises
         return UNKNOWN_ERROR
 
-    cdef int judge_power(self, const Record *r, Range x, cnp.dtype dtype, Range *out) except -1:
+    cdef int judge_power(self, const Record *r, Range x, Range *out) noexcept:
         """Powers by a constant."""
         cdef Domain domain
         cdef double power, most = 0.0
         cdef int raises
-        if not self.constant_power(r, &power) or is_float32(dtype):
+        if not self.constant_power(r, &power) or is_single(r):
             return UNKNOWN_ERROR
         raises = power_domain(power, &domain, &most)
         if x.lo >= domain.lo or domain.absolute and power > 0.0 and x.lo >= -domain.hi:
@@ -601,82 +690,130 @@ cdef class Leftovers:
         power[0] = self.d.constants[-1 - operand].value
         return power[0] - power[0] == 0.0
 
+    cdef inline PyObject *meta_at(self, const Record *r, int k) noexcept:
+        """Shape and dtype of an operand; NULL for constants and for what has none."""
+        cdef int operand = self.d.code.operands[r.first + k]
+        return self.d.record(operand).meta if operand >= 0 else NULL
+
     cdef bint has_traced_index(self, const Record *r) except -1:
         """Whether places come from a value, which may name items that are not there."""
-        cdef Meta meta
+        cdef PyObject *meta
+        cdef char kind
         cdef int k
         for k in range(1, r.count):
-            meta = self.d.meta_of(self.d.code.operands[r.first + k])
-            if meta is not None and meta.dtype != (<Meta>r.meta).dtype and meta.dtype.kind in "iu":
-                return True
-        return False
-
-    cdef bint is_complex(self, const Record *r) except -1:
-        cdef int k, operand
-        if (<cnp.dtype>(<Meta>r.meta).dtype).kind == b"c":
-            return True
-        for k in range(r.count):
-            operand = self.d.code.operands[r.first + k]
-            if operand >= 0 and self.d.record(operand).meta != NULL:
-                if (<cnp.dtype>(<Meta>self.d.record(operand).meta).dtype).kind == b"c":
+            meta = self.meta_at(r, k)
+            if meta != NULL and meta != r.meta:
+                kind = kind_of(meta)
+                if (kind == b"i" or kind == b"u") and (<Meta>meta).dtype != (<Meta>r.meta).dtype:
                     return True
         return False
 
-    cdef Range range_of_items(self, const Record *r, int world, int depth) except *:
+    cdef bint is_complex(self, const Record *r) noexcept:
+        cdef PyObject *meta
+        cdef int k
+        if kind_of(r.meta) == b"c":
+            return True
+        for k in range(r.count):
+            meta = self.meta_at(r, k)
+            if meta != NULL and meta != r.meta and kind_of(meta) == b"c":
+                return True
+        return False
+
+    cdef int range_of_items(self, const Record *r, int world, int depth, Range *out) except -1:
         """Of everything among the operands that may be an item of the result."""
-        cdef Range out = range_between(0.0, 0.0, 0), x
+        cdef Range x
         cdef int k, operand
         cdef bint first = True
-        cdef Meta meta
+        cdef PyObject *meta
+        out[0] = range_between(0.0, 0.0, 0)
         for k in range(r.count):
             operand = self.d.code.operands[r.first + k]
             if operand >= 0:
-                meta = self.d.meta_of(operand)
-                if meta is None:
-                    return unknown_range()
-                if (<cnp.dtype>meta.dtype).kind != b"f":
+                meta = self.d.record(operand).meta
+                if meta == NULL:
+                    out[0] = unknown_range()
+                    return 0
+                if kind_of(meta) != b"f":
                     continue
-            elif not (self.d.constants[-1 - operand].uniform
-                      or cnp.PyArray_Check(self.d.code.constant_at(operand))):
+            elif not self.d.constants[-1 - operand].uniform \
+                    and not cnp.PyArray_Check(self.d.code.constant_at(operand)):
                 continue
-            x = self.range_of(operand, world, depth)
-            out = x if first else joined_ranges(out, x)
+            self.range_of(operand, world, depth, &x)
+            out[0] = x if first else joined_ranges(out[0], x)
             first = False
-        return out
+        return 0
 
     cdef double terms(self, const Record *r) except? -2.0:
         """How many items a reduction adds or multiplies at most; -1 where that is not known."""
-        cdef Meta meta = self.d.meta_of(self.d.code.operands[r.first]) if r.count else None
-        cdef dict kwargs = self.d.code.keywords(r)
-        if meta is None or kwargs is not None and not only_axes(without_defaults(kwargs)):
+        cdef PyObject *meta = self.meta_at(r, 0) if r.count else NULL
+        if meta == NULL or r.extra >= 0 and not only_axes(without_defaults(self.d.code.keywords(r))):
             return -1.0
-        return max(<double>(<Py_ssize_t>meta.size), 1.0)
+        return max(<double>size_of((<Meta>meta).shape), 1.0)
 
     cdef double terms_of_product(self, const Record *r) except? -2.0:
-        cdef object x = self.d.looks(self.d.code.operands[r.first])
-        return max(<double>(<Py_ssize_t>x.shape[len(x.shape) - 1]), 1.0) if x is not None and x.shape else 1.0
+        cdef PyObject *meta = self.meta_at(r, 0)
+        cdef object value
+        cdef Py_ssize_t n = 1, ndim
+        if meta != NULL:
+            ndim = PyTuple_GET_SIZE((<Meta>meta).shape)
+            n = (<Meta>meta).shape[ndim - 1] if ndim else 1
+        elif self.d.code.operands[r.first] < 0:
+            value = self.d.code.constant_at(self.d.code.operands[r.first])
+            if cnp.PyArray_CheckExact(value) and cnp.PyArray_NDIM(<cnp.ndarray>value):
+                n = cnp.PyArray_DIMS(<cnp.ndarray>value)[cnp.PyArray_NDIM(<cnp.ndarray>value) - 1]
+        return max(<double>n, 1.0)
 
     # --- fates ------------------------------------------------------------------------------
 
-    cdef int decide(self) except -1:
-        cdef int i
+    cdef bint judge_all(self) except -1:
+        """Whether some call may raise anything if nothing is assumed of the values before it."""
+        cdef Dropped *c
+        cdef int i, effect, raises = 0
         for i in range(self.n):
-            self.decide_one(&self.calls[i])
+            c = &self.calls[i]
+            if self.d.w[c.number].replaced:
+                c.ranges[W_OPEN] = c.ranges[W_BOUNDED] = c.ranges[W_INPUTS] = unknown_range()
+                continue
+            c.raises = self.judge(c.number, W_OPEN, LOOKBACK, &c.ranges[W_OPEN])
+            raises |= c.raises
+            effect = effect_of(self.d.record(c.number))
+            self.d.hides = self.d.hides or not (
+                c.raises & UNKNOWN_ERROR or effect == E_HARMLESS or effect == E_MOVE
+                or effect == E_NEGATIVE or effect == E_ABSOLUTE)
+        return raises != 0
+
+    cdef int decide(self) except -1:
+        cdef Dropped *c
+        cdef int i
+        self.ask()
+        for i in range(self.n):
+            c = &self.calls[i]
+            if c.raises & UNKNOWN_ERROR:
+                self.compute(c)
+            elif c.asked and not self.d.w[c.number].replaced:
+                self.decide_one(c)
+        return 0
+
+    cdef int ask(self) noexcept:
+        """Marks the calls that may raise something, and those from which their operands come."""
+        cdef Dropped *c
+        cdef Record *r
+        cdef int i, k, operand
+        for i in range(self.n - 1, -1, -1):
+            c = &self.calls[i]
+            c.asked = c.asked or c.raises != 0
+            r = self.d.record(c.number)
+            for k in range(r.count if c.asked and not c.raises & UNKNOWN_ERROR else 0):
+                operand = self.d.code.operands[r.first + k]
+                if operand >= 0 and self.place[operand] > 0:
+                    self.calls[self.place[operand] - 1].asked = True
         return 0
 
     cdef int decide_one(self, Dropped *c) except -1:
         cdef Record *r = self.d.record(c.number)
         cdef int effect = effect_of(r), bounded
-        if self.d.w[c.number].replaced:
-            c.ranges[W_OPEN] = c.ranges[W_BOUNDED] = c.ranges[W_INPUTS] = unknown_range()
-            return 0
-        c.raises = self.judge(c.number, W_OPEN, LOOKBACK, &c.ranges[W_OPEN])
-        if c.raises & UNKNOWN_ERROR:
-            return self.compute(c)
         bounded = self.judge(c.number, W_BOUNDED, LOOKBACK, &c.ranges[W_BOUNDED])
         c.by_inputs = self.judge(c.number, W_INPUTS, LOOKBACK, &c.ranges[W_INPUTS]) == 0
-        self.d.hides = self.d.hides or not (effect == E_HARMLESS or effect == E_MOVE or effect == E_NEGATIVE
-                                            or effect == E_ABSOLUTE)
         if c.raises == 0:
             c.fate = F_LEFT_OUT
         elif (effect == E_CURVE or effect == E_POWER) and self.has_domain(r) \
@@ -685,7 +822,7 @@ cdef class Leftovers:
         elif bounded == 0:
             c.fate = F_BOUNDED
         elif (effect == E_DIVIDE or effect == E_MODULO or effect == E_RECIPROCAL) \
-                and self.may_look(self.d.code.operands[r.first + r.count - 1]) \
+                and self.bound_at(self.d.code.operands[r.first + r.count - 1], W_BOUNDED) != 0.0 \
                 and not self.is_dropped(r, r.count - 1):
             c.fate = F_NONZERO
             self.divided(c, r, effect)
@@ -695,38 +832,34 @@ cdef class Leftovers:
 
     cdef int compute(self, Dropped *c) except -1:
         """It is computed after all; to others it is a value that the program has anyway."""
-        cdef Meta meta = self.d.meta_of(c.number)
-        cdef double bound
+        cdef double bound = self.bound_at(c.number, W_BOUNDED)
         c.fate = F_COMPUTED
         c.by_inputs = False
         c.ranges[W_INPUTS] = unknown_range()
-        c.ranges[W_BOUNDED] = c.ranges[W_OPEN]
-        if meta is not None:
-            bound = bound_of(meta.dtype, W_BOUNDED)
-            if bound:
-                c.ranges[W_BOUNDED] = within(c.ranges[W_OPEN], bound)
+        c.ranges[W_BOUNDED] = within(c.ranges[W_OPEN], bound) if bound else c.ranges[W_OPEN]
         return 0
 
     cdef int check(self, Dropped *c, Record *r) except -1:
         """Its operand will be compared with its domain."""
-        cdef int k = is_float32(<cnp.dtype>(<Meta>r.meta).dtype)
-        cdef Range x = self.range_at(r, 0, W_BOUNDED, LOOKBACK)
+        cdef const Curve *curve = &CURVES[(<Primitive>r.prim).curve]
+        cdef int k = is_single(r)
+        cdef Range x
         c.fate = F_CHECKED
         c.by_inputs = False
         c.ranges[W_INPUTS] = unknown_range()
         if effect_of(r) == E_CURVE:
-            curve_range(&CURVES[(<Primitive>r.prim).curve], k,
-                        within(x, CURVES[(<Primitive>r.prim).curve].most[k]), &c.ranges[W_BOUNDED])
+            self.range_at(r, 0, W_BOUNDED, LOOKBACK, &x)
+            curve_range(curve, k, within(x, curve.most[k]), &c.ranges[W_BOUNDED])
         else:
             c.ranges[W_BOUNDED] = range_between(-1e150, 1e150, 0)
         return 0
 
     cdef int divided(self, Dropped *c, const Record *r, int effect) except -1:
         """Its second operand will be compared with 0."""
-        cdef double bound = bound_of((<Meta>r.meta).dtype, W_BOUNDED)
+        cdef double bound = self.bound_at(c.number, W_BOUNDED)
         cdef Range x = range_between(-1.0, 1.0, 0)
         if effect != E_RECIPROCAL:
-            x = self.range_at(r, 0, W_BOUNDED, LOOKBACK)
+            self.range_at(r, 0, W_BOUNDED, LOOKBACK, &x)
         if x.endless:
             return self.compute(c)
         c.by_inputs = False
@@ -741,129 +874,156 @@ cdef class Leftovers:
     cdef bint has_domain(self, const Record *r) except -1:
         """Whether the operand of a call can be compared with its domain."""
         cdef double power
-        cdef Meta x = self.d.meta_of(self.d.code.operands[r.first])
-        if x is None or r.extra >= 0 or x.dtype != (<Meta>r.meta).dtype \
-                or bound_of(x.dtype, W_BOUNDED) == 0.0:
+        cdef PyObject *x = self.meta_at(r, 0)
+        if x == NULL or r.extra >= 0 or self.bound_at(self.d.code.operands[r.first], W_BOUNDED) == 0.0:
             return False
-        if effect_of(r) == E_POWER and x.shape != (<Meta>r.meta).shape:
+        if x != r.meta and (<Meta>x).dtype != (<Meta>r.meta).dtype:
             return False
         if effect_of(r) == E_CURVE:
             return r.count == 1
-        return not is_float32(<cnp.dtype>x.dtype) and self.constant_power(r, &power)
+        return (x == r.meta or (<Meta>x).shape == (<Meta>r.meta).shape) and not is_single(r) \
+            and self.constant_power(r, &power)
 
-    cdef bint may_look(self, int operand) except -1:
-        """Whether the items of a value can be compared with a bound."""
-        cdef object x = self.d.looks(operand)
-        return x is not None and bound_of(x.dtype, W_BOUNDED) != 0.0
+    cdef double bound_at(self, int operand, int world) noexcept:
+        """What the items of a value are compared with; 0 where they cannot be."""
+        cdef object value
+        if operand >= 0:
+            if self.d.record(operand).meta == NULL:
+                return 0.0
+            return bound_of(<cnp.dtype>(<Meta>self.d.record(operand).meta).dtype, world)
+        value = self.d.code.constant_at(operand)
+        return bound_of((<cnp.ndarray>value).descr, world) if cnp.PyArray_CheckExact(value) else 0.0
 
     cdef inline bint is_dropped(self, const Record *r, int k) noexcept:
         cdef int operand = self.d.code.operands[r.first + k]
-        return operand >= 0 and self.place[operand] != 0 \
+        return operand >= 0 and self.place[operand] > 0 \
             and self.calls[self.place[operand] - 1].fate != F_COMPUTED
 
     # --- bounds -----------------------------------------------------------------------------
 
     cdef int collect_bounds(self) except -1:
         """Finds what has to be bounded: values that the program has, or the inputs if that is less."""
-        cdef dict few, many
-        self.bounds = {}
-        self.nonzero = {}
-        self.collect(False, W_BOUNDED)
-        few = self.bounds
-        self.bounds = {}
-        self.collect(True, W_BOUNDED)
-        if self.bounds:
-            many = self.bounds
-            self.bounds = {}
-            self.collect(True, W_INPUTS)
-            if self.cost_of(many) <= self.cost_of(self.bounds):
-                self.bounds = many
-        for operand, (most, raises) in few.items():
-            self.bind(operand, most, raises)
+        cdef Bounds *others = &self.bounds[B_OTHERS]
+        cdef Py_ssize_t i
+        self.collect(False, W_BOUNDED, others)
+        self.chosen = &self.bounds[B_VALUES]
+        self.collect(True, W_BOUNDED, self.chosen)
+        if self.chosen.n:
+            self.collect(True, W_INPUTS, &self.bounds[B_INPUTS])
+            if self.cost_of(self.chosen) > self.cost_of(&self.bounds[B_INPUTS]):
+                self.chosen = &self.bounds[B_INPUTS]
+        for i in range(others.n):
+            self.bind(self.chosen, others.items[i].operand, others.items[i].most, others.items[i].raises)
         return 0
 
-    cdef double cost_of(self, dict bounds) except -1.0:
+    cdef double cost_of(self, const Bounds *bounds) except -1.0:
         """Of comparing these values with a bound: roughly items of an array."""
         cdef double cost = 0.0
-        cdef object x
-        for operand in bounds:
-            x = self.d.looks(operand)
-            cost += 8.0 + (<double>(<Py_ssize_t>x.size) if x is not None and x.shape else 0.0)
+        cdef Py_ssize_t i
+        cdef int operand
+        cdef object value
+        for i in range(bounds.n):
+            cost += 8.0
+            operand = bounds.items[i].operand
+            if operand >= 0:
+                cost += size_of_array(<Meta>self.d.record(operand).meta)
+            else:
+                value = self.d.code.constant_at(operand)
+                cost += cnp.PyArray_SIZE(value) if cnp.PyArray_NDIM(<cnp.ndarray>value) else 0
         return cost
 
-    cdef int bind(self, int operand, double most, int raises) except -1:
-        if operand in self.bounds:
-            known, others = self.bounds[operand]
-            most = min(most, <double>known)
-            raises |= <int>others
-        self.bounds[operand] = (most, raises)
+    cdef Bound *bound_in(self, const Bounds *bounds, int operand) noexcept:
+        """The bound of a value; NULL if it has none."""
+        cdef int place = bounds.places[self.nconstants + operand] if bounds.places != NULL else 0
+        return &bounds.items[place - 1] if place else NULL
+
+    cdef int bind(self, Bounds *to, int operand, double most, int raises) except -1:
+        cdef Bound *b = self.bound_in(to, operand)
+        if b != NULL:
+            b.most = min(b.most, most)
+            b.raises |= raises
+            return 0
+        if to.places == NULL:
+            to.places = <int *>PyMem_Calloc(self.nconstants + self.d.code.n, sizeof(int))
+            if to.places == NULL:
+                raise MemoryError("a program of %d steps" % self.d.code.n)
+        to.items = <Bound *>table_for(to.items, to.n + 1, &to.capacity, sizeof(Bound))
+        b = &to.items[to.n]
+        b.operand = operand
+        b.most = most
+        b.raises = raises
+        to.n += 1
+        to.places[self.nconstants + operand] = <int>to.n
         return 0
 
-    cdef int collect(self, bint by_inputs, int world) except -1:
+    cdef int collect(self, bint by_inputs, int world, Bounds *to) except -1:
         """From the calls that are bounded, those that the inputs can bound or the others, to what must be."""
         cdef Dropped *c
         cdef Record *r
-        cdef int i, k, raises
-        for i in range(self.n):
-            self.calls[i].needed = 0
+        cdef int i, k, raises, operand
         for i in range(self.n - 1, -1, -1):
             c = &self.calls[i]
-            r = self.d.record(c.number)
             raises = c.needed
-            if c.fate == F_BOUNDED and <bint>c.by_inputs == by_inputs:
-                raises |= c.raises
-            elif c.fate == F_NONZERO and not by_inputs:
+            c.needed = 0
+            if c.fate == F_BOUNDED and <bint>c.by_inputs == by_inputs or c.fate == F_NONZERO and not by_inputs:
                 raises |= c.raises
             if raises == 0:
                 continue
+            r = self.d.record(c.number)
             if c.fate == F_COMPUTED:
-                self.require_value(c.number, raises)
+                self.require_value(c.number, W_BOUNDED, raises, to)
             elif c.fate == F_CHECKED:
-                self.bind(self.d.code.operands[r.first], most_of(self, r), raises)
+                self.bind(to, self.d.code.operands[r.first], most_of(self, r), raises)
             elif not is_bounded(effect_of(r)):
                 for k in range(r.count):
+                    operand = self.d.code.operands[r.first + k]
                     if c.fate == F_NONZERO and k == r.count - 1:
-                        k = self.d.code.operands[r.first + k]
-                        self.nonzero[k] = self.nonzero.get(k, 0) | raises
-                        break
-                    self.require(self.d.code.operands[r.first + k], world, raises, LOOKBACK)
+                        self.bind(&self.bounds[B_NONZERO], operand, INFINITY, raises)
+                    else:
+                        self.require(operand, world, raises, LOOKBACK, to)
         return 0
 
-    cdef int require(self, int operand, int world, int raises, int depth) except -1:
+    cdef int require(self, int operand, int world, int raises, int depth, Bounds *to) except -1:
         """An operand has to be bounded in a world."""
         cdef Record *r
         cdef Dropped *c
+        cdef Seen *s
         cdef int k
-        if operand >= 0 and self.place[operand]:
+        if operand >= 0 and self.place[operand] > 0:
             c = &self.calls[self.place[operand] - 1]
             if not includes(c.ranges[world], c.ranges[W_OPEN]):
                 c.needed |= raises
             return 0
         if operand < 0 or world == W_BOUNDED:
-            return self.require_value(operand, raises, world)
+            return self.require_value(operand, world, raises, to)
         r = self.d.record(operand)
         if r.kind != CALL_NODE:
-            return self.require_value(operand, raises, world)
+            return self.require_value(operand, world, raises, to)
         if depth == 0 or is_bounded(effect_of(r)):
             return 0
+        s = self.seen_of(operand, world, depth)
+        if s != NULL:
+            if depth <= s.looked and not raises & ~s.required:
+                return 0
+            s.required = <unsigned char>(raises | (s.required if depth == s.looked else 0))
+            s.looked = <unsigned char>depth
         for k in range(r.count):
-            self.require(self.d.code.operands[r.first + k], world, raises, depth - 1)
+            self.require(self.d.code.operands[r.first + k], world, raises, depth - 1, to)
         return 0
 
-    cdef int require_value(self, int operand, int raises, int world=W_BOUNDED) except -1:
+    cdef int require_value(self, int operand, int world, int raises, Bounds *to) except -1:
         """A value that the program has is compared with its bound, unless it cannot be larger."""
-        cdef object x = self.d.looks(operand)
-        cdef double bound
+        cdef double bound = self.bound_at(operand, world)
+        cdef Bound *b
         cdef Range known
-        if x is None:
+        if bound == 0.0:
             return 0
-        bound = bound_of(x.dtype, world)
-        if operand >= 0 and self.place[operand]:
-            known = self.calls[self.place[operand] - 1].ranges[W_OPEN]
-        else:
-            known = self.range_of(operand, W_OPEN, LOOKBACK)
-        if bound and (known.endless or largest(known) > bound):
-            self.bind(operand, bound, raises)
+        b = self.bound_in(to, operand)
+        if b != NULL and b.most <= bound and not raises & ~b.raises:
+            return 0
+        self.range_of(operand, W_OPEN, LOOKBACK, &known)
+        if known.endless or largest(known) > bound:
+            self.bind(to, operand, bound, raises)
         return 0
 
     # --- checks -----------------------------------------------------------------------------
@@ -872,34 +1032,41 @@ cdef class Leftovers:
         cdef Domain domain
         cdef Dropped *c
         cdef Record *r
-        cdef int i, k, operand
-        cdef double most = 0.0
+        cdef Bound *b
+        cdef Py_ssize_t i
+        cdef int operand
         cdef bint again = False
         for i in range(self.n):
             c = &self.calls[i]
+            if c.fate != F_CHECKED and c.fate != F_COMPUTED:
+                continue
             r = self.d.record(c.number)
             if c.fate == F_CHECKED and self.set_loop(r, &domain):
                 operand = self.d.code.operands[r.first]
-                if operand in self.bounds:
-                    most, k = self.bounds.pop(operand)
-                    domain.most = min(domain.most, most)
-                    domain.raises |= k
+                b = self.bound_in(self.chosen, operand)
+                if b != NULL and b.raises:
+                    domain.most = min(domain.most, b.most)
+                    domain.raises |= b.raises
+                    b.raises = 0
                 self.add_check(operand, &domain)
                 again = again or not self.d.w[operand].wanted
-            elif c.fate == F_CHECKED or c.fate == F_COMPUTED:
+            else:
                 self.d.w[c.number].wanted = again = True
-        for operand, (most, k) in self.bounds.items():
+        for i in range(self.chosen.n):
+            b = &self.chosen.items[i]
+            if b.raises:
+                open_domain(&domain)
+                domain.most = b.most
+                domain.raises = b.raises
+                self.add_check(b.operand, &domain)
+                again = again or b.operand >= 0 and not self.d.w[b.operand].wanted
+        for i in range(self.bounds[B_NONZERO].n):
+            b = &self.bounds[B_NONZERO].items[i]
             open_domain(&domain)
-            domain.most = most
-            domain.raises = k
-            self.add_check(operand, &domain)
-            again = again or operand >= 0 and not self.d.w[<int>operand].wanted
-        for operand, k in self.nonzero.items():
-            open_domain(&domain)
-            domain.most = bound_of(self.d.looks(operand).dtype, W_BOUNDED)
+            domain.most = self.bound_at(b.operand, W_BOUNDED)
             domain.least = 1.0 / domain.most
-            domain.raises = k
-            self.add_check(operand, &domain)
+            domain.raises = b.raises
+            self.add_check(b.operand, &domain)
         if again:
             self.d.mark_operands()
         return 0
@@ -907,12 +1074,11 @@ cdef class Leftovers:
     cdef bint set_loop(self, const Record *r, Domain *domain) except -1:
         """The domain of a call and NumPy's loop, which is run for what is not in it."""
         cdef Primitive p = <Primitive>r.prim
-        cdef Meta meta = <Meta>r.meta
-        cdef char code = code_of(meta.dtype), out = 0
-        cdef int k = is_float32(<cnp.dtype>meta.dtype)
+        cdef char code = code_of((<Meta>r.meta).dtype), out = 0
+        cdef int k = is_single(r)
         cdef double most = 0.0
         open_domain(domain)
-        if effect_of(r) == E_CURVE:
+        if p.effect == E_CURVE:
             domain.lo = CURVES[p.curve].lo[k]
             domain.hi = CURVES[p.curve].hi[k]
             domain.loop = p.find_loop(bytes([code]), &out)
@@ -923,8 +1089,14 @@ cdef class Leftovers:
             domain.takes_two = True
             domain.loop = P_POW.find_loop(bytes([code, code]), &out)
             p = P_POW
-        self.d.domains.owners.append(p)
+        self.domains().owners.append(p)
         return domain.loop.fn != NULL and out == code
+
+    cdef inline Domains domains(self):
+        """Those of the program, which has none before its first check."""
+        if self.d.domains is None:
+            self.d.domains = Domains()
+        return self.d.domains
 
     cdef int add_check(self, int operand, Domain *domain) except -1:
         cdef Record r
@@ -939,7 +1111,7 @@ cdef class Leftovers:
         r.count = 1
         number = self.d.enter(&r, &operand)
         self.d.w[number].wanted = True
-        self.d.w[number].domain = self.d.domains.same_as(domain)
+        self.d.w[number].domain = self.domains().same_as(domain)
         return 0
 
 
@@ -961,26 +1133,33 @@ cdef inline bint is_bounded(int effect) noexcept:
     return effect == E_HARMLESS or effect == E_UNIT or effect == E_SMALL
 
 
-cdef inline bint is_float32(cnp.dtype dtype) noexcept:
-    return dtype.type_num == cnp.NPY_FLOAT
+cdef inline char kind_of(PyObject *meta) noexcept:
+    return (<cnp.dtype>(<Meta>meta).dtype).kind
 
 
-cdef double largest_of(cnp.dtype dtype) noexcept:
+cdef inline bint is_single(const Record *r) noexcept:
+    """Whether the value is of float32."""
+    return (<cnp.dtype>(<Meta>r.meta).dtype).type_num == cnp.NPY_FLOAT
+
+
+cdef inline double largest_of(cnp.dtype dtype) noexcept:
     """Somewhat less than the largest number of a type; 0 for those of which nothing is known here."""
     if not cnp.PyArray_ISNBO(dtype.byteorder):
         return 0.0
-    return 1.7e308 if dtype.type_num == cnp.NPY_DOUBLE else 3.4e38 if is_float32(dtype) else 0.0
+    return 1.7e308 if dtype.type_num == cnp.NPY_DOUBLE else 3.4e38 if dtype.type_num == cnp.NPY_FLOAT else 0.0
 
 
-cdef double bound_of(object dtype, int world) except -1.0:
+cdef inline double bound_of(cnp.dtype dtype, int world) noexcept:
     """What items are compared with to know that others, which are made of them, are harmless; 0 for none."""
-    cdef double most = largest_of(<cnp.dtype>dtype)
+    cdef double most = largest_of(dtype)
     if most == 0.0 or world == W_OPEN or world == W_INPUTS and most < 1e300:
         return 0.0
     return 1e30 if world == W_INPUTS else 1e75 if most > 1e300 else 1e15
 
 
 cdef Range range_of_type(cnp.dtype dtype) noexcept:
+    if dtype.type_num == cnp.NPY_DOUBLE:
+        return unknown_range()
     if dtype.kind == b"b":
         return range_between(0.0, 1.0, 0)
     if dtype.kind == b"i" or dtype.kind == b"u":
@@ -995,7 +1174,7 @@ cdef double most_of(Leftovers o, const Record *r) except -1.0:
     cdef Domain domain
     cdef double power = 0.0, most = 0.0
     if effect_of(r) == E_CURVE:
-        return CURVES[(<Primitive>r.prim).curve].most[is_float32(<cnp.dtype>(<Meta>r.meta).dtype)]
+        return CURVES[(<Primitive>r.prim).curve].most[is_single(r)]
     o.constant_power(r, &power)
     power_domain(power, &domain, &most)
     return most
@@ -1005,8 +1184,7 @@ cdef int check_dropped(Draft d) except -1:
     """Lets a draft notice errors of what it drops."""
     cdef Leftovers o = Leftovers.__new__(Leftovers)
     o.d = d
-    d.domains = Domains()
-    if not o.find():
+    if not o.find() or not o.judge_all():
         return 0
     o.decide()
     o.collect_bounds()
