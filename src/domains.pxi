@@ -228,7 +228,7 @@ cdef inline Range mirrored(Range r) noexcept:
     return range_between(-r.hi, -r.lo, (r.endless & 1) << 1 | r.endless >> 1)
 
 
-cdef int settled(Range *r, double most) noexcept:
+cdef inline int settled(Range *r, double most) noexcept:
     """Cuts a range at the largest number of its type; what that says of an overflow."""
     cdef int raises = 0
     if r.hi > most:
@@ -311,6 +311,70 @@ cdef int curve_range(const Curve *c, int k, Range x, Range *out) noexcept:
     return 0 if c.lo[k] <= x.lo and x.hi <= c.hi[k] and not x.endless & ~c.endless else c.raises
 
 
+cdef int combined(int effect, double n, bint single, const Range *x, const Range *y, Range *out) noexcept:
+    """The range of a call by those of its operands; what it may raise.
+
+    `n` is the number of terms, of a power the exponent, of a curve its number.
+    """
+    cdef int raises
+    if effect == E_ADD:
+        return add_ranges(x[0], y[0], out)
+    elif effect == E_SUBTRACT:
+        return add_ranges(x[0], mirrored(y[0]), out)
+    elif effect == E_MULTIPLY:
+        return multiply_ranges(x[0], y[0], out)
+    elif effect == E_DIVIDE:
+        return divide_ranges(x[0], y[0], out)
+    elif effect == E_RECIPROCAL:
+        return divide_ranges(range_between(1.0, 1.0, 0), x[0], out)
+    elif effect == E_SUM:
+        return add_up_range(x[0], n, out)
+    elif effect == E_PROD:
+        return multiply_up_range(x[0], n, out)
+    elif effect == E_CURVE:
+        return curve_range(&CURVES[<int>n], single, x[0], out)
+    elif effect == E_POWER:
+        return power_range(x[0], n, out)
+    elif effect == E_MODULO:
+        raises = divide_ranges(x[0], y[0], out)
+        out[0] = joined_ranges(out[0], range_between(-largest(y[0]), largest(y[0]), y.endless))
+        return raises | (IS_INVALID if x.endless else 0)
+    elif effect == E_PRODUCT:
+        n *= largest(x[0]) * largest(y[0])
+        out[0] = range_between(-n, n, 3 if x.endless or y.endless else 0)
+        return IS_INVALID if x.endless or y.endless else 0
+    elif effect == E_CAST:
+        out[0] = x[0]
+    elif effect == E_NEGATIVE:
+        out[0] = mirrored(x[0])
+    elif effect == E_ABSOLUTE:
+        out[0] = range_between(0.0, largest(x[0]), 2 if x.endless else 0)
+    elif effect == E_SQUARE:
+        out[0] = range_between(0.0, largest(x[0]) * largest(x[0]), 2 if x.endless else 0)
+    elif effect == E_SCALE:
+        out[0] = range_between(min(60.0 * x.lo, 0.0), max(60.0 * x.hi, 0.0), x.endless)
+    elif effect == E_HYPOT:
+        out[0] = range_between(0.0, largest(x[0]) + largest(y[0]), 2 if x.endless or y.endless else 0)
+    else:
+        out[0] = unknown_range()
+        return UNKNOWN_ERROR
+    return 0
+
+
+cdef int power_range(Range x, double power, Range *out) noexcept:
+    cdef Domain domain
+    cdef double most = 0.0
+    cdef int raises = power_domain(power, &domain, &most)
+    out[0] = unknown_range()
+    if x.lo >= domain.lo or domain.absolute and power > 0.0 and x.lo >= -domain.hi:
+        if x.hi <= domain.hi and not x.endless:
+            out[0] = range_between(-1e300, 1e300, 0)
+            if largest(x) <= most and (domain.least == 0.0 or x.lo >= domain.least):
+                out[0] = range_between(-1e150, 1e150, 0)
+            return 0
+    return raises
+
+
 cdef int power_domain(double power, Domain *d, double *most) noexcept:
     """Where a power raises nothing: the bounds of a check; `most` and `least` of it, for what others do.
 
@@ -342,10 +406,10 @@ cdef enum Fate:
     F_NONZERO       # the same for its second operand, by which it divides
     F_COMPUTED
 
-# Three views of the values that the program has anyway: nothing is assumed of them; they are bounded; the
-# inputs and constants that they come from are.
+# Three views of the values that the program has anyway: they are bounded; nothing is assumed of them; the
+# inputs and constants that they come from are bounded. What is asked for are those from one to another.
 cdef enum:
-    W_OPEN, W_BOUNDED, W_INPUTS, WORLDS
+    W_BOUNDED, W_OPEN, W_INPUTS, WORLDS
 
 cdef enum:
     LOOKBACK = 4         # steps from a value to those that it comes from
@@ -393,59 +457,57 @@ cdef class Domains:
 cdef struct Dropped:
     # A call that no result needs.
     int number
-    Range ranges[3]         # by world; those of W_BOUNDED and W_INPUTS as far as `asked` says
     int raises              # what it may raise if nothing is assumed
     int needed              # while bounds are collected: what others may raise that it leads to
     unsigned char fate, by_inputs
-    unsigned char asked     # whether what it or another may raise depends on its range
+    Range ranges[3]         # by world
 
 cdef struct Seen:
     # The range of a value that the program has, for requests that look back from `least` to `most` steps.
-    Range range
+    Range open, inputs      # in W_OPEN, for fewer steps, too; in W_INPUTS
     int next                # the next one of the same value, plus one; 0 behind the last
-    unsigned char world, least, most
+    unsigned char least, most
     unsigned char reach     # the steps that it took, CUT if there were others
-    unsigned char looked    # of W_INPUTS: as many steps before it, what it comes from is bounded already
+    unsigned char has_inputs
+    unsigned char looked    # as many steps back, the inputs are bounded already
     unsigned char required  # for what
+
+cdef enum BoundList:
+    B_OTHERS        # what the inputs cannot bound
+    B_VALUES        # what they can: by values that the program has
+    B_INPUTS        # and by the inputs
+    B_NONZERO       # what must not be 0
 
 cdef struct Bound:
     # Of the items of a value: the largest |x|.
     double most
     int operand
     int raises              # what else may be raised; 0 once a check has it
-
-cdef struct Bounds:
-    Bound *items            # in the order in which they were found
-    int *places             # by operand, constants first: that among the items, plus one
-    Py_ssize_t n, capacity
-
-cdef enum:
-    B_OTHERS        # what the inputs cannot bound
-    B_VALUES        # what they can: by values that the program has
-    B_INPUTS        # and by the inputs
-    B_NONZERO       # what must not be 0
-    BOUND_LISTS
+    int next                # that of the same value in another list, plus one; 0 behind the last
+    int which               # its list
 
 
 @cython.final
 cdef class Leftovers:
     """The calls that a draft leaves out, in their order, and what is done in their place."""
     cdef Draft d
+    cdef Record *records        # the draft's, which move when a check is added
+    cdef int *operands
     cdef Dropped *calls
     cdef int *place             # by number in the draft: that among the calls, plus one; of what is needed
                                 # the first of `seen`, plus one, with a minus; 0 for none
     cdef int n, nconstants
-    cdef Seen *seen
-    cdef Py_ssize_t nseen, capacity
     cdef int reach              # how far the ranges of the call that is judged look back
-    cdef Bounds bounds[4]
-    cdef Bounds *chosen         # of what is compared with a bound
+    cdef Seen *seen
+    cdef Bound *bounds          # in the order in which they were found
+    cdef int *first_bound       # by operand, constants first: its place there, plus one; 0 for none
+    cdef Py_ssize_t nseen, nbounds
+    cdef Py_ssize_t capacity[2]
+    cdef int chosen             # of the lists: that whose values are compared
 
     def __dealloc__(self):
-        cdef int i
-        for i in range(BOUND_LISTS):
-            PyMem_Free(self.bounds[i].items)
-            PyMem_Free(self.bounds[i].places)
+        PyMem_Free(self.first_bound)
+        PyMem_Free(self.bounds)
         PyMem_Free(self.seen)
         PyMem_Free(self.calls)
         PyMem_Free(self.place)
@@ -453,6 +515,7 @@ cdef class Leftovers:
     cdef bint find(self) except -1:
         """Whether some call that is left out might raise anything."""
         cdef Draft d = self.d
+        cdef Dropped *c
         cdef Py_ssize_t i
         cdef int n = 0
         cdef bint any_effect = False
@@ -460,69 +523,81 @@ cdef class Leftovers:
             n += not d.w[i].wanted
         if n == 0:
             return False
+        self.find_tables()
         self.nconstants = <int>PyList_GET_SIZE(d.code.constants)
-        self.calls = <Dropped *>PyMem_Calloc(n, sizeof(Dropped))
+        self.calls = <Dropped *>PyMem_Malloc(n * sizeof(Dropped))
         self.place = <int *>PyMem_Calloc(d.code.n, sizeof(int))
         if self.calls == NULL or self.place == NULL:
             raise MemoryError("a program of %d steps" % d.code.n)
         for i in range(d.code.n):
             if not d.w[i].wanted:
-                any_effect = any_effect or effect_of(d.record(<int>i)) != E_HARMLESS
-                self.calls[self.n].number = <int>i
+                any_effect = any_effect or effect_of(&self.records[i]) != E_HARMLESS
+                c = &self.calls[self.n]
+                c.number = <int>i
+                c.raises = c.needed = 0
+                c.fate = F_LEFT_OUT
+                c.by_inputs = False
                 self.n += 1
                 self.place[i] = self.n
         return any_effect
 
+    cdef inline void find_tables(self) noexcept:
+        self.records = self.d.code.records
+        self.operands = self.d.code.operands
+
     # --- ranges -----------------------------------------------------------------------------
 
-    cdef int range_of(self, int operand, int world, int depth, Range *out) except -1:
+    cdef const Range *range_of(self, int operand, int first, int last, int depth, Range *room) except NULL:
+        """The ranges of an operand by world; `room` is where they are if it is none of the calls."""
         cdef Record *r
-        cdef double bound
+        cdef Range known
         if operand < 0:
-            return self.range_of_constant(operand, world, out)
+            return self.range_of_constant(operand, first, last, room)
         if self.place[operand] > 0:
-            out[0] = self.calls[self.place[operand] - 1].ranges[world]
-            return 0
-        r = self.d.record(operand)
-        if r.meta == NULL:
-            out[0] = unknown_range()
-            return 0
-        if r.kind == CALL_NODE and depth > 0:
-            self.look_back(operand, W_INPUTS if world == W_INPUTS else W_OPEN, depth, out)
-        else:
-            out[0] = range_of_type(<cnp.dtype>(<Meta>r.meta).dtype)
-            self.reach = CUT if r.kind == CALL_NODE else self.reach
-        if world == W_BOUNDED or world == W_INPUTS and r.kind == INPUT_NODE:
-            bound = bound_of(<cnp.dtype>(<Meta>r.meta).dtype, world)
-            if bound:
-                out[0] = meeting(within(range_of_type(<cnp.dtype>(<Meta>r.meta).dtype), bound), out[0])
-        return 0
+            return self.calls[self.place[operand] - 1].ranges
+        r = &self.records[operand]
+        known = unknown_range() if r.meta == NULL else range_of_type(<cnp.dtype>(<Meta>r.meta).dtype)
+        room[W_OPEN] = room[W_INPUTS] = known
+        if r.kind == CALL_NODE and r.meta != NULL:
+            if depth > 0:
+                self.look_back(operand, last, depth, room)
+            else:
+                self.reach = CUT
+        elif last == W_INPUTS and r.kind == INPUT_NODE:
+            room[W_INPUTS] = within_bound(known, r.meta, W_INPUTS)
+        if first == W_BOUNDED:
+            room[W_BOUNDED] = meeting(within_bound(known, r.meta, W_BOUNDED), room[W_OPEN])
+        return room
 
-    cdef int look_back(self, int number, int world, int depth, Range *out) except -1:
-        """The range of a call that the program has, by what it comes from."""
+    cdef int look_back(self, int number, int last, int depth, Range *room) except -1:
+        """The ranges of a call that the program has, by what it comes from; `room` has those of its type."""
         cdef int reach = self.reach
-        cdef Seen *s = self.seen_of(number, world, depth)
-        cdef Range found
+        cdef Seen *s = self.seen_of(number, last, depth)
+        cdef Range ranges[3]
+        cdef int raises[3]
         if s == NULL:
             self.reach = 0
-            self.judge(number, world, depth - 1, &found)
+            self.judge(number, W_OPEN, last, depth - 1, ranges, raises)
             s = self.see(number)
-            s.range = meeting(range_of_type(<cnp.dtype>(<Meta>self.d.record(number).meta).dtype), found)
-            s.world = <unsigned char>world
+            s.open = meeting(room[W_OPEN], ranges[W_OPEN])
+            s.has_inputs = last == W_INPUTS
+            s.inputs = meeting(room[W_INPUTS], ranges[W_INPUTS]) if last == W_INPUTS else room[W_INPUTS]
             s.reach = <unsigned char>min(self.reach + 1, <int>CUT)
-            # By the inputs no deeper than asked for: `require` looks for as many steps, too.
-            s.least = 0 if world == W_OPEN else s.reach if s.reach < CUT else <unsigned char>depth
+            s.least = s.reach if s.reach < CUT else <unsigned char>depth
             s.most = LOOKBACK if s.reach < CUT else <unsigned char>depth
         self.reach = max(reach, <int>s.reach)
-        out[0] = s.range
+        room[W_OPEN] = s.open
+        room[W_INPUTS] = s.inputs
         return 0
 
-    cdef inline Seen *seen_of(self, int number, int world, int depth) noexcept:
+    cdef inline Seen *seen_of(self, int number, int last, int depth) noexcept:
+        """What is remembered for such a request; NULL for nothing."""
         cdef int k = -self.place[number]
         cdef Seen *s
         while k > 0:
             s = &self.seen[k - 1]
-            if s.world == world and s.least <= depth <= s.most:
+            # By the inputs no deeper than asked for: `require` looks for as many steps, too.
+            if depth <= s.most and (last != W_INPUTS or s.has_inputs and s.least <= depth):
                 return s
             k = s.next
         return NULL
@@ -530,7 +605,9 @@ cdef class Leftovers:
     cdef Seen *see(self, int number) except NULL:
         """A new entry for the range of a value."""
         cdef Seen *s
-        self.seen = <Seen *>table_for(self.seen, self.nseen + 1, &self.capacity, sizeof(Seen))
+        if self.nseen == self.capacity[0]:
+            self.seen = <Seen *>table_for(self.seen, max(self.nseen + 1, self.n), &self.capacity[0],
+                                          sizeof(Seen))
         s = &self.seen[self.nseen]
         s.next = -self.place[number]
         s.looked = s.required = 0
@@ -538,153 +615,92 @@ cdef class Leftovers:
         self.place[number] = -<int>self.nseen
         return s
 
-    cdef int range_of_constant(self, int operand, int world, Range *out) except -1:
+    cdef const Range *range_of_constant(self, int operand, int first, int last, Range *room) except NULL:
         cdef Constant *c = &self.d.constants[-1 - operand]
         cdef object value
+        cdef Range known
         cdef double bound
-        cdef cnp.dtype dtype
+        cdef int world
         if c.uniform or c.truth:
             if c.value - c.value == 0.0:
-                out[0] = range_between(c.value, c.value, 0)
+                known = range_between(c.value, c.value, 0)
             else:
-                out[0] = range_between(0.0, 0.0, 0 if c.value != c.value else 1 if c.value < 0.0 else 2)
-            return 0
+                known = range_between(0.0, 0.0, 0 if c.value != c.value else 1 if c.value < 0.0 else 2)
+            room[W_BOUNDED] = room[W_OPEN] = room[W_INPUTS] = known
+            return room
         value = self.d.code.constant_at(operand)
         if isinstance(value, np_generic):
             value = np_asarray(value)
         if not cnp.PyArray_Check(value):
-            out[0] = range_between(-1e19, 1e19, 0) if type(value) is int else range_between(0.0, 0.0, 0)
-            return 0
-        dtype = (<cnp.ndarray>value).descr
-        out[0] = range_of_type(dtype)
-        bound = bound_of(dtype, world)
-        if bound and world != W_OPEN:
-            out[0] = within(out[0], bound)
-        return 0
+            known = range_between(-1e19, 1e19, 0) if type(value) is int else range_between(0.0, 0.0, 0)
+            room[W_BOUNDED] = room[W_OPEN] = room[W_INPUTS] = known
+            return room
+        known = range_of_type((<cnp.ndarray>value).descr)
+        for world in range(first, last + 1):
+            bound = bound_of((<cnp.ndarray>value).descr, world)
+            room[world] = within(known, bound) if bound else known
+        return room
 
-    cdef inline int range_at(self, const Record *r, int k, int world, int depth, Range *out) except -1:
-        return self.range_of(self.d.code.operands[r.first + k], world, depth, out)
-
-    cdef int judge(self, int number, int world, int depth, Range *out) except -1:
-        """What a call may raise in one of the worlds, and the range of its value."""
-        cdef Record *r = self.d.record(number)
-        cdef int effect = effect_of(r), raises
-        cdef Range x
-        cdef double most
-        out[0] = unknown_range()
+    cdef int judge(self, int number, int first, int last, int depth, Range *out, int *raises) except -1:
+        """What a call may raise in the worlds from the first to the last, and the ranges of its value."""
+        cdef Record *r = &self.records[number]
+        cdef int effect = effect_of(r)
+        cdef cnp.dtype dtype
         if r.meta == NULL:
-            return 0 if effect == E_HARMLESS else UNKNOWN_ERROR
+            return same_in_all(out, raises, first, last, unknown_range(),
+                               0 if effect == E_HARMLESS else UNKNOWN_ERROR)
+        dtype = <cnp.dtype>(<Meta>r.meta).dtype
         if effect == E_UNKNOWN or effect == E_MOVE and self.has_traced_index(r):
-            return UNKNOWN_ERROR
+            return same_in_all(out, raises, first, last, unknown_range(), UNKNOWN_ERROR)
         if effect == E_HARMLESS:
-            out[0] = range_of_type(<cnp.dtype>(<Meta>r.meta).dtype)
-            return 0
-        most = largest_of(<cnp.dtype>(<Meta>r.meta).dtype)
-        if most == 0.0 or self.is_complex(r):
-            return self.judge_other(effect, <cnp.dtype>(<Meta>r.meta).dtype, out)
-        if effect == E_MOVE or effect == E_SHRINK:
-            self.range_of_items(r, world, depth, out)
-            if effect == E_SHRINK:
-                out[0] = joined_ranges(out[0], joined_ranges(mirrored(out[0]), range_between(-1.0, 1.0, 0)))
-            return 0
+            return same_in_all(out, raises, first, last, range_of_type(dtype), 0)
+        if largest_of(dtype) == 0.0 or self.is_complex(r):
+            if is_harmless_for(effect, dtype.kind):
+                return same_in_all(out, raises, first, last, range_of_type(dtype), 0)
+            return same_in_all(out, raises, first, last, unknown_range(), UNKNOWN_ERROR)
         if effect == E_UNIT:
-            out[0] = range_between(-1.0, 1.0, 0)
-            return 0
+            return same_in_all(out, raises, first, last, range_between(-1.0, 1.0, 0), 0)
         if effect == E_SMALL:
-            out[0] = range_between(-4.0, 4.0, 0)
-            return 0
-        self.range_at(r, 0, world, depth, &x)
-        raises = self.judge_arithmetic(r, effect, x, world, depth, out)
-        return raises if raises & UNKNOWN_ERROR else raises | settled(out, most)
+            return same_in_all(out, raises, first, last, range_between(-4.0, 4.0, 0), 0)
+        if effect == E_MOVE or effect == E_SHRINK:
+            same_in_all(out, raises, first, last, range_between(0.0, 0.0, 0), 0)
+            return self.range_of_items(r, effect == E_SHRINK, first, last, depth, out)
+        return self.judge_arithmetic(r, effect, first, last, depth, out, raises)
 
-    cdef int judge_other(self, int effect, cnp.dtype dtype, Range *out) noexcept:
-        """The same for integers, truth values and complex numbers."""
-        cdef char kind = dtype.kind
-        if effect == E_MOVE or kind == b"b" or (kind == b"i" or kind == b"u") and (
-                effect == E_ADD or effect == E_SUBTRACT or effect == E_MULTIPLY or effect == E_NEGATIVE
-                or effect == E_ABSOLUTE or effect == E_SQUARE or effect == E_SUM or effect == E_PROD
-                or effect == E_PRODUCT or effect == E_UNIT or effect == E_SHRINK):
-            out[0] = range_of_type(dtype)
-            return 0
-        return UNKNOWN_ERROR
-
-    cdef int judge_arithmetic(self, const Record *r, int effect, Range x, int world, int depth,
-                              Range *out) except -1:
-        cdef Range y
-        cdef double n
-        cdef int raises
-        if effect == E_CAST:
-            out[0] = x
-            return 0
-        if effect == E_NEGATIVE:
-            out[0] = mirrored(x)
-            return 0
-        if effect == E_ABSOLUTE:
-            out[0] = range_between(0.0, largest(x), 2 if x.endless else 0)
-            return 0
-        if effect == E_SQUARE:
-            out[0] = range_between(0.0, largest(x) * largest(x), 2 if x.endless else 0)
-            return 0
-        if effect == E_SCALE:
-            out[0] = range_between(min(60.0 * x.lo, 0.0), max(60.0 * x.hi, 0.0), x.endless)
-            return 0
-        if effect == E_RECIPROCAL:
-            return divide_ranges(range_between(1.0, 1.0, 0), x, out)
-        if effect == E_CURVE:
-            return curve_range(&CURVES[(<Primitive>r.prim).curve], is_single(r), x, out)
-        if effect == E_POWER:
-            return self.judge_power(r, x, out)
+    cdef int judge_arithmetic(self, const Record *r, int effect, int first, int last, int depth,
+                              Range *out, int *raises) except -1:
+        cdef Range rooms[2][3]
+        cdef const Range *x = self.range_of(self.operands[r.first], first, last, depth, rooms[0])
+        cdef const Range *y = x
+        cdef double n = 1.0, most = largest_of(<cnp.dtype>(<Meta>r.meta).dtype)
+        cdef bint known = True
+        cdef int world
         if effect == E_SUM or effect == E_PROD:
             n = self.terms(r)
-            if n < 0.0:
-                return UNKNOWN_ERROR
-            return add_up_range(x, n, out) if effect == E_SUM else multiply_up_range(x, n, out)
-        if r.count != 2 or r.extra >= 0:
-            return UNKNOWN_ERROR
-        self.range_at(r, 1, world, depth, &y)
-        if effect == E_ADD:
-            return add_ranges(x, y, out)
-        if effect == E_SUBTRACT:
-            return add_ranges(x, mirrored(y), out)
-        if effect == E_MULTIPLY:
-            return multiply_ranges(x, y, out)
-        if effect == E_HYPOT:
-            out[0] = range_between(0.0, largest(x) + largest(y), 2 if x.endless or y.endless else 0)
-            return 0
-        if effect == E_PRODUCT:
-            n = self.terms_of_product(r) * largest(x) * largest(y)
-            out[0] = range_between(-n, n, 3 if x.endless or y.endless else 0)
-            return IS_INVALID if x.endless or y.endless else 0
-        if effect == E_DIVIDE or effect == E_MODULO:
-            raises = divide_ranges(x, y, out)
-            if effect == E_MODULO:
-                out[0] = joined_ranges(out[0], range_between(-largest(y), largest(y), y.endless))
-                return raises | (IS_INVALID if x.endless else 0)
-            return raises
-        return UNKNOWN_ERROR
-
-    cdef int judge_power(self, const Record *r, Range x, Range *out) noexcept:
-        """Powers by a constant."""
-        cdef Domain domain
-        cdef double power, most = 0.0
-        cdef int raises
-        if not self.constant_power(r, &power) or is_single(r):
-            return UNKNOWN_ERROR
-        raises = power_domain(power, &domain, &most)
-        if x.lo >= domain.lo or domain.absolute and power > 0.0 and x.lo >= -domain.hi:
-            if x.hi <= domain.hi and not x.endless:
-                out[0] = range_between(-1e300, 1e300, 0)
-                if largest(x) <= most and (domain.least == 0.0 or x.lo >= domain.least):
-                    out[0] = range_between(-1e150, 1e150, 0)
-                return 0
-        return raises
+            known = n >= 0.0
+        elif effect == E_POWER:
+            known = not is_single(r) and self.constant_power(r, &n)
+        elif effect == E_CURVE:
+            n = (<Primitive>r.prim).curve
+        elif is_binary(effect):
+            known = r.count == 2 and r.extra < 0
+            if known:
+                y = self.range_of(self.operands[r.first + 1], first, last, depth, rooms[1])
+            if effect == E_PRODUCT:
+                n = self.terms_of_product(r)
+        if not known:
+            return same_in_all(out, raises, first, last, unknown_range(), UNKNOWN_ERROR)
+        for world in range(first, last + 1):
+            raises[world] = combined(effect, n, is_single(r), &x[world], &y[world], &out[world])
+            raises[world] |= settled(&out[world], most)
+        return 0
 
     cdef bint constant_power(self, const Record *r, double *power) noexcept:
         cdef int operand
         if r.count == 1:
             power[0] = 2.0
             return True
-        operand = self.d.code.operands[r.first + 1] if r.count == 2 and r.extra < 0 else 0
+        operand = self.operands[r.first + 1] if r.count == 2 and r.extra < 0 else 0
         if operand >= 0 or not self.d.constants[-1 - operand].uniform:
             return False
         power[0] = self.d.constants[-1 - operand].value
@@ -692,8 +708,8 @@ cdef class Leftovers:
 
     cdef inline PyObject *meta_at(self, const Record *r, int k) noexcept:
         """Shape and dtype of an operand; NULL for constants and for what has none."""
-        cdef int operand = self.d.code.operands[r.first + k]
-        return self.d.record(operand).meta if operand >= 0 else NULL
+        cdef int operand = self.operands[r.first + k]
+        return self.records[operand].meta if operand >= 0 else NULL
 
     cdef bint has_traced_index(self, const Record *r) except -1:
         """Whether places come from a value, which may name items that are not there."""
@@ -708,44 +724,49 @@ cdef class Leftovers:
                     return True
         return False
 
-    cdef bint is_complex(self, const Record *r) noexcept:
+    cdef inline bint is_complex(self, const Record *r) noexcept:
+        """Whether a call whose value is real has operands that are not."""
         cdef PyObject *meta
         cdef int k
-        if kind_of(r.meta) == b"c":
-            return True
         for k in range(r.count):
             meta = self.meta_at(r, k)
-            if meta != NULL and meta != r.meta and kind_of(meta) == b"c":
+            if meta != r.meta and meta != NULL and kind_of(meta) == b"c":
                 return True
         return False
 
-    cdef int range_of_items(self, const Record *r, int world, int depth, Range *out) except -1:
-        """Of everything among the operands that may be an item of the result."""
-        cdef Range x
-        cdef int k, operand
-        cdef bint first = True
+    cdef int range_of_items(self, const Record *r, bint shrinks, int first, int last, int depth,
+                            Range *out) except -1:
+        """Of everything among the operands that may be an item of the result, or that next to 0."""
+        cdef Range room[3]
+        cdef const Range *x
+        cdef int k, operand, world
+        cdef bint joins = False
         cdef PyObject *meta
-        out[0] = range_between(0.0, 0.0, 0)
         for k in range(r.count):
-            operand = self.d.code.operands[r.first + k]
+            operand = self.operands[r.first + k]
             if operand >= 0:
-                meta = self.d.record(operand).meta
+                meta = self.records[operand].meta
                 if meta == NULL:
-                    out[0] = unknown_range()
+                    for world in range(first, last + 1):
+                        out[world] = unknown_range()
                     return 0
                 if kind_of(meta) != b"f":
                     continue
             elif not self.d.constants[-1 - operand].uniform \
                     and not cnp.PyArray_Check(self.d.code.constant_at(operand)):
                 continue
-            self.range_of(operand, world, depth, &x)
-            out[0] = x if first else joined_ranges(out[0], x)
-            first = False
+            x = self.range_of(operand, first, last, depth, room)
+            for world in range(first, last + 1):
+                out[world] = joined_ranges(out[world], x[world]) if joins else x[world]
+            joins = True
+        for world in range(first, last + 1 if shrinks else 0):
+            out[world] = joined_ranges(out[world], joined_ranges(mirrored(out[world]),
+                                                                 range_between(-1.0, 1.0, 0)))
         return 0
 
     cdef double terms(self, const Record *r) except? -2.0:
         """How many items a reduction adds or multiplies at most; -1 where that is not known."""
-        cdef PyObject *meta = self.meta_at(r, 0) if r.count else NULL
+        cdef PyObject *meta = self.meta_at(r, 0)
         if meta == NULL or r.extra >= 0 and not only_axes(without_defaults(self.d.code.keywords(r))):
             return -1.0
         return max(<double>size_of((<Meta>meta).shape), 1.0)
@@ -757,72 +778,66 @@ cdef class Leftovers:
         if meta != NULL:
             ndim = PyTuple_GET_SIZE((<Meta>meta).shape)
             n = (<Meta>meta).shape[ndim - 1] if ndim else 1
-        elif self.d.code.operands[r.first] < 0:
-            value = self.d.code.constant_at(self.d.code.operands[r.first])
+        elif self.operands[r.first] < 0:
+            value = self.d.code.constant_at(self.operands[r.first])
             if cnp.PyArray_CheckExact(value) and cnp.PyArray_NDIM(<cnp.ndarray>value):
                 n = cnp.PyArray_DIMS(<cnp.ndarray>value)[cnp.PyArray_NDIM(<cnp.ndarray>value) - 1]
         return max(<double>n, 1.0)
 
     # --- fates ------------------------------------------------------------------------------
 
-    cdef bint judge_all(self) except -1:
+    cdef bint may_raise(self) except -1:
         """Whether some call may raise anything if nothing is assumed of the values before it."""
         cdef Dropped *c
-        cdef int i, effect, raises = 0
+        cdef int raises[3]
+        cdef int i
         for i in range(self.n):
             c = &self.calls[i]
             if self.d.w[c.number].replaced:
-                c.ranges[W_OPEN] = c.ranges[W_BOUNDED] = c.ranges[W_INPUTS] = unknown_range()
+                c.ranges[W_OPEN] = unknown_range()
                 continue
-            c.raises = self.judge(c.number, W_OPEN, LOOKBACK, &c.ranges[W_OPEN])
-            raises |= c.raises
-            effect = effect_of(self.d.record(c.number))
-            self.d.hides = self.d.hides or not (
-                c.raises & UNKNOWN_ERROR or effect == E_HARMLESS or effect == E_MOVE
-                or effect == E_NEGATIVE or effect == E_ABSOLUTE)
-        return raises != 0
+            self.judge(c.number, W_OPEN, W_OPEN, LOOKBACK, c.ranges, raises)
+            if raises[W_OPEN]:
+                return True
+            self.may_underflow(c)
+        return False
+
+    cdef int may_underflow(self, const Dropped *c) except -1:
+        cdef int effect = effect_of(&self.records[c.number])
+        self.d.hides = self.d.hides or not (effect == E_HARMLESS or effect == E_MOVE
+                                            or effect == E_NEGATIVE or effect == E_ABSOLUTE)
+        return 0
 
     cdef int decide(self) except -1:
         cdef Dropped *c
         cdef int i
-        self.ask()
         for i in range(self.n):
             c = &self.calls[i]
-            if c.raises & UNKNOWN_ERROR:
-                self.compute(c)
-            elif c.asked and not self.d.w[c.number].replaced:
+            if self.d.w[c.number].replaced:
+                c.ranges[W_BOUNDED] = c.ranges[W_OPEN] = c.ranges[W_INPUTS] = unknown_range()
+            else:
                 self.decide_one(c)
         return 0
 
-    cdef int ask(self) noexcept:
-        """Marks the calls that may raise something, and those from which their operands come."""
-        cdef Dropped *c
-        cdef Record *r
-        cdef int i, k, operand
-        for i in range(self.n - 1, -1, -1):
-            c = &self.calls[i]
-            c.asked = c.asked or c.raises != 0
-            r = self.d.record(c.number)
-            for k in range(r.count if c.asked and not c.raises & UNKNOWN_ERROR else 0):
-                operand = self.d.code.operands[r.first + k]
-                if operand >= 0 and self.place[operand] > 0:
-                    self.calls[self.place[operand] - 1].asked = True
-        return 0
-
     cdef int decide_one(self, Dropped *c) except -1:
-        cdef Record *r = self.d.record(c.number)
-        cdef int effect = effect_of(r), bounded
-        bounded = self.judge(c.number, W_BOUNDED, LOOKBACK, &c.ranges[W_BOUNDED])
-        c.by_inputs = self.judge(c.number, W_INPUTS, LOOKBACK, &c.ranges[W_INPUTS]) == 0
+        cdef Record *r = &self.records[c.number]
+        cdef int effect = effect_of(r)
+        cdef int raises[3]
+        self.judge(c.number, W_BOUNDED, W_INPUTS, LOOKBACK, c.ranges, raises)
+        c.raises = raises[W_OPEN]
+        if c.raises & UNKNOWN_ERROR:
+            return self.compute(c)
+        self.may_underflow(c)
         if c.raises == 0:
-            c.fate = F_LEFT_OUT
-        elif (effect == E_CURVE or effect == E_POWER) and self.has_domain(r) \
-                and (bounded or not self.is_dropped(r, 0)):
+            return 0
+        if (effect == E_CURVE or effect == E_POWER) and self.has_domain(r) \
+                and (raises[W_BOUNDED] or not self.is_dropped(r, 0)):
             self.check(c, r)
-        elif bounded == 0:
+        elif raises[W_BOUNDED] == 0:
             c.fate = F_BOUNDED
+            c.by_inputs = raises[W_INPUTS] == 0
         elif (effect == E_DIVIDE or effect == E_MODULO or effect == E_RECIPROCAL) \
-                and self.bound_at(self.d.code.operands[r.first + r.count - 1], W_BOUNDED) != 0.0 \
+                and self.bound_at(self.operands[r.first + r.count - 1], W_BOUNDED) != 0.0 \
                 and not self.is_dropped(r, r.count - 1):
             c.fate = F_NONZERO
             self.divided(c, r, effect)
@@ -832,41 +847,40 @@ cdef class Leftovers:
 
     cdef int compute(self, Dropped *c) except -1:
         """It is computed after all; to others it is a value that the program has anyway."""
-        cdef double bound = self.bound_at(c.number, W_BOUNDED)
         c.fate = F_COMPUTED
-        c.by_inputs = False
         c.ranges[W_INPUTS] = unknown_range()
-        c.ranges[W_BOUNDED] = within(c.ranges[W_OPEN], bound) if bound else c.ranges[W_OPEN]
+        c.ranges[W_BOUNDED] = within_bound(c.ranges[W_OPEN], self.records[c.number].meta, W_BOUNDED)
         return 0
 
-    cdef int check(self, Dropped *c, Record *r) except -1:
+    cdef int check(self, Dropped *c, const Record *r) except -1:
         """Its operand will be compared with its domain."""
         cdef const Curve *curve = &CURVES[(<Primitive>r.prim).curve]
         cdef int k = is_single(r)
-        cdef Range x
+        cdef Range room[3]
+        cdef const Range *x
         c.fate = F_CHECKED
-        c.by_inputs = False
         c.ranges[W_INPUTS] = unknown_range()
         if effect_of(r) == E_CURVE:
-            self.range_at(r, 0, W_BOUNDED, LOOKBACK, &x)
-            curve_range(curve, k, within(x, curve.most[k]), &c.ranges[W_BOUNDED])
+            x = self.range_of(self.operands[r.first], W_BOUNDED, W_OPEN, LOOKBACK, room)
+            curve_range(curve, k, within(x[W_BOUNDED], curve.most[k]), &c.ranges[W_BOUNDED])
         else:
             c.ranges[W_BOUNDED] = range_between(-1e150, 1e150, 0)
         return 0
 
     cdef int divided(self, Dropped *c, const Record *r, int effect) except -1:
         """Its second operand will be compared with 0."""
-        cdef double bound = self.bound_at(c.number, W_BOUNDED)
-        cdef Range x = range_between(-1.0, 1.0, 0)
+        cdef double bound = self.bound_at(c.number, W_BOUNDED), most = 1.0
+        cdef Range room[3]
+        cdef const Range *x
         if effect != E_RECIPROCAL:
-            self.range_at(r, 0, W_BOUNDED, LOOKBACK, &x)
-        if x.endless:
-            return self.compute(c)
-        c.by_inputs = False
-        c.ranges[W_INPUTS] = unknown_range()
-        c.ranges[W_BOUNDED] = range_between(-largest(x) * bound, largest(x) * bound, 0)
+            x = self.range_of(self.operands[r.first], W_BOUNDED, W_OPEN, LOOKBACK, room)
+            if x[W_BOUNDED].endless:
+                return self.compute(c)
+            most = largest(x[W_BOUNDED])
         if effect == E_MODULO:
-            c.ranges[W_BOUNDED] = range_between(-(largest(x) + 1.0) * bound, (largest(x) + 1.0) * bound, 0)
+            most += 1.0
+        c.ranges[W_INPUTS] = unknown_range()
+        c.ranges[W_BOUNDED] = range_between(-most * bound, most * bound, 0)
         if settled(&c.ranges[W_BOUNDED], largest_of(<cnp.dtype>(<Meta>r.meta).dtype)):
             self.compute(c)
         return 0
@@ -875,7 +889,7 @@ cdef class Leftovers:
         """Whether the operand of a call can be compared with its domain."""
         cdef double power
         cdef PyObject *x = self.meta_at(r, 0)
-        if x == NULL or r.extra >= 0 or self.bound_at(self.d.code.operands[r.first], W_BOUNDED) == 0.0:
+        if x == NULL or r.extra >= 0 or self.bound_at(self.operands[r.first], W_BOUNDED) == 0.0:
             return False
         if x != r.meta and (<Meta>x).dtype != (<Meta>r.meta).dtype:
             return False
@@ -888,14 +902,14 @@ cdef class Leftovers:
         """What the items of a value are compared with; 0 where they cannot be."""
         cdef object value
         if operand >= 0:
-            if self.d.record(operand).meta == NULL:
+            if self.records[operand].meta == NULL:
                 return 0.0
-            return bound_of(<cnp.dtype>(<Meta>self.d.record(operand).meta).dtype, world)
+            return bound_of(<cnp.dtype>(<Meta>self.records[operand].meta).dtype, world)
         value = self.d.code.constant_at(operand)
         return bound_of((<cnp.ndarray>value).descr, world) if cnp.PyArray_CheckExact(value) else 0.0
 
     cdef inline bint is_dropped(self, const Record *r, int k) noexcept:
-        cdef int operand = self.d.code.operands[r.first + k]
+        cdef int operand = self.operands[r.first + k]
         return operand >= 0 and self.place[operand] > 0 \
             and self.calls[self.place[operand] - 1].fate != F_COMPUTED
 
@@ -903,60 +917,69 @@ cdef class Leftovers:
 
     cdef int collect_bounds(self) except -1:
         """Finds what has to be bounded: values that the program has, or the inputs if that is less."""
-        cdef Bounds *others = &self.bounds[B_OTHERS]
+        cdef double cost
         cdef Py_ssize_t i
-        self.collect(False, W_BOUNDED, others)
-        self.chosen = &self.bounds[B_VALUES]
-        self.collect(True, W_BOUNDED, self.chosen)
-        if self.chosen.n:
-            self.collect(True, W_INPUTS, &self.bounds[B_INPUTS])
-            if self.cost_of(self.chosen) > self.cost_of(&self.bounds[B_INPUTS]):
-                self.chosen = &self.bounds[B_INPUTS]
-        for i in range(others.n):
-            self.bind(self.chosen, others.items[i].operand, others.items[i].most, others.items[i].raises)
+        self.collect(False, W_BOUNDED, B_OTHERS)
+        self.collect(True, W_BOUNDED, B_VALUES)
+        self.chosen = B_VALUES
+        cost = self.cost_of(B_VALUES)
+        if cost > 0.0:
+            self.collect(True, W_INPUTS, B_INPUTS)
+            self.chosen = B_VALUES if cost <= self.cost_of(B_INPUTS) else B_INPUTS
+        for i in range(self.nbounds):
+            if self.bounds[i].which == B_OTHERS:
+                self.bind(self.chosen, self.bounds[i].operand, self.bounds[i].most, self.bounds[i].raises)
         return 0
 
-    cdef double cost_of(self, const Bounds *bounds) except -1.0:
-        """Of comparing these values with a bound: roughly items of an array."""
+    cdef double cost_of(self, int which) except -1.0:
+        """Of comparing the values of a list with a bound: roughly items of an array."""
         cdef double cost = 0.0
         cdef Py_ssize_t i
         cdef int operand
         cdef object value
-        for i in range(bounds.n):
+        for i in range(self.nbounds):
+            if self.bounds[i].which != which:
+                continue
             cost += 8.0
-            operand = bounds.items[i].operand
+            operand = self.bounds[i].operand
             if operand >= 0:
-                cost += size_of_array(<Meta>self.d.record(operand).meta)
+                cost += size_of_array(<Meta>self.records[operand].meta)
             else:
                 value = self.d.code.constant_at(operand)
                 cost += cnp.PyArray_SIZE(value) if cnp.PyArray_NDIM(<cnp.ndarray>value) else 0
         return cost
 
-    cdef Bound *bound_in(self, const Bounds *bounds, int operand) noexcept:
-        """The bound of a value; NULL if it has none."""
-        cdef int place = bounds.places[self.nconstants + operand] if bounds.places != NULL else 0
-        return &bounds.items[place - 1] if place else NULL
+    cdef Bound *bound_in(self, int which, int operand) noexcept:
+        """The bound of a value in a list; NULL if it has none."""
+        cdef int k = self.first_bound[self.nconstants + operand] if self.first_bound != NULL else 0
+        while k:
+            if self.bounds[k - 1].which == which:
+                return &self.bounds[k - 1]
+            k = self.bounds[k - 1].next
+        return NULL
 
-    cdef int bind(self, Bounds *to, int operand, double most, int raises) except -1:
-        cdef Bound *b = self.bound_in(to, operand)
+    cdef int bind(self, int which, int operand, double most, int raises) except -1:
+        cdef Bound *b = self.bound_in(which, operand)
         if b != NULL:
             b.most = min(b.most, most)
             b.raises |= raises
             return 0
-        if to.places == NULL:
-            to.places = <int *>PyMem_Calloc(self.nconstants + self.d.code.n, sizeof(int))
-            if to.places == NULL:
+        if self.first_bound == NULL:
+            self.first_bound = <int *>PyMem_Calloc(self.nconstants + self.d.code.n, sizeof(int))
+            if self.first_bound == NULL:
                 raise MemoryError("a program of %d steps" % self.d.code.n)
-        to.items = <Bound *>table_for(to.items, to.n + 1, &to.capacity, sizeof(Bound))
-        b = &to.items[to.n]
+        self.bounds = <Bound *>table_for(self.bounds, self.nbounds + 1, &self.capacity[1], sizeof(Bound))
+        b = &self.bounds[self.nbounds]
+        b.which = which
         b.operand = operand
         b.most = most
         b.raises = raises
-        to.n += 1
-        to.places[self.nconstants + operand] = <int>to.n
+        b.next = self.first_bound[self.nconstants + operand]
+        self.nbounds += 1
+        self.first_bound[self.nconstants + operand] = <int>self.nbounds
         return 0
 
-    cdef int collect(self, bint by_inputs, int world, Bounds *to) except -1:
+    cdef int collect(self, bint by_inputs, int world, int which) except -1:
         """From the calls that are bounded, those that the inputs can bound or the others, to what must be."""
         cdef Dropped *c
         cdef Record *r
@@ -969,21 +992,21 @@ cdef class Leftovers:
                 raises |= c.raises
             if raises == 0:
                 continue
-            r = self.d.record(c.number)
+            r = &self.records[c.number]
             if c.fate == F_COMPUTED:
-                self.require_value(c.number, W_BOUNDED, raises, to)
+                self.require_value(c.number, W_BOUNDED, raises, which)
             elif c.fate == F_CHECKED:
-                self.bind(to, self.d.code.operands[r.first], most_of(self, r), raises)
+                self.bind(which, self.operands[r.first], most_of(self, r), raises)
             elif not is_bounded(effect_of(r)):
                 for k in range(r.count):
-                    operand = self.d.code.operands[r.first + k]
+                    operand = self.operands[r.first + k]
                     if c.fate == F_NONZERO and k == r.count - 1:
-                        self.bind(&self.bounds[B_NONZERO], operand, INFINITY, raises)
+                        self.bind(B_NONZERO, operand, INFINITY, raises)
                     else:
-                        self.require(operand, world, raises, LOOKBACK, to)
+                        self.require(operand, world, raises, LOOKBACK, which)
         return 0
 
-    cdef int require(self, int operand, int world, int raises, int depth, Bounds *to) except -1:
+    cdef int require(self, int operand, int world, int raises, int depth, int which) except -1:
         """An operand has to be bounded in a world."""
         cdef Record *r
         cdef Dropped *c
@@ -994,11 +1017,9 @@ cdef class Leftovers:
             if not includes(c.ranges[world], c.ranges[W_OPEN]):
                 c.needed |= raises
             return 0
-        if operand < 0 or world == W_BOUNDED:
-            return self.require_value(operand, world, raises, to)
-        r = self.d.record(operand)
-        if r.kind != CALL_NODE:
-            return self.require_value(operand, world, raises, to)
+        if operand < 0 or world == W_BOUNDED or self.records[operand].kind != CALL_NODE:
+            return self.require_value(operand, world, raises, which)
+        r = &self.records[operand]
         if depth == 0 or is_bounded(effect_of(r)):
             return 0
         s = self.seen_of(operand, world, depth)
@@ -1008,22 +1029,23 @@ cdef class Leftovers:
             s.required = <unsigned char>(raises | (s.required if depth == s.looked else 0))
             s.looked = <unsigned char>depth
         for k in range(r.count):
-            self.require(self.d.code.operands[r.first + k], world, raises, depth - 1, to)
+            self.require(self.operands[r.first + k], world, raises, depth - 1, which)
         return 0
 
-    cdef int require_value(self, int operand, int world, int raises, Bounds *to) except -1:
+    cdef int require_value(self, int operand, int world, int raises, int which) except -1:
         """A value that the program has is compared with its bound, unless it cannot be larger."""
         cdef double bound = self.bound_at(operand, world)
-        cdef Bound *b
-        cdef Range known
+        cdef const Bound *b
+        cdef Range room[3]
+        cdef const Range *known
         if bound == 0.0:
             return 0
-        b = self.bound_in(to, operand)
+        b = self.bound_in(which, operand)
         if b != NULL and b.most <= bound and not raises & ~b.raises:
             return 0
-        self.range_of(operand, W_OPEN, LOOKBACK, &known)
-        if known.endless or largest(known) > bound:
-            self.bind(to, operand, bound, raises)
+        known = self.range_of(operand, W_OPEN, W_OPEN, LOOKBACK, room)
+        if known[W_OPEN].endless or largest(known[W_OPEN]) > bound:
+            self.bind(which, operand, bound, raises)
         return 0
 
     # --- checks -----------------------------------------------------------------------------
@@ -1033,16 +1055,15 @@ cdef class Leftovers:
         cdef Dropped *c
         cdef Record *r
         cdef Bound *b
-        cdef Py_ssize_t i
-        cdef int operand
+        cdef int i, operand
         cdef bint again = False
         for i in range(self.n):
             c = &self.calls[i]
             if c.fate != F_CHECKED and c.fate != F_COMPUTED:
                 continue
-            r = self.d.record(c.number)
+            r = &self.records[c.number]
             if c.fate == F_CHECKED and self.set_loop(r, &domain):
-                operand = self.d.code.operands[r.first]
+                operand = self.operands[r.first]
                 b = self.bound_in(self.chosen, operand)
                 if b != NULL and b.raises:
                     domain.most = min(domain.most, b.most)
@@ -1052,21 +1073,22 @@ cdef class Leftovers:
                 again = again or not self.d.w[operand].wanted
             else:
                 self.d.w[c.number].wanted = again = True
-        for i in range(self.chosen.n):
-            b = &self.chosen.items[i]
-            if b.raises:
+        for i in range(<int>self.nbounds):
+            b = &self.bounds[i]
+            if b.which == self.chosen and b.raises:
                 open_domain(&domain)
                 domain.most = b.most
                 domain.raises = b.raises
                 self.add_check(b.operand, &domain)
                 again = again or b.operand >= 0 and not self.d.w[b.operand].wanted
-        for i in range(self.bounds[B_NONZERO].n):
-            b = &self.bounds[B_NONZERO].items[i]
-            open_domain(&domain)
-            domain.most = self.bound_at(b.operand, W_BOUNDED)
-            domain.least = 1.0 / domain.most
-            domain.raises = b.raises
-            self.add_check(b.operand, &domain)
+        for i in range(<int>self.nbounds):
+            b = &self.bounds[i]
+            if b.which == B_NONZERO:
+                open_domain(&domain)
+                domain.most = self.bound_at(b.operand, W_BOUNDED)
+                domain.least = 1.0 / domain.most
+                domain.raises = b.raises
+                self.add_check(b.operand, &domain)
         if again:
             self.d.mark_operands()
         return 0
@@ -1110,6 +1132,7 @@ cdef class Leftovers:
         r.extra = -1
         r.count = 1
         number = self.d.enter(&r, &operand)
+        self.find_tables()
         self.d.w[number].wanted = True
         self.d.w[number].domain = self.domains().same_as(domain)
         return 0
@@ -1131,6 +1154,36 @@ cdef inline int effect_of(const Record *r) except -1:
 cdef inline bint is_bounded(int effect) noexcept:
     """Whether the values of a call are bounded, or of no interest, whatever its operands are."""
     return effect == E_HARMLESS or effect == E_UNIT or effect == E_SMALL
+
+
+cdef inline bint is_binary(int effect) noexcept:
+    """Whether a call takes two operands, both of which say what it raises."""
+    return effect == E_ADD or effect == E_SUBTRACT or effect == E_MULTIPLY or effect == E_DIVIDE \
+        or effect == E_MODULO or effect == E_HYPOT or effect == E_PRODUCT
+
+
+cdef inline bint is_harmless_for(int effect, char kind) noexcept:
+    """Whether a call raises nothing on integers, truth values or complex numbers."""
+    if effect == E_MOVE or kind == b"b":
+        return True
+    return (kind == b"i" or kind == b"u") and (
+        effect == E_ADD or effect == E_SUBTRACT or effect == E_MULTIPLY or effect == E_NEGATIVE
+        or effect == E_ABSOLUTE or effect == E_SQUARE or effect == E_SUM or effect == E_PROD
+        or effect == E_PRODUCT or effect == E_UNIT or effect == E_SHRINK)
+
+
+cdef inline int same_in_all(Range *out, int *raises, int first, int last, Range known, int error) noexcept:
+    cdef int world
+    for world in range(first, last + 1):
+        out[world] = known
+        raises[world] = error
+    return 0
+
+
+cdef inline Range within_bound(Range r, PyObject *meta, int world) noexcept:
+    """The part of a range that a value is compared with in a world; all of it where it cannot be."""
+    cdef double bound = bound_of(<cnp.dtype>(<Meta>meta).dtype, world) if meta != NULL else 0.0
+    return within(r, bound) if bound else r
 
 
 cdef inline char kind_of(PyObject *meta) noexcept:
@@ -1184,7 +1237,7 @@ cdef int check_dropped(Draft d) except -1:
     """Lets a draft notice errors of what it drops."""
     cdef Leftovers o = Leftovers.__new__(Leftovers)
     o.d = d
-    if not o.find() or not o.judge_all():
+    if not o.find() or not o.may_raise():
         return 0
     o.decide()
     o.collect_bounds()
