@@ -409,7 +409,7 @@ cdef enum Fate:
 # Three views of the values that the program has anyway: they are bounded; nothing is assumed of them; the
 # inputs and constants that they come from are bounded. What is asked for are those from one to another.
 cdef enum:
-    W_BOUNDED, W_OPEN, W_INPUTS, WORLDS
+    W_BOUNDED, W_OPEN, W_INPUTS
 
 cdef enum:
     LOOKBACK = 4         # steps from a value to those that it comes from
@@ -494,8 +494,9 @@ cdef class Leftovers:
     cdef Record *records        # the draft's, which move when a check is added
     cdef int *operands
     cdef Dropped *calls
-    cdef int *place             # by number in the draft: that among the calls, plus one; of what is needed
-                                # the first of `seen`, plus one, with a minus; 0 for none
+    # By number in the draft: the place among the calls, plus one; of what is needed, that of the first of
+    # `seen`, plus one, with a minus; 0 for none.
+    cdef int *place
     cdef int n, nconstants
     cdef int reach              # how far the ranges of the call that is judged look back
     cdef Seen *seen
@@ -504,6 +505,9 @@ cdef class Leftovers:
     cdef Py_ssize_t nseen, nbounds
     cdef Py_ssize_t capacity[2]
     cdef int chosen             # of the lists: that whose values are compared
+    cdef Primitive owner        # of the loop that was last looked for
+    cdef LoopRef loop
+    cdef char code, loop_gives  # the types of its operands and result
 
     def __dealloc__(self):
         PyMem_Free(self.first_bound)
@@ -799,11 +803,10 @@ cdef class Leftovers:
             self.judge(c.number, W_OPEN, W_OPEN, LOOKBACK, c.ranges, raises)
             if raises[W_OPEN]:
                 return True
-            self.may_underflow(c)
+            self.may_underflow(effect_of(&self.records[c.number]))
         return False
 
-    cdef int may_underflow(self, const Dropped *c) except -1:
-        cdef int effect = effect_of(&self.records[c.number])
+    cdef inline int may_underflow(self, int effect) noexcept:
         self.d.hides = self.d.hides or not (effect == E_HARMLESS or effect == E_MOVE
                                             or effect == E_NEGATIVE or effect == E_ABSOLUTE)
         return 0
@@ -827,7 +830,7 @@ cdef class Leftovers:
         c.raises = raises[W_OPEN]
         if c.raises & UNKNOWN_ERROR:
             return self.compute(c)
-        self.may_underflow(c)
+        self.may_underflow(effect)
         if c.raises == 0:
             return 0
         if (effect == E_CURVE or effect == E_POWER) and self.has_domain(r) \
@@ -983,12 +986,14 @@ cdef class Leftovers:
         """From the calls that are bounded, those that the inputs can bound or the others, to what must be."""
         cdef Dropped *c
         cdef Record *r
-        cdef int i, k, raises, operand
+        cdef const int *operands
+        cdef int i, k, raises
         for i in range(self.n - 1, -1, -1):
             c = &self.calls[i]
             raises = c.needed
             c.needed = 0
-            if c.fate == F_BOUNDED and <bint>c.by_inputs == by_inputs or c.fate == F_NONZERO and not by_inputs:
+            if c.fate == F_BOUNDED and <bint>c.by_inputs == by_inputs \
+                    or c.fate == F_NONZERO and not by_inputs:
                 raises |= c.raises
             if raises == 0:
                 continue
@@ -998,12 +1003,12 @@ cdef class Leftovers:
             elif c.fate == F_CHECKED:
                 self.bind(which, self.operands[r.first], most_of(self, r), raises)
             elif not is_bounded(effect_of(r)):
+                operands = &self.operands[r.first]
                 for k in range(r.count):
-                    operand = self.operands[r.first + k]
                     if c.fate == F_NONZERO and k == r.count - 1:
-                        self.bind(B_NONZERO, operand, INFINITY, raises)
+                        self.bind(B_NONZERO, operands[k], INFINITY, raises)
                     else:
-                        self.require(operand, world, raises, LOOKBACK, which)
+                        self.require(operands[k], world, raises, LOOKBACK, which)
         return 0
 
     cdef int require(self, int operand, int world, int raises, int depth, int which) except -1:
@@ -1096,23 +1101,26 @@ cdef class Leftovers:
     cdef bint set_loop(self, const Record *r, Domain *domain) except -1:
         """The domain of a call and NumPy's loop, which is run for what is not in it."""
         cdef Primitive p = <Primitive>r.prim
-        cdef char code = code_of((<Meta>r.meta).dtype), out = 0
+        cdef char code = code_of((<Meta>r.meta).dtype)
         cdef int k = is_single(r)
         cdef double most = 0.0
         open_domain(domain)
         if p.effect == E_CURVE:
             domain.lo = CURVES[p.curve].lo[k]
             domain.hi = CURVES[p.curve].hi[k]
-            domain.loop = p.find_loop(bytes([code]), &out)
         else:
             self.constant_power(r, &domain.second)
             power_domain(domain.second, domain, &most)
             domain.least = 0.0
             domain.takes_two = True
-            domain.loop = P_POW.find_loop(bytes([code, code]), &out)
             p = P_POW
-        self.domains().owners.append(p)
-        return domain.loop.fn != NULL and out == code
+        if p is not self.owner or code != self.code:
+            self.owner = p
+            self.code = code
+            self.loop = p.find_loop(bytes([code]) * p.nin, &self.loop_gives)
+            self.domains().owners.append(p)
+        domain.loop = self.loop
+        return self.loop.fn != NULL and self.loop_gives == code
 
     cdef inline Domains domains(self):
         """Those of the program, which has none before its first check."""
