@@ -26,7 +26,7 @@ import numpy as np
 
 from . import numpy as anp
 from ._core import Meta, record_call_of, registry
-from .environment import owner
+from .environment import owning_array
 from .extend import Choice
 from .operators import make_vjp
 from .replay import Declined
@@ -342,7 +342,7 @@ class _Walk:
         """The value of an operand; what is computed from arrays of the environment is left to the program."""
         if _is_node(arg):
             return self.values[arg.number]
-        if isinstance(arg, np.ndarray) and id(owner(arg)) in self.plan.owners:
+        if isinstance(arg, np.ndarray) and id(owning_array(arg)) in self.plan.owners:
             if id(arg) not in self.constants:
                 self.constants[id(arg)] = creation._constant_like(self.values[self.plan.place], arg), arg
             return self.constants[id(arg)][0]

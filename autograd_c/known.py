@@ -18,10 +18,9 @@ import types
 
 import numpy as np
 
-from ._core import Composite, Primitive, registry
+from ._core import Composite, Primitive, hooks, registry
 
 __all__ = [
-    "LOOKING_AT_TYPES",
     "is_known_class",
     "is_known_code",
     "is_known_function",
@@ -103,7 +102,7 @@ _REACHING_OUT = _opcodes(
     "MATCH_CLASS",
 )
 # A function that names one of these looks at types, and makes no array of new memory with `np.ndarray`.
-LOOKING_AT_TYPES = frozenset(["isinstance", "issubclass", "type"])
+_LOOKING_AT_TYPES = frozenset(["isinstance", "issubclass", "type"])
 
 
 def is_known_code(code):
@@ -116,7 +115,7 @@ def is_known_code(code):
     return (
         _REACHING_OUT.isdisjoint(code.co_code[::2])
         and all(map(is_known_name, code.co_names))
-        and ("ndarray" not in code.co_names or not LOOKING_AT_TYPES.isdisjoint(code.co_names))
+        and ("ndarray" not in code.co_names or not _LOOKING_AT_TYPES.isdisjoint(code.co_names))
         and all(map(_is_known_constant, code.co_consts))
     )
 
@@ -182,9 +181,16 @@ def is_known_module(module):
     return module.__name__ in _KNOWN_MODULES
 
 
-def is_known_type(cls):
-    """Whether instances that are made of a library's type depend on nothing but the arguments."""
-    if cls.__name__ in _UNKNOWN:
+def is_known_type(cls, names=_LOOKING_AT_TYPES):
+    """Whether instances that are made of a library's type depend on nothing but the arguments.
+
+    Parameters
+    ----------
+    cls : type
+    names : set of str, optional
+        Those of the code that has the type.
+    """
+    if cls.__name__ in _UNKNOWN or cls is np.ndarray and _LOOKING_AT_TYPES.isdisjoint(names):
         return False
     if cls.__module__ == "builtins":
         return _is_builtin(cls) or cls is object
@@ -231,6 +237,7 @@ def is_known_function(fun):
     )
 
 
+@functools.lru_cache(maxsize=4096)
 def _is_ours(module):
     top, _, rest = (module or "").partition(".")
     return top == "autograd_c" and rest.partition(".")[0] not in _STATEFUL
@@ -248,15 +255,27 @@ _PLAIN_BASES = (object, tuple, list, dict, abc.ABC, Exception)
 _PLAIN_METACLASSES = (type, abc.ABCMeta)
 
 
-def is_known_class(cls, is_walked):
+def is_known_class(cls, walked):
     """Whether a class of the user's takes nothing over from a class that is neither walked nor known.
 
     Parameters
     ----------
     cls : type
-    is_walked : callable
-        Tells by a module's name whether classes of that module are walked.
+    walked : list of type
+        Those of its bases whose code is looked at.
     """
     return type(cls) in _PLAIN_METACLASSES and all(
-        base in _PLAIN_BASES or is_walked(base.__module__) for base in cls.__mro__
+        base in _PLAIN_BASES or base in walked for base in cls.__mro__
     )
+
+
+for asked_by_the_walk in (
+    is_known_class,
+    is_known_function,
+    is_known_module,
+    is_known_name,
+    is_known_object,
+    is_known_type,
+    is_number_type,
+):
+    hooks[asked_by_the_walk.__name__] = asked_by_the_walk

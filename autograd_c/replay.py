@@ -46,7 +46,7 @@ from ._core import (
     is_box,
     record_call_of,
 )
-from .environment import Environment, owner, same_bytes
+from .environment import Environment, owning_array, same_bytes
 from .prepared import Inlined, Inside, Prepared, Unprepared, call_inside
 from .prepared import is_leaf as _is_leaf
 from .tree import Misfit, describe, gather, name_of
@@ -553,7 +553,7 @@ class _Recorded:
 
     def _plan_each(self, leaves):
         recording = self.recording
-        owners = {id(owner(leaf)) for leaf in leaves if isinstance(leaf, np.ndarray)}
+        owners = {id(owning_array(leaf)) for leaf in leaves if isinstance(leaf, np.ndarray)}
         nodes = {place: ("argument", place) for place in range(recording.size)}
         nodes |= {number: ("argument", place) for place, number in recording.changed}
         finish = []
@@ -565,14 +565,14 @@ class _Recorded:
             else:
                 finish.append(("fresh", None))
                 if isinstance(out, np.ndarray):
-                    if id(owner(out)) in owners:
+                    if id(owning_array(out)) in owners:
                         finish[-1] = _view(recording.results[place], nodes) or ("fresh", None)
-                    owners.add(id(owner(out)))
+                    owners.add(id(owning_array(out)))
                 nodes[number] = ("same", place)
         return None if all(kind == "fresh" for kind, _ in finish) else finish
 
     def _is_made(self, value):
-        return isinstance(value, np.ndarray) and id(owner(value)) not in self.environment.owners
+        return isinstance(value, np.ndarray) and id(owning_array(value)) not in self.environment.owners
 
     def finished(self, outs, leaves):
         """The leaves of the result, from those of the program and of the call."""
@@ -731,7 +731,7 @@ def _is_shared(leaves, environment):
         np.may_share_memory(leaf, array)
         for leaf in leaves
         if isinstance(leaf, np.ndarray)
-        for _, array in environment.arrays
+        for array in environment.arrays
     )
 
 
@@ -754,7 +754,7 @@ def _constants(recording):
 def _sizes(recording, arrays):
     """Numbers that shapes give rise to."""
     sizes = set(range(5))
-    for shape in recording.shapes | {array.shape for _, array in arrays}:
+    for shape in recording.shapes | {array.shape for array in arrays}:
         sizes.update(shape)
         sizes.add(int(np.prod(shape)))
     return sizes
@@ -772,7 +772,7 @@ def _watched(recorded):
     read, computed, filled = set(), False, False
     for value in itertools.chain(*map(_constants, recordings)):
         if isinstance(value, np.ndarray):
-            at = id(owner(value))
+            at = id(owning_array(value))
             if at in environment.owners:
                 read.add(at)
             else:
@@ -785,9 +785,9 @@ def _watched(recorded):
         computed = computed or any(id(number) not in environment.scalars for number in recording.given)
     # Arrays with one value throughout come from rules, or from such an array of the environment.
     return [
-        (label, array)
-        for label, array in environment.arrays
-        if computed or id(owner(array)) not in read or filled and _is_filled(array)
+        array
+        for array in environment.arrays
+        if computed or id(owning_array(array)) not in read or filled and _is_filled(array)
     ]
 
 
@@ -959,7 +959,7 @@ class _Policy:
 
     def recorded(self, signature, call):
         version, environment = self.version(signature, call)
-        copies = [array.copy() for _, array in environment.arrays]
+        copies = [array.copy() for array in environment.arrays]
         state = environment.random_state()
         try:
             if isinstance(self.fun, Prepared):
@@ -1091,7 +1091,7 @@ class _Policy:
             version.extend(
                 [
                     ("bytes", array, None, 0, np.array(array, order="C"))
-                    for _, array in arrays
+                    for array in arrays
                     if id(array) not in watched
                 ]
             )
@@ -1372,8 +1372,9 @@ def _explain_version(version):
             f"  {_plural(len(waiting), 'branch')} wait{'s' * (len(waiting) == 1)} for a second recording"
         )
     compared = {id(read[1]) for read in version.reads if read[0] == "bytes"}
-    for label, array in version.notes.environment.arrays:
-        if id(array) in compared:
+    environment = version.notes.environment
+    for (kind, array, *_), label in zip(environment.reads, environment.labels, strict=True):
+        if kind == "array" and id(array) in compared:
             lines.append(f"  bytes compared before each replay: {label}, {array.nbytes:,} bytes")
     lines.append(f"  compared before each replay: {_plural(len(version.reads), 'place')} of the environment")
     return lines
@@ -1381,7 +1382,7 @@ def _explain_version(version):
 
 def _hold(environment, copies):
     """Whether the arrays of the environment hold what they held."""
-    return all(same_bytes(array, copy) for (_, array), copy in zip(environment.arrays, copies, strict=True))
+    return all(map(same_bytes, environment.arrays, copies))
 
 
 hooks["compile_policy"] = _Policy

@@ -32,6 +32,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``emit.pxi``        the program's tables
 ``explain.pxi``     what a program does, read back for people
 ``compiled.pxi``    compiled functions: how a call finds its program
+``environment.pxi`` compiled functions: what a function reads besides its arguments
 ``inside.pxi``      compiled functions inside of derivatives
 ``debug.pxi``       debug mode
 ==================  ==========================================================================
@@ -325,4 +326,5 @@ P_DOT.kernel = KERNEL_DOT
 
 
 include "compiled.pxi"
+include "environment.pxi"
 include "inside.pxi"

@@ -584,6 +584,31 @@ def test_the_first_attribute_of_an_object_is_seen():
         assert f(X) == X.sum() * 2.0
 
 
+def test_an_attribute_that_is_none_is_seen():
+    class Settings:
+        rate = None
+
+    def by_class(x):
+        return np.sum(x) if Settings.rate is None else np.sum(x) * Settings.rate
+
+    def by_instance(x):
+        return np.sum(x) if settings.rate is None else np.sum(x) * settings.rate
+
+    settings = Settings()
+    functions = {fun: compile(fun) for fun in (by_class, by_instance)}
+
+    def agree():
+        return all(f(X) == fun(X) for fun, f in functions.items())
+
+    assert agree() and agree()
+    Settings.rate = 2.0
+    assert agree() and agree()
+    Settings.rate = None
+    assert agree() and agree()
+    settings.rate = 3.0
+    assert agree() and by_instance(X) == 3.0 * X.sum()
+
+
 class Weights(typing.NamedTuple):
     w: onp.ndarray
 
