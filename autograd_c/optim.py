@@ -594,7 +594,7 @@ class _Steps:
         policy = self._step.policy
         if any(map(is_box, leaves)):
             return None
-        return policy.signatures.get(_Call(policy.name, (leaves,), {}, policy.is_static).key)
+        return policy.signatures.get(_Call(policy.name, (leaves,), {}, policy.statics).key)
 
     def _loops(self, branch, size):
         """Whether results of a step have the types of the inputs that they become, and none is changed."""

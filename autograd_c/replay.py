@@ -22,7 +22,6 @@ array, copies of all arrays of the environment are kept, and their bytes compare
 """
 
 import collections
-import functools
 import inspect
 import itertools
 import sys
@@ -314,8 +313,19 @@ class _Notes:
         self.reason = None  # why it runs eagerly
 
 
+class _VersionNotes:
+    """What the policy keeps about a version."""
+
+    __slots__ = ("environment", "paths", "pending")
+
+    def __init__(self, environment):
+        self.environment = environment
+        self.pending = {}  # outcomes of guards -> a recording that waits for another, and copies of arrays
+        self.paths = {}  # see `_Policy.path`
+
+
 class _Call:
-    """The arguments of one call, taken apart.
+    """The arguments of one call, taken apart; `is_static` is None where no argument is said to be static.
 
     Attributes
     ----------
@@ -341,7 +351,7 @@ class _Call:
         self.key = (len(args), tuple(kwargs), tuple(self.looks))
 
     def _argument(self, place, value):
-        if self.is_static(place, len(self.args)):
+        if self.is_static is not None and self.is_static(place, len(self.args)):
             return self._static(value, f"argument {place!r}")
         looks, leaves = len(self.looks), len(self.leaves)
         if not _core.take_looks(value, self.looks, self.leaves):
@@ -402,11 +412,14 @@ class _Call:
     @property
     def given(self):
         """What comes with containers among the arguments: users' classes, which have methods, and keys."""
-        for kind, *look in self.looks:
-            if kind in ("list", "tuple", "dict") and look[0] not in (list, tuple, dict):
-                yield look[0]
-            if kind == "dict":
-                yield from (key for key in look[1] if type(key) is not str)
+        found = []
+        for look in self.looks:
+            if look[0] in ("list", "tuple", "dict"):
+                if look[1] not in (list, tuple, dict):
+                    found.append(look[1])
+                if look[0] == "dict":
+                    found += [key for key in look[2] if type(key) is not str]
+        return found
 
     def rebuilt(self, leaves):
         """The arguments with other leaves."""
@@ -419,7 +432,7 @@ class _Call:
     def _refilled(self, place, value, leaves):
         if type(value) is np.ndarray:
             return next(leaves)
-        if self.is_static(place, len(self.args)):
+        if self.is_static is not None and self.is_static(place, len(self.args)):
             return value
         _, structure = _core.flatten(value, _is_leaf)
         return _core.unflatten(structure, [next(leaves) for _ in range(structure.size)])
@@ -456,6 +469,10 @@ def _holds_box(value, seen=()):
 _PLAIN = (bool, int, str, bytes, type, np.dtype, types.BuiltinFunctionType, types.ModuleType, type(None))
 
 
+def _anything(value):
+    return True
+
+
 class _Recorded:
     """One recorded call: the recording, the structure of the result and how it is finished.
 
@@ -474,7 +491,7 @@ class _Recorded:
     ==========  ==================================================================================
     """
 
-    def __init__(self, fun, call, environment, confirmed=None):
+    def __init__(self, fun, call, environment, policy, version):
         self.environment = environment
         self.structure = None
         self._statics = call.statics
@@ -489,7 +506,7 @@ class _Recorded:
 
         self.source = self.form = self.program = None
         if isinstance(fun, Accumulated):
-            self._accumulate(fun, call, leaves, confirmed)
+            self._accumulate(fun, call, leaves, policy, version)
             return
 
         def fun_of_leaves(boxes):
@@ -507,21 +524,21 @@ class _Recorded:
         else:
             self._plan(leaves)
 
-    def _accumulate(self, fun, call, leaves, confirmed):
+    def _accumulate(self, fun, call, leaves, policy, version):
         """Two recordings; the second is that of an earlier call, if this one's source is the same."""
         self.source, place = fun.source(call, leaves)
-        self.outs, earlier = confirmed(self.source, leaves)
+        self.outs, earlier = policy.confirmed(version, self.source, leaves)
         if earlier is not None:
             self.recording, self.form, self.program = earlier.recording, earlier.form, earlier.program
         else:
             made = fun.expanded(self.source, place, leaves, self.environment.owners)
             self.outs, self.recording, self.form = made
-        _, self.structure = _core.flatten(self.outs[0], lambda value: True)
+        _, self.structure = _core.flatten(self.outs[0], _anything)
         self.finish = [("form", self.form)]
         self.updates = []
 
     def _take_apart(self, result):
-        leaves, self.structure = _core.flatten(result, lambda value: True)
+        leaves, self.structure = _core.flatten(result, _anything)
         for leaf in leaves:
             if not is_box(leaf):
                 self._check_result(leaf)
@@ -620,7 +637,7 @@ class _Recorded:
     @property
     def outcomes(self):
         """The outcomes of the guards, as a key."""
-        return tuple((type(node.outcome), node.outcome) for node in self.recording.guards)
+        return tuple([(type(node.outcome), node.outcome) for node in self.recording.guards])
 
 
 class _RecordedParts(_Recorded):
@@ -859,6 +876,11 @@ class _Policy:
         """The compiled function."""
         return self._compiled()
 
+    @property
+    def statics(self):
+        """What tells static arguments; None where there are none."""
+        return self.is_static if self.static_numbers or self.static_names else None
+
     def is_static(self, place, count):
         if isinstance(place, str):
             return place in self.static_names
@@ -874,7 +896,7 @@ class _Policy:
         if self.recording == threading.get_ident():
             return self.fun(*args, **kwargs)
         try:
-            call = _Call(self.name, args, kwargs, self.is_static)
+            call = _Call(self.name, args, kwargs, self.statics)
             signature = self.signature(call)
         except _Traced:
             return self.call_inside(args, kwargs)
@@ -965,8 +987,7 @@ class _Policy:
             if isinstance(self.fun, Prepared):
                 recorded = _RecordedParts(self.fun, call, environment)
             else:
-                confirmed = functools.partial(self.confirmed, version)
-                recorded = _Recorded(self.fun, call, environment, confirmed)
+                recorded = _Recorded(self.fun, call, environment, self, version)
         except (_Unreplayable, _Aliased, _OtherVectors, Inlined, Declined):
             raise
         except Exception as error:
@@ -1036,9 +1057,9 @@ class _Policy:
         if signature.versions:
             self.changed(signature, signature.versions[0])
         fun = self.fun.of if isinstance(self.fun, (Rows, Accumulated, Prepared)) else self.fun
-        environment = Environment(fun, [*call.statics, *call.given])
+        environment = Environment(fun, call.statics + call.given)
         version = Version(environment.reads)
-        version.notes = types.SimpleNamespace(environment=environment, pending={}, paths={})
+        version.notes = _VersionNotes(environment)
         signature.versions.insert(0, version)
         del signature.versions[_VERSIONS:]
         return version, environment
@@ -1237,8 +1258,8 @@ class _Policy:
 def written_into(compiled, out, result):
     """The result of a call, written into the arrays of `out`, which take its place: `Compiled.into`."""
     name = f"{name_of(compiled)}.into"
-    leaves, structure = _core.flatten(result, lambda value: True)
-    found, of_out = _core.flatten(out, lambda value: True)
+    leaves, structure = _core.flatten(result, _anything)
+    found, of_out = _core.flatten(out, _anything)
     # What is no array is passed over.
     found = [target if isinstance(target, np.ndarray) else 0.0 for target in found]
     try:
@@ -1382,7 +1403,7 @@ def _explain_version(version):
 
 def _hold(environment, copies):
     """Whether the arrays of the environment hold what they held."""
-    return all(map(same_bytes, environment.arrays, copies))
+    return not copies or all(map(same_bytes, environment.arrays, copies))
 
 
 hooks["compile_policy"] = _Policy
