@@ -695,7 +695,8 @@ cdef class GroupBuilder:
             if self.typed[k].operand == operand and self.typed[k].code == need:
                 return self.typed[k].register
         found = self.cast(found, have, need) if operand >= 0 else self.constant_register(operand, need)
-        self.typed = <TypedRegister *>room_for(self.typed, self.ntyped, &self.capacity[4], sizeof(TypedRegister))
+        self.typed = <TypedRegister *>room_for(self.typed, self.ntyped, &self.capacity[4],
+                                               sizeof(TypedRegister))
         self.typed[self.ntyped].operand = operand
         self.typed[self.ntyped].code = need
         self.typed[self.ntyped].register = found

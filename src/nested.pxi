@@ -1,8 +1,8 @@
 # Reverse traces of recorded values.
 #
 # `compile(grad(f))` records what a reverse trace does: its boxes are boxes around those of the recording. For
-# float64 scalars, of which there may be millions, and for contributions between arrays of one shape, these are
-# the short ways. They record what the general ways (`call_elementwise`, `recorded_contribution`) would.
+# float64 scalars, of which there may be millions, and for contributions between arrays of one shape, these
+# are the short ways. They record what the general ways (`call_elementwise`, `recorded_contribution`) would.
 
 cdef enum:
     MOST_SLOTS = 32     # inputs and steps of a rule

@@ -170,6 +170,29 @@ cdef Spot spot_of_view(Spot base, cnp.ndarray view, cnp.ndarray sample):
     return new_spot(base.buffer, base.offset + offset, shape_tuple(view), strides_tuple(view), view.dtype)
 
 
+cdef extern from "Python.h":
+    int PySlice_Unpack(object slice, Py_ssize_t *start, Py_ssize_t *stop, Py_ssize_t *step) except -1
+    Py_ssize_t PySlice_AdjustIndices(Py_ssize_t length, Py_ssize_t *start, Py_ssize_t *stop,
+                                     Py_ssize_t step) noexcept
+
+
+cdef Spot sliced_spot(Spot base, object index):
+    """Where the items lie that one slice picks along the first axis; None for what NumPy has to say."""
+    cdef Py_ssize_t start, stop, step, n, stride
+    if type(index) is not slice or PyTuple_GET_SIZE(base.shape) == 0:
+        return None
+    for end in (index.start, index.stop, index.step):
+        if end is not None and type(end) is not int:
+            return None
+    PySlice_Unpack(index, &start, &stop, &step)
+    n = PySlice_AdjustIndices(base.shape[0], &start, &stop, step)
+    if n <= 0:
+        return None
+    stride = base.strides[0]
+    return new_spot(base.buffer, base.offset + start * stride, (n,) + base.shape[1:],
+                    (stride * step,) + base.strides[1:], base.dtype)
+
+
 # Work on scalars, of which there may be millions, is planned by numbers alone; nodes as objects are made for
 # what works on arrays.
 
@@ -214,7 +237,9 @@ cdef char operand_code(object a, bint *weak) except? 1:
         weak[0] = True
         return b"D"
     if cnp.PyArray_CheckExact(a):
-        return code_of(<object>cnp.PyArray_DESCR(<cnp.ndarray>a)) if cnp.PyArray_ISALIGNED(<cnp.ndarray>a) else 0
+        if not cnp.PyArray_ISALIGNED(<cnp.ndarray>a):
+            return 0
+        return code_of(<object>cnp.PyArray_DESCR(<cnp.ndarray>a))
     if type(a) is np_float64:
         return b"d"
     if isinstance(a, np_generic):
@@ -299,6 +324,10 @@ cdef bint plan_view(Node n, Spot base) except -1:
     if n.prim.fun is np_transpose and PyTuple_GET_SIZE(n.operands) == 1 and n.kwargs is None:
         n.spot = new_spot(base.buffer, base.offset, base.shape[::-1], base.strides[::-1], base.dtype)
         return True
+    if n.prim is P_GETITEM and n.kwargs is None:
+        n.spot = sliced_spot(base, n.operands[1])
+        if n.spot is not None:
+            return True
     sample = base.sample()
     view = n.prim.fun(sample, *n.operands[1:], **(n.kwargs or {}))
     if not cnp.PyArray_CheckExact(view):
@@ -850,11 +879,13 @@ cdef class Planner:
             return False
         take_over(self, n, x)
         s = self.spot_of(n)
-        sample = s.sample()
-        part = sample[index]
-        if not cnp.PyArray_CheckExact(part):
-            part = sample[(*index, ...) if type(index) is tuple else (index, ...)]
-        n.part = spot_of_view(s, part, sample)
+        n.part = sliced_spot(s, index)
+        if n.part is None:
+            sample = s.sample()
+            part = sample[index]
+            if not cnp.PyArray_CheckExact(part):
+                part = sample[(*index, ...) if type(index) is tuple else (index, ...)]
+            n.part = spot_of_view(s, part, sample)
         if n.part is None:
             return False
         have = operand_code(value, &weak)

@@ -118,7 +118,8 @@ cdef bint same_literal(object a, object b) except -1:
     if type(a) is int or type(a) is str:
         return a == b
     if type(a) is slice:
-        return same_literal(a.start, b.start) and same_literal(a.stop, b.stop) and same_literal(a.step, b.step)
+        return same_literal(a.start, b.start) and same_literal(a.stop, b.stop) \
+            and same_literal(a.step, b.step)
     if type(a) is tuple:
         if PyTuple_GET_SIZE(a) != PyTuple_GET_SIZE(b):
             return False
@@ -201,7 +202,7 @@ cdef class Draft:
     cdef int *same              # by number in the recording: the operand that stands for it
     cdef int *constant_of       # by constant of the recording: the draft's, or 0
     cdef int *needed            # by number in the recording: how often
-    cdef dict keys              # of constants: key -> operand; where there are only few, they are looked through
+    cdef dict keys              # of constants, where there are many: key -> operand
     cdef dict keywords          # key -> place among the extras
     cdef Slot *table            # of calls, by hash
     cdef Py_ssize_t table_size, ncalls
