@@ -594,7 +594,8 @@ class _Steps:
         policy = self._step.policy
         if any(map(is_box, leaves)):
             return None
-        return policy.signatures.get(_Call(policy.name, (leaves,), {}, policy.statics).key)
+        is_static = policy.is_static if policy.has_statics else None
+        return policy.signatures.get(_Call(policy.name, (leaves,), {}, is_static).key)
 
     def _loops(self, branch, size):
         """Whether results of a step have the types of the inputs that they become, and none is changed."""

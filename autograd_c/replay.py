@@ -43,6 +43,7 @@ from ._core import (
     Version,
     hooks,
     is_box,
+    outcomes_of,
     record_call_of,
 )
 from .environment import Environment, owning_array, same_bytes
@@ -305,27 +306,18 @@ class _OtherVectors(Exception):
 class _Notes:
     """What the policy keeps about a signature."""
 
-    def __init__(self):
-        self.changes = 0  # recordings because the environment had changed
-        self.draws = 0  # recordings during which random numbers were drawn
-        self.failed = None  # branch and number of the guard that failed last
-        self.full = False
-        self.reason = None  # why it runs eagerly
-
-
-class _VersionNotes:
-    """What the policy keeps about a version."""
-
-    __slots__ = ("environment", "paths", "pending")
-
-    def __init__(self, environment):
-        self.environment = environment
-        self.pending = {}  # outcomes of guards -> a recording that waits for another, and copies of arrays
-        self.paths = {}  # see `_Policy.path`
+    changes = 0  # recordings because the environment had changed
+    draws = 0  # recordings during which random numbers were drawn
+    failed = None  # branch and number of the guard that failed last
+    full = False
+    reason = None  # why it runs eagerly
 
 
 class _Call:
-    """The arguments of one call, taken apart; `is_static` is None where no argument is said to be static.
+    """The arguments of one call, taken apart.
+
+    `is_static` tells by place and number of the positional arguments, or by name, what is static as a whole;
+    None where nothing is.
 
     Attributes
     ----------
@@ -336,7 +328,7 @@ class _Call:
     statics : list
     """
 
-    def __init__(self, name, args, kwargs, is_static):
+    def __init__(self, name, args, kwargs, is_static=None):
         self.name = name
         self.args = args
         self.kwargs = kwargs
@@ -344,17 +336,19 @@ class _Call:
         self.looks = []
         self.leaves = []
         self.statics = []
-        for place, value in enumerate(args):
-            self._argument(place, value)
-        for keyword, value in kwargs.items():
-            self._argument(keyword, value)
+        # Ordinary arrays and floats, and containers of them, are all that most calls have.
+        self._is_usual = is_static is None and _core.take_looks(args, kwargs, self.looks, self.leaves)
+        if not self._is_usual:
+            self.looks, self.leaves = [], []
+            for place, value in itertools.chain(enumerate(args), kwargs.items()):
+                self._argument(place, value)
         self.key = (len(args), tuple(kwargs), tuple(self.looks))
 
     def _argument(self, place, value):
         if self.is_static is not None and self.is_static(place, len(self.args)):
             return self._static(value, f"argument {place!r}")
         looks, leaves = len(self.looks), len(self.leaves)
-        if not _core.take_looks(value, self.looks, self.leaves):
+        if not _core.take_looks((value,), {}, self.looks, self.leaves):
             del self.looks[looks:], self.leaves[leaves:]
             self._look(value, f"argument {place!r}")
 
@@ -411,15 +405,20 @@ class _Call:
 
     @property
     def given(self):
-        """What comes with containers among the arguments: users' classes, which have methods, and keys."""
-        found = []
-        for look in self.looks:
-            if look[0] in ("list", "tuple", "dict"):
-                if look[1] not in (list, tuple, dict):
-                    found.append(look[1])
-                if look[0] == "dict":
-                    found += [key for key in look[2] if type(key) is not str]
-        return found
+        """What comes besides leaves: static values, and of containers users' classes and keys."""
+        given = list(self.statics)
+        if len(self.looks) == len(self.leaves):
+            return given
+        for kind, *look in self.looks:
+            if kind in ("list", "tuple", "dict") and look[0] not in (list, tuple, dict):
+                given.append(look[0])
+            if kind == "dict":
+                given += [key for key in look[1] if type(key) is not str]
+        return given
+
+    def normal_leaves(self):
+        """The leaves as recordings and programs take them."""
+        return list(self.leaves) if self._is_usual else [_normal(leaf) for leaf in self.leaves]
 
     def rebuilt(self, leaves):
         """The arguments with other leaves."""
@@ -462,15 +461,16 @@ def _holds_box(value, seen=()):
     return any(_holds_box(item, seen) for item in items)
 
 
+def _is_any(value):
+    """Whether a value in a result is a leaf."""
+    return True
+
+
 # ---------------------------------------------------------------- recordings
 
 
 # What a result may be besides numbers, arrays and containers: it cannot hold a traced value.
 _PLAIN = (bool, int, str, bytes, type, np.dtype, types.BuiltinFunctionType, types.ModuleType, type(None))
-
-
-def _anything(value):
-    return True
 
 
 class _Recorded:
@@ -491,12 +491,12 @@ class _Recorded:
     ==========  ==================================================================================
     """
 
-    def __init__(self, fun, call, environment, policy, version):
+    def __init__(self, fun, call, environment, policy=None, version=None):
         self.environment = environment
         self.structure = None
         self._statics = call.statics
-        leaves = [_normal(leaf) for leaf in call.leaves]
-        rows = isinstance(fun, Rows)
+        leaves = call.normal_leaves()
+        rows = type(fun) is Rows
         if rows:
             fun = fun.fun
             leaves[-1] = np.array(leaves[-1][0])
@@ -505,7 +505,7 @@ class _Recorded:
             leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
 
         self.source = self.form = self.program = None
-        if isinstance(fun, Accumulated):
+        if type(fun) is Accumulated:
             self._accumulate(fun, call, leaves, policy, version)
             return
 
@@ -514,8 +514,10 @@ class _Recorded:
             return self._take_apart(fun(*args, **kwargs))
 
         outs, self.recording = record_call_of(fun_of_leaves, leaves)
-        self.updates = [leaf for leaf, _ in self.recording.changed]
-        self._write_back(call.leaves, leaves)
+        self.updates = []
+        if self.recording.changed:
+            self.updates = [leaf for leaf, _ in self.recording.changed]
+            self._write_back(call.leaves, leaves)
         self.outs = outs
         if rows:
             if self.updates:
@@ -533,12 +535,12 @@ class _Recorded:
         else:
             made = fun.expanded(self.source, place, leaves, self.environment.owners)
             self.outs, self.recording, self.form = made
-        _, self.structure = _core.flatten(self.outs[0], _anything)
+        _, self.structure = _core.flatten(self.outs[0], _is_any)
         self.finish = [("form", self.form)]
         self.updates = []
 
     def _take_apart(self, result):
-        leaves, self.structure = _core.flatten(result, _anything)
+        leaves, self.structure = _core.flatten(result, _is_any)
         for leaf in leaves:
             if not is_box(leaf):
                 self._check_result(leaf)
@@ -558,7 +560,7 @@ class _Recorded:
 
     def _write_back(self, given, leaves):
         """Updates in place of leaves that were copied before."""
-        if self.updates and _is_shared(given, self.environment):
+        if _is_shared(given, self.environment):
             raise _Aliased
         for leaf in self.updates:
             if given[leaf] is not leaves[leaf]:
@@ -637,7 +639,7 @@ class _Recorded:
     @property
     def outcomes(self):
         """The outcomes of the guards, as a key."""
-        return tuple([(type(node.outcome), node.outcome) for node in self.recording.guards])
+        return outcomes_of(self.recording)
 
 
 class _RecordedParts(_Recorded):
@@ -659,7 +661,7 @@ class _RecordedParts(_Recorded):
         self._statics = call.statics
         self.source = self.form = None
         self.vectors = fun.vectors[call.key]
-        leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in map(_normal, call.leaves)]
+        leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in call.normal_leaves()]
 
         def both(boxes):
             args, kwargs = call.rebuilt(boxes[: len(leaves)])
@@ -780,8 +782,6 @@ def _sizes(recording, arrays):
 def _watched(recorded):
     """The arrays of the environment whose bytes must stay as they are for a recording to be valid."""
     environment, recordings = recorded.environment, [recorded.recording]
-    if not environment.arrays:
-        return []
     if recorded.source is not None:
         recordings.append(recorded.source)
     sizes = set().union(*(_sizes(recording, environment.arrays) for recording in recordings))
@@ -845,11 +845,14 @@ class _Policy:
     ):
         self._compiled = weakref.ref(compiled)  # which owns this object, and is freed with it
         self.fun = fun
+        self.in_parts = isinstance(fun, Prepared)
+        self.of = fun.of if self.in_parts or isinstance(fun, (Rows, Accumulated)) else fun  # the user's
         self.name = name_of(fun)
         self.max_programs = max_programs
         self.options = {"fastmath": fastmath, "num_threads": num_threads}
         self.static_numbers = set(static_argnums)
         self.static_names = set(static_argnames)
+        self.has_statics = bool(self.static_numbers or self.static_names)
         self._name_statics()
         self.lock = threading.RLock()
         self.recording = None  # the thread that is recording
@@ -858,7 +861,7 @@ class _Policy:
 
     def _name_statics(self):
         """Positions and names of static arguments are those of one another."""
-        if not self.static_numbers and not self.static_names:
+        if not self.has_statics:
             return
         try:
             parameters = list(inspect.signature(self.fun).parameters.values())
@@ -876,11 +879,6 @@ class _Policy:
         """The compiled function."""
         return self._compiled()
 
-    @property
-    def statics(self):
-        """What tells static arguments; None where there are none."""
-        return self.is_static if self.static_numbers or self.static_names else None
-
     def is_static(self, place, count):
         if isinstance(place, str):
             return place in self.static_names
@@ -896,33 +894,33 @@ class _Policy:
         if self.recording == threading.get_ident():
             return self.fun(*args, **kwargs)
         try:
-            call = _Call(self.name, args, kwargs, self.statics)
+            call = _Call(self.name, args, kwargs, self.is_static if self.has_statics else None)
             signature = self.signature(call)
         except _Traced:
             return self.call_inside(args, kwargs)
         if signature is None or signature.eager:
             return self.fun(*args, **kwargs)
         if signature is not tried and signature.versions:
-            result = signature.replay(self.compiled, [_normal(leaf) for leaf in call.leaves])
+            result = signature.replay(self.compiled, call.normal_leaves())
             if result is EAGERLY:
                 return self.fun(*args, **kwargs)
             if result is not MISS:
                 return result
         if signature.notes.full:  # the recordings that wait for another are not worth it
             return self.fun(*args, **kwargs)
-        if isinstance(self.fun, Prepared) and call.key not in self.fun.vectors:
+        if self.in_parts and call.key not in self.fun.vectors:
             return Unprepared(call.key)
         return self.record(signature, call)
 
     def call_inside(self, args, kwargs):
         """A call with boxes."""
-        if self.recording == threading.get_ident() or isinstance(self.fun, (Prepared, Rows, Accumulated)):
+        if self.recording == threading.get_ident() or self.of is not self.fun:
             return self.fun(*args, **kwargs)
         return call_inside(self.compiled, args, kwargs)
 
     def has_traced_static(self, args, kwargs):
         """Whether a box is in an argument that is static as a whole."""
-        if not self.static_numbers and not self.static_names:
+        if not self.has_statics:
             return False
         places = [*enumerate(args), *kwargs.items()]
         statics = tuple([value for place, value in places if self.is_static(place, len(args))])
@@ -981,10 +979,10 @@ class _Policy:
 
     def recorded(self, signature, call):
         version, environment = self.version(signature, call)
-        copies = [array.copy() for array in environment.arrays]
+        copies = environment.copies()
         state = environment.random_state()
         try:
-            if isinstance(self.fun, Prepared):
+            if self.in_parts:
                 recorded = _RecordedParts(self.fun, call, environment)
             else:
                 recorded = _Recorded(self.fun, call, environment, self, version)
@@ -992,7 +990,7 @@ class _Policy:
             raise
         except Exception as error:
             # The function's own error is raised again here, without the trace.
-            if isinstance(self.fun, Prepared):
+            if self.in_parts:
                 self.fun.prepare(*call.args, **call.kwargs)
             result = self.fun(*call.args, **call.kwargs)
             self.give_up(signature, f"it cannot be traced ({type(error).__name__}: {error})")
@@ -1017,16 +1015,16 @@ class _Policy:
 
     def result(self, recorded, version, call):
         """The result of the call that was recorded."""
-        if isinstance(self.fun, Rows):
+        if type(self.fun) is Rows:
             return self.fun(*call.args)
-        if not isinstance(self.fun, Prepared):
+        if not self.in_parts:
             return recorded.result(call.leaves)
         if recorded.recording.escapes:
             if recorded.recording.escapes[0][0] == _TRACED_OUTSIDE:
                 raise Inlined("its closure holds a traced value of another derivative")
             return Unprepared()
         recorded.planned(version, self.fun, self.options)
-        leaves = [_contiguous(_normal(leaf)) for leaf in call.leaves]
+        leaves = [_contiguous(leaf) for leaf in call.normal_leaves()]
         result, flags = _core.run_with_flags(recorded.program, leaves)
         return Unprepared() if result is EAGERLY or self.reports(flags) else result
 
@@ -1044,7 +1042,7 @@ class _Policy:
                 raise _Unreplayable("it draws random numbers; draw them outside and pass them as an argument")
         elif not version.holds():
             self.changed(signature, version)
-        elif not _hold(recorded.environment, copies):
+        elif copies and not _hold(recorded.environment, copies):
             self.changed(signature, version, "an array that it reads from outside")
         else:
             self.keep(signature, version, recorded, copies)
@@ -1056,10 +1054,9 @@ class _Policy:
                 return version, version.notes.environment
         if signature.versions:
             self.changed(signature, signature.versions[0])
-        fun = self.fun.of if isinstance(self.fun, (Rows, Accumulated, Prepared)) else self.fun
-        environment = Environment(fun, call.statics + call.given)
+        environment = Environment(self.of, call.given)
         version = Version(environment.reads)
-        version.notes = _VersionNotes(environment)
+        version.notes = types.SimpleNamespace(environment=environment, pending={})
         signature.versions.insert(0, version)
         del signature.versions[_VERSIONS:]
         return version, environment
@@ -1096,14 +1093,15 @@ class _Policy:
             del pending[next(iter(pending))]
 
     def add(self, version, recorded, outcomes):
-        arrays = _watched(recorded)  # before the planner adds constants of its own
-        if isinstance(self.fun, Rows):
+        # Before the planner adds constants of its own.
+        arrays = _watched(recorded) if recorded.environment.arrays else []
+        if type(self.fun) is Rows:
             program = _RowsProgram(recorded.recording, self.options)
         else:
             program = recorded.program or _program_of(recorded.recording, self.options)
-        as_it_is = recorded.finish is None or isinstance(self.fun, Prepared)
+        as_it_is = recorded.finish is None or self.in_parts
         finish = None if as_it_is else recorded.finished
-        path = self.path(version, outcomes)
+        path = version.path(outcomes)
         branch = Branch(program, path, recorded.structure, finish, bool(recorded.updates))
         branch.notes = recorded
         recorded.outs = None
@@ -1120,13 +1118,6 @@ class _Policy:
         recorded.recording.forget()
         if recorded.source is not None:
             recorded.source.forget()
-
-    def path(self, version, outcomes):
-        """Numbers for the ways through the guards: see `_core.Branch`."""
-        paths, path = version.notes.paths, [0]
-        for outcome in outcomes:
-            path.append(paths.setdefault((path[-1], outcome), len(paths)))
-        return path
 
     def run_careful(self, signature, version, leaves):
         """Run a program that changes arguments in place: on copies, so that a call can be run again."""
@@ -1258,8 +1249,8 @@ class _Policy:
 def written_into(compiled, out, result):
     """The result of a call, written into the arrays of `out`, which take its place: `Compiled.into`."""
     name = f"{name_of(compiled)}.into"
-    leaves, structure = _core.flatten(result, _anything)
-    found, of_out = _core.flatten(out, _anything)
+    leaves, structure = _core.flatten(result, _is_any)
+    found, of_out = _core.flatten(out, _is_any)
     # What is no array is passed over.
     found = [target if isinstance(target, np.ndarray) else 0.0 for target in found]
     try:
@@ -1403,7 +1394,7 @@ def _explain_version(version):
 
 def _hold(environment, copies):
     """Whether the arrays of the environment hold what they held."""
-    return not copies or all(map(same_bytes, environment.arrays, copies))
+    return all(map(same_bytes, environment.arrays, copies))
 
 
 hooks["compile_policy"] = _Policy

@@ -20,7 +20,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``tree.pxi``        containers: leaves and structure
 ``trace.pxi``       reverse, forward and recording traces; what the operators call
 ``record.pxi``      recordings: functions as lists of primitive calls
-``nested.pxi``      reverse traces of recorded scalars
+``nested.pxi``      reverse traces of recorded values
 ``vm.pxi``          replays on the machine: tables of a program, and a run of it
 ``simplify.pxi``    from a recording to a draft of the program
 ``steps.pxi``       calls that are made of others, maps of items, joins

@@ -238,13 +238,14 @@ cdef class Signature:
                 PyMem_Free(given)
 
 
-def take_looks(value, list looks, list leaves):
-    """Appends what an array, a number or a container of them looks like, and its leaves.
+def take_looks(tuple args, dict kwargs, list looks, list leaves):
+    """Appends what arguments look like that are arrays, numbers or containers of them, and their leaves.
 
     `looks` are those of a signature. False where something else is met, after which the ends of the lists are
     to be dropped: `autograd_c.replay` knows more sorts of values.
     """
-    return append_looks(value, looks, leaves)
+    return append_looks_of_items(args, looks, leaves) \
+        and (not kwargs or append_looks_of_items(kwargs.values(), looks, leaves))
 
 
 cdef bint append_looks(object v, list looks, list leaves) except -1:
@@ -373,6 +374,7 @@ cdef class Version:
     cdef readonly list reads
     cdef readonly list branches         # the last used first
     cdef public object notes            # the policy's
+    cdef dict paths                     # from the way so far and an outcome to a number
     cdef Read *checks
     cdef Py_ssize_t size
     cdef readonly Py_ssize_t runs       # replayed calls
@@ -380,6 +382,7 @@ cdef class Version:
     def __cinit__(self, list reads):
         self.reads = []
         self.branches = []
+        self.paths = {}
         self.extend(reads)
 
     def __dealloc__(self):
@@ -389,7 +392,7 @@ cdef class Version:
         """More that must be as it was."""
         cdef Py_ssize_t i
         cdef Read *r
-        cdef list held = self.reads + list(reads)
+        cdef list held = self.reads + reads
         cdef Read *checks = <Read *>PyMem_Realloc(self.checks, (len(held) + 1) * sizeof(Read))
         if checks == NULL:
             raise MemoryError()
@@ -430,8 +433,22 @@ cdef class Version:
                 return other
         return None
 
+    def path(self, tuple outcomes):
+        """Numbers for the ways through guards of these outcomes: see `Branch`."""
+        cdef object way = 0
+        cdef list path = [way]
+        for outcome in outcomes:
+            way = self.paths.setdefault((way, outcome), len(self.paths))
+            path.append(way)
+        return path
+
     def add(self, Branch branch):
         self.branches.insert(0, branch)
+
+
+def outcomes_of(Recording recording):
+    """The outcomes of the guards of a recording, as a key."""
+    return tuple([(type(node.outcome), node.outcome) for node in recording.guards])
 
 
 cdef bint still_reads(Read *r) except -1:

@@ -177,6 +177,10 @@ cdef class Environment:
     def labels(self):
         return [text_of(label) for label in self.places]
 
+    def copies(self):
+        """Copies of the arrays as they are now."""
+        return [array.copy() for array in self.arrays]
+
     def random_state(self):
         """The states of the sources of random numbers that the function names or holds."""
         if not self.generators and "random" not in self.names:

@@ -662,9 +662,10 @@ cdef class Recording:
         cdef Py_ssize_t i
         cdef int number, operand
         cdef dict moved = {}
-        cdef set results = set(self.outs) | {operand for _, operand in self.changed}
+        cdef set results
         if code.n < LONG_RECORDING:
             return
+        results = set(self.outs) | {operand for _, operand in self.changed}
         kept = Code.__new__(Code)
         for i in range(code.n):
             r = &code.records[i]
