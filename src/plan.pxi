@@ -661,6 +661,7 @@ cdef class Planner:
         cdef char codes[5]
         cdef bint weak[4]
         cdef const TypedLoops *found
+        cdef PlannedLoops loops
         cdef int i, attempt, count = r.count
         cdef Node n
         if r.extra >= 0 or count == 0 or count > 4 or result == 0 or not p.is_ufunc and p is not P_WHERE:
@@ -682,10 +683,11 @@ cdef class Planner:
             for i in range(count):
                 if not can_cast(have[i], codes[i]) and not (weak[i] and self.operand(number, i) < 0):
                     return False
+            loops = found.loops
             n = self.node(number)
             strcpy(n.codes, codes)
-            n.loop = chosen_loop(&found.loops, self.program.fastmath)
-            n.own_loop = self.program.fastmath and found.loops.own
+            n.loop = chosen_loop(&loops, self.program.fastmath)
+            n.own_loop = self.program.fastmath and loops.own
             n.shape = n.meta.shape
             self.w[number].category = K_ELEMENTWISE
             return True
