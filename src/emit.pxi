@@ -683,17 +683,18 @@ cdef class GroupBuilder:
 
     cdef int operand(self, Node n, int k, char need) except -1:
         """The register that has an operand of a node as that type code."""
-        cdef int operand = self.e.operand(n.number, k), found
+        cdef int operand = self.e.operand(n.number, k), found, i
         cdef char have
+        cdef Node x
         if operand >= 0:
-            found = self.node_register(self.e.node(operand))
-            n = self.e.node(operand)
-            have = b"d" if n.w.scalar else code_of(n.meta.dtype)
+            x = self.e.node(operand)
+            found = self.node_register(x)
+            have = b"d" if x.w.scalar else code_of(x.meta.dtype)
             if have == need:
                 return found
-        for k in range(self.ntyped):
-            if self.typed[k].operand == operand and self.typed[k].code == need:
-                return self.typed[k].register
+        for i in range(self.ntyped):
+            if self.typed[i].operand == operand and self.typed[i].code == need:
+                return self.typed[i].register
         found = self.cast(found, have, need) if operand >= 0 else self.constant_register(operand, need)
         self.typed = <TypedRegister *>room_for(self.typed, self.ntyped, &self.capacity[4],
                                                sizeof(TypedRegister))

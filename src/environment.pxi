@@ -93,7 +93,7 @@ cdef frozenset HELD_BY_OPERATORS = frozenset(["__wrapped__", "_options"])
 
 
 def owning_array(array):
-    """The array at the end of the chain of bases: arrays of one owner share memory."""
+    """The last array in the chain of bases: arrays that have the same one share memory."""
     cdef PyObject *base
     while cnp.PyArray_Check(array):
         base = cnp.PyArray_BASE(<cnp.ndarray>array)

@@ -99,7 +99,7 @@ cdef bint shares(object view, object base) noexcept:
 
 
 cdef PyObject *owner(PyObject *a) noexcept:
-    """The array at the end of the chain of bases."""
+    """What is at the end of the chain of bases: an array, or what has the memory of one, such as a file."""
     while cnp.PyArray_Check(<object>a) and cnp.PyArray_BASE(<cnp.ndarray><object>a) != NULL:
         a = cnp.PyArray_BASE(<cnp.ndarray><object>a)
     return a

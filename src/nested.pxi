@@ -299,8 +299,7 @@ cdef object array_contribution(Primitive p, int k, PyObject **values, object g):
         if not is_array:
             return None
         arrays |= 1 << (nslots + i)
-    if not numeric_operands(program, plain, code, room, operands) \
-            or not fits_shape(program, operands, <cnp.ndarray>plain[0]):
+    if not numeric_operands(program, plain, code, room, operands):
         return None
     out = empty_like(<cnp.ndarray>plain[0])
     run_array(program, operands, out, False)

@@ -344,7 +344,7 @@ def test_errors_are_reported_as_numpy_does():
 
 def test_powers_have_exact_logarithms():
     if not _core.own_functions():
-        pytest.skip("NumPy's loops")
+        pytest.skip("no loops of our own here; NumPy's log10 of float32 is not exact with AVX-512")
     for dtype, tens in ((np.float64, 22), (np.float32, 10)):
         exponents = np.arange(-120, 120)
         assert (computed("log2", np.ldexp(1.0, exponents).astype(dtype)) == exponents).all()
