@@ -433,7 +433,7 @@ cdef class Domains:
         cdef Py_ssize_t i
         for i in range(self.n):
             PyMem_Free(self.items[i])
-        PyMem_Free(self.items)
+        table_free(self.items)
 
     cdef Domain *same_as(self, const Domain *d) except NULL:
         cdef bytes key
@@ -510,11 +510,11 @@ cdef class Leftovers:
     cdef char code, loop_gives  # the types of its operands and result
 
     def __dealloc__(self):
-        PyMem_Free(self.first_bound)
-        PyMem_Free(self.bounds)
-        PyMem_Free(self.seen)
-        PyMem_Free(self.calls)
-        PyMem_Free(self.place)
+        table_free(self.first_bound)
+        table_free(self.bounds)
+        table_free(self.seen)
+        table_free(self.calls)
+        table_free(self.place)
 
     cdef bint find(self) except -1:
         """Whether some call that is left out might raise anything."""
@@ -529,8 +529,8 @@ cdef class Leftovers:
             return False
         self.find_tables()
         self.nconstants = <int>PyList_GET_SIZE(d.code.constants)
-        self.calls = <Dropped *>PyMem_Malloc(n * sizeof(Dropped))
-        self.place = <int *>PyMem_Calloc(d.code.n, sizeof(int))
+        self.calls = <Dropped *>table_malloc(n * sizeof(Dropped))
+        self.place = <int *>table_calloc(d.code.n, sizeof(int))
         if self.calls == NULL or self.place == NULL:
             raise MemoryError("a program of %d steps" % d.code.n)
         for i in range(d.code.n):
@@ -968,7 +968,7 @@ cdef class Leftovers:
             b.raises |= raises
             return 0
         if self.first_bound == NULL:
-            self.first_bound = <int *>PyMem_Calloc(self.nconstants + self.d.code.n, sizeof(int))
+            self.first_bound = <int *>table_calloc(self.nconstants + self.d.code.n, sizeof(int))
             if self.first_bound == NULL:
                 raise MemoryError("a program of %d steps" % self.d.code.n)
         self.bounds = <Bound *>table_for(self.bounds, self.nbounds + 1, &self.capacity[1], sizeof(Bound))

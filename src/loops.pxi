@@ -198,6 +198,10 @@ cdef int give_errors(str name, int raw) except -1:
 cdef extern from "memory.h":
     int make_keeping_capsule() except -1
     object new_array(int ndim, cnp.npy_intp *dims, int number, cnp.npy_intp item)
+    void *table_malloc(size_t size) noexcept
+    void *table_calloc(size_t count, size_t size) noexcept
+    void *table_realloc(void *table, size_t size) noexcept
+    void table_free(void *table) noexcept
 
 
 cdef inline cnp.ndarray empty_like(cnp.ndarray a):

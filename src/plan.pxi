@@ -472,7 +472,7 @@ cdef class Waiting:
     cdef Py_ssize_t capacity
 
     def __dealloc__(self):
-        PyMem_Free(self.heap)
+        table_free(self.heap)
 
     cdef inline int push(self, int number) except -1:
         cdef int i = self.size, up
@@ -538,13 +538,13 @@ cdef class Planner:
     cdef Primitive p_index_add
 
     def __dealloc__(self):
-        PyMem_Free(self.order)
-        PyMem_Free(self.unit_start)
-        PyMem_Free(self.first_edge)
-        PyMem_Free(self.edge_to)
-        PyMem_Free(self.pairs)
-        PyMem_Free(self.late)
-        PyMem_Free(self.free_registers)
+        table_free(self.order)
+        table_free(self.unit_start)
+        table_free(self.first_edge)
+        table_free(self.edge_to)
+        table_free(self.pairs)
+        table_free(self.late)
+        table_free(self.free_registers)
 
     # --- nodes ------------------------------------------------------------------------------
 
@@ -731,7 +731,7 @@ cdef class Planner:
         if fun is not np_sin and fun is not np_cos or x < 0 or not sines_are_libms():
             return 0
         if self.pairs == NULL:
-            self.pairs = <int *>PyMem_Calloc(self.n, sizeof(int))
+            self.pairs = <int *>table_calloc(self.n, sizeof(int))
             if self.pairs == NULL:
                 raise MemoryError("a program of %d nodes" % self.n)
         other = self.pairs[x] - 1
@@ -993,12 +993,12 @@ cdef class Planner:
         cdef Work *w
         if nedges > INT_MAX - 1:
             raise OverflowError("a program of more than 2**31 operands")
-        self.late = <int *>PyMem_Malloc((n + 1) * sizeof(int))
-        guarded = <int *>PyMem_Malloc((n + 1) * sizeof(int))
-        self.first_edge = <int *>PyMem_Calloc(n + 2, sizeof(int))
-        self.edge_to = <int *>PyMem_Malloc((nedges + 1) * sizeof(int))
+        self.late = <int *>table_malloc((n + 1) * sizeof(int))
+        guarded = <int *>table_malloc((n + 1) * sizeof(int))
+        self.first_edge = <int *>table_calloc(n + 2, sizeof(int))
+        self.edge_to = <int *>table_malloc((nedges + 1) * sizeof(int))
         if self.first_edge == NULL or guarded == NULL or self.edge_to == NULL or self.late == NULL:
-            PyMem_Free(guarded)
+            table_free(guarded)
             raise MemoryError("a program of %d nodes" % n)
         # First how many edges each node has, then where they begin, then the edges.
         for i in range(self.n):
@@ -1035,7 +1035,7 @@ cdef class Planner:
                 o = self.code.operands[r.first + k]
                 if o >= 0:
                     self.add_edge(o, i)
-        PyMem_Free(guarded)
+        table_free(guarded)
         return 0
 
     cdef inline void add_edge(self, int source, int to) noexcept:
@@ -1044,8 +1044,8 @@ cdef class Planner:
 
     cdef int schedule(self) except -1:
         cdef int i
-        self.order = <int *>PyMem_Malloc((self.n + 1) * sizeof(int))
-        self.unit_start = <int *>PyMem_Malloc((self.n + 2) * sizeof(int))
+        self.order = <int *>table_malloc((self.n + 1) * sizeof(int))
+        self.unit_start = <int *>table_malloc((self.n + 2) * sizeof(int))
         if self.order == NULL or self.unit_start == NULL:
             raise MemoryError("a program of %d nodes" % self.n)
         self.unit_closed = True
@@ -1212,15 +1212,15 @@ cdef class Planner:
         cdef Buffer b
         cdef Gaps gaps
         # By unit: the first buffer that comes into use there, and the first that leaves; each names the next.
-        cdef int *begin = <int *>PyMem_Malloc(2 * (nunits + n) * sizeof(int))
+        cdef int *begin = <int *>table_malloc(2 * (nunits + n) * sizeof(int))
         cdef int *end = begin + nunits
         cdef int *next_begin = end + nunits
         cdef int *next_end = next_begin + n
-        gaps.at = <Gap *>PyMem_Malloc((n + 1) * sizeof(Gap))
+        gaps.at = <Gap *>table_malloc((n + 1) * sizeof(Gap))
         gaps.n = 0
         if begin == NULL or gaps.at == NULL:
-            PyMem_Free(begin)
-            PyMem_Free(gaps.at)
+            table_free(begin)
+            table_free(gaps.at)
             raise MemoryError("a program of %d buffers" % n)
         memset(begin, 0xff, 2 * nunits * sizeof(int))       # -1: none
         for i in range(n - 1, -1, -1):
@@ -1244,8 +1244,8 @@ cdef class Planner:
                 b = <Buffer>PyList_GET_ITEM(buffers, i)
                 give_gap(&gaps, b.offset, padded(b.nbytes))
                 i = next_end[i]
-        PyMem_Free(begin)
-        PyMem_Free(gaps.at)
+        table_free(begin)
+        table_free(gaps.at)
         return top
 
     cdef int use_places(self, int number) except -1:

@@ -43,7 +43,7 @@ cdef void *table_for(void *table, Py_ssize_t count, Py_ssize_t *capacity, size_t
     if count > INT_MAX - 1:
         raise OverflowError("a recording of more than 2**31 operands")
     more = max(count, capacity[0] * 2, 16)
-    new = PyMem_Realloc(table, more * item)
+    new = table_realloc(table, more * item)
     if new == NULL:
         raise MemoryError("a recording of %d steps" % count)
     capacity[0] = more
@@ -79,8 +79,8 @@ cdef class Code:
         for i in range(self.n):
             Py_XDECREF(self.records[i].prim)
             Py_XDECREF(self.records[i].meta)
-        PyMem_Free(self.records)
-        PyMem_Free(self.operands)
+        table_free(self.records)
+        table_free(self.operands)
 
     cdef inline int constant(self, object v) except? -1:
         """The operand that stands for a constant."""

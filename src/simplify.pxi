@@ -213,17 +213,17 @@ cdef class Draft:
     cdef int now_needed
 
     def __dealloc__(self):
-        PyMem_Free(self.w)
-        PyMem_Free(self.constants)
+        table_free(self.w)
+        table_free(self.constants)
         self.let_go()
 
     cdef void let_go(self) noexcept:
         """Frees what only the pass needs."""
-        PyMem_Free(self.same)
-        PyMem_Free(self.constant_of)
-        PyMem_Free(self.needed)
-        PyMem_Free(self.table)
-        PyMem_Free(self.args)
+        table_free(self.same)
+        table_free(self.constant_of)
+        table_free(self.needed)
+        table_free(self.table)
+        table_free(self.args)
         self.same = self.constant_of = self.needed = self.args = NULL
         self.table = NULL
 
@@ -363,7 +363,7 @@ cdef class Draft:
         cdef Record *r
         while size < self.recording.code.n * 2 or size <= self.table_size:
             size *= 2
-        table = <Slot *>PyMem_Calloc(size, sizeof(Slot))
+        table = <Slot *>table_calloc(size, sizeof(Slot))
         if table == NULL:
             raise MemoryError("a program of %d calls" % self.ncalls)
         self.table = table
@@ -372,7 +372,7 @@ cdef class Draft:
             if old[i].call:
                 r = self.record(old[i].call - 1)
                 self.slot_of(r, &self.code.operands[r.first], old[i].hash)[0] = old[i]
-        PyMem_Free(old)
+        table_free(old)
         return 0
 
     cdef Meta meta_of(self, int operand):
@@ -449,9 +449,9 @@ cdef class Draft:
         cdef set guarded = set()
         for i in range(old.n):
             most = max(most, old.records[i].count)
-        self.args = <int *>PyMem_Malloc(most * sizeof(int))
-        self.same = <int *>PyMem_Malloc((old.n + 1) * sizeof(int))
-        self.constant_of = <int *>PyMem_Calloc(len(old.constants) + 1, sizeof(int))
+        self.args = <int *>table_malloc(most * sizeof(int))
+        self.same = <int *>table_malloc((old.n + 1) * sizeof(int))
+        self.constant_of = <int *>table_calloc(len(old.constants) + 1, sizeof(int))
         if self.args == NULL or self.same == NULL or self.constant_of == NULL:
             raise MemoryError("a program of %d steps" % old.n)
         # Most drafts are no longer than their recording.
@@ -539,7 +539,7 @@ cdef class Draft:
         cdef Code old = self.recording.code
         cdef Py_ssize_t i
         cdef int operand
-        self.needed = <int *>PyMem_Calloc(old.n + 1, sizeof(int))
+        self.needed = <int *>table_calloc(old.n + 1, sizeof(int))
         if self.needed == NULL:
             raise MemoryError("a program of %d steps" % old.n)
         for i in range(old.noperands):
@@ -593,7 +593,7 @@ cdef class Draft:
             self.lay_out_factors()
         records = self.code.records
         operands = self.code.operands
-        moved = <int *>PyMem_Malloc((n + 1) * sizeof(int))
+        moved = <int *>table_malloc((n + 1) * sizeof(int))
         if moved == NULL:
             raise MemoryError("a program of %d steps" % n)
         for i in range(n):
@@ -613,13 +613,13 @@ cdef class Draft:
         self.code.n = kept
         self.results = [moved[<int>o] if o >= 0 else o for o in self.results]
         self.updates = [(j, moved[<int>o] if o >= 0 else o) for j, o in self.updates]
-        PyMem_Free(moved)
+        table_free(moved)
         return 0
 
     cdef int join_products(self) except -1:
         """Lets a product that is only added to another one be added where that one is computed."""
         cdef Code code = self.code
-        cdef int *uses = <int *>PyMem_Calloc(code.n, sizeof(int))
+        cdef int *uses = <int *>table_calloc(code.n, sizeof(int))
         cdef Py_ssize_t i, k
         cdef int operand, x, y
         cdef Record *r
@@ -647,7 +647,7 @@ cdef class Draft:
                         and self.is_product(y, r.meta):
                     self.join_product(i, x, y)
         finally:
-            PyMem_Free(uses)
+            table_free(uses)
         return 0
 
     cdef int lay_out_factors(self) except -1:

@@ -95,7 +95,7 @@ cdef class Tape:
         self.entries = spare_entries
         spare_entries = NULL
         if self.entries == NULL:
-            self.entries = <Entry *>PyMem_Malloc(self.capacity * sizeof(Entry))
+            self.entries = <Entry *>table_malloc(self.capacity * sizeof(Entry))
         if self.entries == NULL:
             raise MemoryError("tape")
         self.refs = []
@@ -105,7 +105,7 @@ cdef class Tape:
         if spare_entries == NULL and self.capacity == SPARE_ENTRIES:
             spare_entries = self.entries
         else:
-            PyMem_Free(self.entries)
+            table_free(self.entries)
         PyMem_Free(self.more)
 
     def __reduce_ex__(self, protocol):
@@ -122,7 +122,7 @@ cdef class Tape:
         # Slots are ints: the last capacity is the largest int.
         if capacity > INT_MAX:
             capacity = INT_MAX
-        entries = <Entry *>PyMem_Realloc(self.entries, capacity * sizeof(Entry))
+        entries = <Entry *>table_realloc(self.entries, capacity * sizeof(Entry))
         if entries == NULL:
             raise MemoryError("tape of %d entries" % capacity)
         self.entries = entries

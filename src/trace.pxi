@@ -160,7 +160,7 @@ cdef object leaf_gradient(Tape t, Adjoint *adjoints, int slot):
 
 
 cdef Adjoint *new_adjoints(Tape t) except NULL:
-    cdef Adjoint *adjoints = <Adjoint *>PyMem_Calloc(t.n, sizeof(Adjoint))
+    cdef Adjoint *adjoints = <Adjoint *>table_calloc(t.n, sizeof(Adjoint))
     if adjoints == NULL:
         raise MemoryError("adjoints of %d entries" % t.n)
     return adjoints
@@ -170,7 +170,7 @@ cdef void free_adjoints(Tape t, Adjoint *adjoints) noexcept:
     cdef Py_ssize_t i
     for i in range(t.n):
         drop_adjoint(&adjoints[i])
-    PyMem_Free(adjoints)
+    table_free(adjoints)
 
 
 cdef int run_sweep(Tape t, Adjoint *adjoints, bint last) except -1:

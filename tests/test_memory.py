@@ -10,6 +10,7 @@ import pytest
 import autograd_c.numpy as anp
 from autograd_c.extend import defvjp, elementwise, primitive
 from autograd_c.operators import elementwise_grad, grad, jvp, make_vjp, value_and_grad
+from autograd_c.replay import compile
 
 N = 50_000  # items of the arrays whose memory is counted: 400 kB
 BYTES = 8 * N
@@ -147,6 +148,24 @@ def test_memory_of_an_entry():
         tracemalloc.stop()
     assert kept < 96 * 3 * n
     assert abs(pullbacks[0](1.0)) < np.inf
+
+
+def chain(x, n):
+    """`n` steps of three entries: `x` times 0.99999 each."""
+    for _ in range(n):
+        x = 0.5 * x + 0.49999 * x
+    return x
+
+
+@pytest.mark.parametrize("make", [lambda fun: fun, compile], ids=["eager", "compiled"])
+def test_tables_grow_and_go(make):
+    """From a handful of entries to millions of bytes of tables, which nothing of is left."""
+    gradient = make(grad(chain))
+    for n in (1, 100, 3000, 30_000, 100_000):
+        assert gradient(1.0, n) == pytest.approx(0.99999**n, rel=1e-9)
+    del gradient
+    gc.collect()
+    assert growth_of(lambda: make(grad(chain))(1.0, 30_000), 3) < 100_000
 
 
 # ---------------------------------------------------------------- what is kept
