@@ -26,9 +26,9 @@ __all__ = [
     "is_known_function",
     "is_known_module",
     "is_known_name",
-    "is_known_object",
     "is_known_type",
     "is_number_type",
+    "is_unchanging",
 ]
 
 # Functions and types of Python whose results depend on their arguments alone. What finds attributes by
@@ -243,11 +243,9 @@ def _is_ours(module):
     return top == "autograd_c" and rest.partition(".")[0] not in _STATEFUL
 
 
-def is_known_object(value):
-    """Whether an object of a library's, other than a Python function, a type or a module, never changes."""
-    if isinstance(value, np.ufunc):
-        return is_known_function(value)
-    return isinstance(value, _IMMUTABLE) or _is_ours(type(value).__module__)
+def is_unchanging(cls):
+    """Whether objects of a library's type never change; not for functions, ufuncs, types and modules."""
+    return issubclass(cls, _IMMUTABLE) or _is_ours(cls.__module__)
 
 
 # Classes that other classes of the user's may be derived from, or be instances of.
@@ -274,8 +272,8 @@ for asked_by_the_walk in (
     is_known_function,
     is_known_module,
     is_known_name,
-    is_known_object,
     is_known_type,
     is_number_type,
+    is_unchanging,
 ):
     hooks[asked_by_the_walk.__name__] = asked_by_the_walk

@@ -45,6 +45,7 @@ from ._core import (
     is_box,
     outcomes_of,
     record_call_of,
+    record_result,
 )
 from .environment import Environment, owning_array, same_bytes
 from .prepared import Inlined, Inside, Prepared, Unprepared, call_inside
@@ -303,46 +304,14 @@ class _OtherVectors(Exception):
     """A linear function takes other vectors than the last one did: this call is not recorded."""
 
 
-class _Notes:
-    """What the policy keeps about a signature."""
+class _Call(_core.Call):
+    """The arguments of one call, taken apart: those that the compiled core does not know, too."""
 
-    changes = 0  # recordings because the environment had changed
-    draws = 0  # recordings during which random numbers were drawn
-    failed = None  # branch and number of the guard that failed last
-    full = False
-    reason = None  # why it runs eagerly
+    __slots__ = ()
 
-
-class _Call:
-    """The arguments of one call, taken apart.
-
-    `is_static` tells by place and number of the positional arguments, or by name, what is static as a whole;
-    None where nothing is.
-
-    Attributes
-    ----------
-    key : tuple
-        See `_core.Signature`.
-    leaves : list
-        The caller's own objects.
-    statics : list
-    """
-
-    def __init__(self, name, args, kwargs, is_static=None):
-        self.name = name
-        self.args = args
-        self.kwargs = kwargs
-        self.is_static = is_static
-        self.looks = []
-        self.leaves = []
-        self.statics = []
-        # Ordinary arrays and floats, and containers of them, are all that most calls have.
-        self._is_usual = is_static is None and _core.take_looks(args, kwargs, self.looks, self.leaves)
-        if not self._is_usual:
-            self.looks, self.leaves = [], []
-            for place, value in itertools.chain(enumerate(args), kwargs.items()):
-                self._argument(place, value)
-        self.key = (len(args), tuple(kwargs), tuple(self.looks))
+    def take_apart(self):
+        for place, value in itertools.chain(enumerate(self.args), self.kwargs.items()):
+            self._argument(place, value)
 
     def _argument(self, place, value):
         if self.is_static is not None and self.is_static(place, len(self.args)):
@@ -403,27 +372,8 @@ class _Call:
             raise _Traced
         self.statics.append(value)
 
-    @property
-    def given(self):
-        """What comes besides leaves: static values, and of containers users' classes and keys."""
-        given = list(self.statics)
-        if len(self.looks) == len(self.leaves):
-            return given
-        for kind, *look in self.looks:
-            if kind in ("list", "tuple", "dict") and look[0] not in (list, tuple, dict):
-                given.append(look[0])
-            if kind == "dict":
-                given += [key for key in look[1] if type(key) is not str]
-        return given
-
-    def normal_leaves(self):
-        """The leaves as recordings and programs take them."""
-        return list(self.leaves) if self._is_usual else [_normal(leaf) for leaf in self.leaves]
-
-    def rebuilt(self, leaves):
+    def refilled(self, leaves):
         """The arguments with other leaves."""
-        if len(self.args) == len(self.looks) == len(self.leaves):  # each argument is one
-            return leaves, {}
         leaves = iter(leaves)
         args = [self._refilled(place, value, leaves) for place, value in enumerate(self.args)]
         return args, {name: self._refilled(name, value, leaves) for name, value in self.kwargs.items()}
@@ -500,7 +450,7 @@ class _Recorded:
         if rows:
             fun = fun.fun
             leaves[-1] = np.array(leaves[-1][0])
-        if _is_shared(leaves, environment):
+        if _core.shares_any(leaves, environment.arrays):
             # Each leaf is traced by itself: an update of one is not seen in the other.
             leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
 
@@ -508,12 +458,7 @@ class _Recorded:
         if type(fun) is Accumulated:
             self._accumulate(fun, call, leaves, policy, version)
             return
-
-        def fun_of_leaves(boxes):
-            args, kwargs = call.rebuilt(boxes)
-            return self._take_apart(fun(*args, **kwargs))
-
-        outs, self.recording = record_call_of(fun_of_leaves, leaves)
+        outs, self.recording, self.structure = record_result(fun, call, leaves, self._check_result)
         self.updates = []
         if self.recording.changed:
             self.updates = [leaf for leaf, _ in self.recording.changed]
@@ -524,7 +469,7 @@ class _Recorded:
                 raise _Unreplayable("it changes an argument in place, for each of many seeds; copy it before")
             self.finish = None  # rows are copied into the result
         else:
-            self._plan(leaves)
+            self.finish = self._finish_of(leaves)
 
     def _accumulate(self, fun, call, leaves, policy, version):
         """Two recordings; the second is that of an earlier call, if this one's source is the same."""
@@ -538,13 +483,6 @@ class _Recorded:
         _, self.structure = _core.flatten(self.outs[0], _is_any)
         self.finish = [("form", self.form)]
         self.updates = []
-
-    def _take_apart(self, result):
-        leaves, self.structure = _core.flatten(result, _is_any)
-        for leaf in leaves:
-            if not is_box(leaf):
-                self._check_result(leaf)
-        return leaves
 
     def _check_result(self, leaf):
         if isinstance(leaf, (np.generic, float, complex, *_PLAIN)) or id(leaf) in self.environment.objects:
@@ -560,18 +498,17 @@ class _Recorded:
 
     def _write_back(self, given, leaves):
         """Updates in place of leaves that were copied before."""
-        if _is_shared(given, self.environment):
+        if _core.shares_any(given, self.environment.arrays):
             raise _Aliased
         for leaf in self.updates:
             if given[leaf] is not leaves[leaf]:
                 given[leaf][...] = leaves[leaf]
 
-    def _plan(self, leaves):
-        is_fresh = self.recording.has_own_results(self.outs, leaves)
-        self.finish = None if is_fresh else self._plan_each(leaves)
-
-    def _plan_each(self, leaves):
+    def _finish_of(self, leaves):
+        """How the results are finished."""
         recording = self.recording
+        if recording.has_own_results(self.outs, leaves):
+            return None
         owners = {id(owning_array(leaf)) for leaf in leaves if isinstance(leaf, np.ndarray)}
         nodes = {place: ("argument", place) for place in range(recording.size)}
         nodes |= {number: ("argument", place) for place, number in recording.changed}
@@ -594,9 +531,7 @@ class _Recorded:
         return isinstance(value, np.ndarray) and id(owning_array(value)) not in self.environment.owners
 
     def finished(self, outs, leaves):
-        """The leaves of the result, from those of the program and of the call."""
-        if self.finish is None:
-            return outs
+        """The leaves of the result, from those of the program and of the call, where some are not fresh."""
         results = []
         for (kind, what), out in zip(self.finish, outs, strict=True):
             if kind == "form":
@@ -607,7 +542,8 @@ class _Recorded:
 
     def result(self, leaves):
         """What the recorded call itself returns."""
-        return _core.unflatten(self.structure, self.finished(self.outs, leaves))
+        outs = self.outs if self.finish is None else self.finished(self.outs, leaves)
+        return _core.unflatten(self.structure, outs)
 
     def same_as(self, other):
         if self.source is not None:  # from which all else follows
@@ -666,21 +602,21 @@ class _RecordedParts(_Recorded):
         def both(boxes):
             args, kwargs = call.rebuilt(boxes[: len(leaves)])
             value, linear, self.about = fun.prepare(*args, **kwargs)
-            outs, of_value = self._take_apart(value), self.structure
+            outs, of_value = _core.taken_apart(value, self._check_result)
             vector = _core.unflatten(self.vectors.structure, boxes[len(leaves) :])
             try:
                 image = linear(vector)
             except (ValueError, Misfit) as error:
                 raise _OtherVectors from error
-            images = self._take_apart(image)
-            self.structures = of_value, self.structure
+            images, of_image = _core.taken_apart(image, self._check_result)
+            self.structures = of_value, of_image
             return outs + images
 
         given = leaves + self.vectors.zeros()
         with np.errstate(all="ignore"):  # it runs once more, as a program, and that counts
             self.outs, self.recording = record_call_of(both, given)
         self.updates = self.recording.updates
-        self._plan(given)
+        self.finish = self._finish_of(given)
         seen = (self.finish or [])[: fun.seen(self)]
         if self.updates or any(kind in ("argument", "view", "same") for kind, _ in seen):
             raise Inlined("it changes or returns an argument, or one result twice")
@@ -740,18 +676,6 @@ def _normal(leaf):
 
 def _contiguous(leaf):
     return np.require(leaf, requirements=("C", "A")) if isinstance(leaf, np.ndarray) else leaf
-
-
-def _is_shared(leaves, environment):
-    """Whether an array among the leaves shares memory with another one, or with one of the environment."""
-    if len(leaves) == 1 and not environment.arrays:
-        return False
-    return _core.overlap(leaves) or any(
-        np.may_share_memory(leaf, array)
-        for leaf in leaves
-        if isinstance(leaf, np.ndarray)
-        for array in environment.arrays
-    )
 
 
 # ---------------------------------------------------------------- constants of recordings
@@ -906,7 +830,7 @@ class _Policy:
                 return self.fun(*args, **kwargs)
             if result is not MISS:
                 return result
-        if signature.notes.full:  # the recordings that wait for another are not worth it
+        if signature.full:  # the recordings that wait for another are not worth it
             return self.fun(*args, **kwargs)
         if self.in_parts and call.key not in self.fun.vectors:
             return Unprepared(call.key)
@@ -941,8 +865,7 @@ class _Policy:
                 )
                 return None
             signature = self.signatures[call.key] = Signature(call.key, len(call.leaves))
-            signature.notes = _Notes()
-            self.compiled.enter(signature)
+            self._compiled().enter(signature)
             return signature
 
     def reports(self, flags):
@@ -1004,7 +927,7 @@ class _Policy:
 
     def confirmed(self, version, source, leaves):
         """The accumulated recording that this source confirms, and the results by its program; or None."""
-        for earlier, _ in version.notes.pending.values():
+        for earlier, _ in version.pending.values():
             if source.same_as(earlier.source):
                 if earlier.program is None:
                     earlier.program = _program_of(earlier.recording, self.options)
@@ -1037,8 +960,8 @@ class _Policy:
                 "index a plain array), or pass what the line needs as a static argument"
             )
         if has_drawn:
-            signature.notes.draws += 1
-            if signature.notes.draws == 3:
+            signature.draws += 1
+            if signature.draws == 3:
                 raise _Unreplayable("it draws random numbers; draw them outside and pass them as an argument")
         elif not version.holds():
             self.changed(signature, version)
@@ -1051,37 +974,35 @@ class _Policy:
         """The version of the environment that holds now, made if it is new, and what was found in it."""
         for version in signature.versions:
             if version.holds():
-                return version, version.notes.environment
+                return version, version.environment
         if signature.versions:
             self.changed(signature, signature.versions[0])
         environment = Environment(self.of, call.given)
-        version = Version(environment.reads)
-        version.notes = types.SimpleNamespace(environment=environment, pending={})
+        version = Version(environment)
         signature.versions.insert(0, version)
         del signature.versions[_VERSIONS:]
         return version, environment
 
     def changed(self, signature, version, label=None):
         """The environment is not as it was when a version of it was taken."""
-        notes = signature.notes
-        notes.changes += 1
+        signature.changes += 1
         if label is None:
-            labels, where = version.notes.environment.labels, version.changed()
+            labels, where = version.environment.labels, version.changed()
             label = labels[where] if where < len(labels) else "an array that it reads from outside"
         runs = sum(version.runs for version in signature.versions)
-        if notes.changes >= _CHANGES and runs < 2 * notes.changes:
+        if signature.changes >= _CHANGES and runs < 2 * signature.changes:
             raise _Unreplayable(f"{label} changes from call to call; pass it as an argument")
 
     def keep(self, signature, version, recorded, copies):
         """Make the program, if need be once another recording has confirmed this one."""
-        pending, outcomes = version.notes.pending, recorded.outcomes
+        pending, outcomes = version.pending, recorded.outcomes
         first, before = pending.get(outcomes, (None, None))
         if recorded.environment.known or first is not None and recorded.same_as(first):
             pending.pop(outcomes, None)
             if len(version.branches) < self.max_programs:
                 self.add(version, recorded, outcomes)
             else:
-                signature.notes.full = True
+                signature.full = True
                 self.warn(self.too_many(signature, recorded))
             return
         if first is not None:
@@ -1121,7 +1042,7 @@ class _Policy:
 
     def run_careful(self, signature, version, leaves):
         """Run a program that changes arguments in place: on copies, so that a call can be run again."""
-        if _is_shared(leaves, version.notes.environment):
+        if _core.shares_any(leaves, version.environment.arrays):
             return EAGERLY
         updated = {place for branch in version.branches for place in branch.notes.updates}
         given = [_contiguous(leaf) for leaf in leaves]
@@ -1165,12 +1086,12 @@ class _Policy:
     def eagerly(self, signature, reason):
         """Call the function as it is from now on."""
         signature.eager = True
-        signature.notes.reason = reason
+        signature.reason = reason
         signature.versions.clear()
 
     def too_many(self, signature, recorded):
         guards = [node for node in recorded.guards if getattr(node, "line", None)]
-        failed = signature.notes.failed
+        failed = signature.failed
         if failed is not None:
             branch, number = failed
             guards = branch.notes.guards[number:] or guards
@@ -1201,7 +1122,7 @@ class _Policy:
                 "versions": len(signature.versions),
                 "branches": sum(len(version.branches) for version in signature.versions),
                 "runs": sum(version.runs for version in signature.versions),
-                "reason": signature.notes.reason,
+                "reason": signature.reason,
             }
             for key, signature in list(self.signatures.items())
         ]
@@ -1219,7 +1140,7 @@ class _Policy:
         for key, signature in list(self.signatures.items()):
             lines.append(f"\narguments {_describe_key(key)}")
             if signature.eager:
-                lines.append(f"  not replayed: {signature.notes.reason}")
+                lines.append(f"  not replayed: {signature.reason}")
             for version in list(signature.versions):
                 lines += _explain_version(version)
                 for branch in list(version.branches):
@@ -1377,14 +1298,14 @@ _TYPES = {np.dtype(code).num: code for code in np.typecodes["All"] if code not i
 
 
 def _explain_version(version):
-    waiting = version.notes.pending
+    waiting = version.pending
     lines = [f"  {_plural(len(version.branches), 'program')}, {_plural(version.runs, 'replayed call')}"]
     if waiting:
         lines.append(
             f"  {_plural(len(waiting), 'branch')} wait{'s' * (len(waiting) == 1)} for a second recording"
         )
     compared = {id(read[1]) for read in version.reads if read[0] == "bytes"}
-    environment = version.notes.environment
+    environment = version.environment
     for (kind, array, *_), label in zip(environment.reads, environment.labels, strict=True):
         if kind == "array" and id(array) in compared:
             lines.append(f"  bytes compared before each replay: {label}, {array.nbytes:,} bytes")
@@ -1400,3 +1321,4 @@ def _hold(environment, copies):
 hooks["compile_policy"] = _Policy
 hooks["written_into"] = written_into
 hooks["describe"] = describe
+hooks["normal_leaf"] = _normal

@@ -326,5 +326,6 @@ P_DOT.kernel = KERNEL_DOT
 
 
 include "compiled.pxi"
+include "first.pxi"
 include "environment.pxi"
 include "inside.pxi"

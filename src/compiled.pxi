@@ -78,7 +78,12 @@ cdef class Signature:
     cdef readonly Py_ssize_t size
     cdef public bint eager              # not to be recorded, or no more
     cdef readonly list versions         # the last used first
-    cdef public object notes            # the policy's
+    # The policy's notes.
+    cdef public Py_ssize_t changes      # recordings because the environment had changed
+    cdef public Py_ssize_t draws        # recordings during which random numbers were drawn
+    cdef public tuple failed            # branch and number of the guard that failed last
+    cdef public bint full               # no more branches are recorded
+    cdef public str reason              # why it runs eagerly
     cdef Py_ssize_t nargs, total, looks_size
     cdef tuple names
     cdef Look *looks
@@ -368,22 +373,25 @@ cdef class Version:
 
     Parameters
     ----------
-    reads : list of (kind, where, name, number, what)
-        What must be as it was; see ReadKind.
+    environment : Environment
+        Its `reads` must be as they were: (kind, where, name, number, what); see ReadKind.
     """
     cdef readonly list reads
     cdef readonly list branches         # the last used first
-    cdef public object notes            # the policy's
+    cdef readonly object environment
+    cdef readonly dict pending          # recordings that wait for another to confirm them, by outcomes
     cdef dict paths                     # from the way so far and an outcome to a number
     cdef Read *checks
     cdef Py_ssize_t size
     cdef readonly Py_ssize_t runs       # replayed calls
 
-    def __cinit__(self, list reads):
+    def __cinit__(self, environment):
+        self.environment = environment
         self.reads = []
         self.branches = []
         self.paths = {}
-        self.extend(reads)
+        self.pending = {}
+        self.extend(environment.reads)
 
     def __dealloc__(self):
         PyMem_Free(self.checks)
@@ -548,6 +556,17 @@ def overlap(list leaves):
         found = found or spans[i - 1].end > spans[i].start
     PyMem_Free(spans)
     return found
+
+
+def shares_any(list leaves, list arrays):
+    """Whether an array among some values may share memory with another one, or with one of other arrays."""
+    if len(leaves) > 1 and overlap(leaves):
+        return True
+    if arrays:
+        for leaf in leaves:
+            if cnp.PyArray_Check(leaf) and shares_memory(leaf, arrays):
+                return True
+    return False
 
 
 cdef bint same_bytes(cnp.ndarray a, cnp.ndarray copy) except -1:
@@ -755,7 +774,7 @@ cdef object replay_version(Compiled c, Signature s, Version version, PyObject **
         tried = [branch] if tried is None else tried + [branch]
         branch = version.other_branch(branch, guard, tried)
         if branch is None:
-            s.notes.failed = (tried[len(tried) - 1], guard)
+            s.failed = (tried[len(tried) - 1], guard)
             return MISSED
     if flags and c.policy.reports(flags):
         return RUN_EAGERLY

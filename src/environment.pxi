@@ -74,6 +74,7 @@ cdef dict SORT_OF_TYPE = {}
 cdef dict FACTS_OF_CODE = {}
 # Whether code of a module is taken as it is, by that module, for functions of another one.
 cdef dict CLOSED_MODULES = {}
+cdef dict UNCHANGING = {}          # by type
 cdef dict PYTHON_BUILTINS = vars(builtins)
 
 # Functions of a class that nothing known runs: numbers do not come from texts of objects.
@@ -476,7 +477,10 @@ cdef class Environment:
 
     cdef int visit_object_of_library(self, object value, object own, object label, int depth) except -1:
         """An operator's function, or another object of a library: what it holds counts, its code not."""
-        self.require(hooks["is_known_object"](value))
+        if isinstance(value, np_ufunc):
+            self.require(hooks["is_known_function"](value))
+        else:
+            self.require(is_unchanging(type(value)))
         for name in list(own):
             if type(name) is not str or not (<str>name).startswith("_") or name in HELD_BY_OPERATORS \
                     or name in self.names_so_far():
@@ -544,6 +548,17 @@ cdef Sort find_sort(type kind) except? SORT_FIXED:
 
 cdef bint is_plain_number(type kind) except -1:
     return kind in (bool, int, float, complex) or hooks["is_number_type"](kind)
+
+
+cdef bint is_unchanging(type kind) except -1:
+    """Whether objects of a library's type never change, as `autograd_c.known` has it."""
+    cdef PyObject *found = PyDict_GetItemWithError(UNCHANGING, kind)
+    if found != NULL:
+        return <object>found is True
+    known = bool(hooks["is_unchanging"](kind))
+    make_room(UNCHANGING)
+    UNCHANGING[kind] = known
+    return known
 
 
 cdef dict closed_modules(object root):
