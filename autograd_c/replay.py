@@ -375,7 +375,7 @@ class _Call(_core.Call):
     def refilled(self, leaves):
         """The arguments with other leaves."""
         leaves = iter(leaves)
-        args = [self._refilled(place, value, leaves) for place, value in enumerate(self.args)]
+        args = tuple([self._refilled(place, value, leaves) for place, value in enumerate(self.args)])
         return args, {name: self._refilled(name, value, leaves) for name, value in self.kwargs.items()}
 
     def _refilled(self, place, value, leaves):

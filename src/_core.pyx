@@ -307,7 +307,7 @@ cdef Primitive P_GETITEM = made(operator_getitem, "getitem")
 cdef dict COPY = {ord(c): compile_program([], 1, ("slot", 0), c.encode()) for c in "dfDF"}
 cdef Program COPY_DOUBLE = COPY[ord("d")]
 cdef Primitive P_SUM = made(np.sum), P_MEAN = made(np.mean), P_DOT = made(np.dot)
-cdef Primitive P_RESHAPE = made(np.reshape)
+cdef Primitive P_RESHAPE = made(np.reshape), P_TRANSPOSE = made(np.transpose)
 
 
 cdef LoopRef loop_of(object ufunc, str inputs) except *:

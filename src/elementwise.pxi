@@ -199,7 +199,7 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
             Py_INCREF(v)
             values[i] = <PyObject *>v
             held += 1
-        ans = direct_loop(p, values, n)
+        ans = record_inside(p, values, n) if nested else direct_loop(p, values, n)
         if ans is None:
             ans = PyObject_Vectorcall(p, values, n, NULL)
         return record_elementwise(p, top, args, values, n, ans, parents, count)
@@ -316,6 +316,11 @@ cdef inline bint alike(object a, object b) noexcept:
     return same_shape(&o, cnp.PyArray_NDIM(<cnp.ndarray>b), cnp.PyArray_DIMS(<cnp.ndarray>b))
 
 
+cdef inline bint boxes_alike(object a, object b) noexcept:
+    """Two boxes that are known to have one shape and type."""
+    return type(a) is Box and type(b) is Box and (<Box>a).meta != NULL and (<Box>a).meta == (<Box>b).meta
+
+
 cdef inline Meta parent_meta(Box parent, int slot, object value):
     """Shape and dtype of an argument; of the value it had, if the box has been updated since."""
     return box_meta(parent) if parent.slot == slot else meta_of(value)
@@ -337,7 +342,7 @@ cdef object record_elementwise(Primitive p, Trace t, PyObject *const *args, PyOb
         if PyTuple_GET_ITEM(p.partials, k) == <PyObject *>None:
             no_partial(p, <int>k)
         fit[j] = False
-        if count > 2 or not alike(<object>values[k], ans):
+        if count > 2 or not alike(<object>values[k], ans) and not boxes_alike(<object>values[k], ans):
             if ans_meta is None:
                 ans_meta = meta_of(ans)
                 metas = [None] * count

@@ -103,6 +103,8 @@ cdef class OfLeaves:
     cdef Structure structure
 
     def __call__(self, list boxes):
+        cdef tuple args
+        cdef dict kwargs
         args, kwargs = self.call.rebuilt(boxes)
         leaves, self.structure = taken_apart(PyObject_Call(self.fun, args, kwargs), self.check)
         return leaves

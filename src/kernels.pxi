@@ -1,8 +1,8 @@
 # Kernels: compiled ways of the few structural primitives that gradient loops are made of.
 #
 # A kernel records the same entry as the primitive's rule in Python would (see `record_call`) and the
-# sweep asks it first; it declines whatever it does not cover (dtypes, layouts, boxes of outer traces),
-# and the rule runs instead. The tests compare the two.
+# sweep asks it first; it declines whatever it does not cover (dtypes, layouts, boxes of outer traces but those
+# of recordings: see `nested.pxi`), and the rule runs instead. The tests compare the two.
 
 cdef enum Kernel:
     NO_KERNEL
@@ -27,7 +27,7 @@ cdef bint kernel_visit(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:
     cdef int kernel = (<Primitive>e.prim).kernel
     if kernel == KERNEL_SUM or kernel == KERNEL_MEAN:
         return visit_sum(t, e, g, adjoints)
-    return visit_product(t, e, g, adjoints)
+    return visit_product(t, e, g, adjoints) or visit_recorded_product(t, e, g, adjoints)
 
 
 cdef Entry *push_kernel(Tape tape, Primitive p, object ans, object a, object b) except NULL:
@@ -59,8 +59,10 @@ cdef object kernel_sum(Primitive p, Trace t, Box x):
     cdef Box out
     cdef Entry *e
     current(x)
-    if x.kind == SCALAR or not is_summed(<object>x.v):
+    if x.kind == SCALAR:
         return None
+    if not is_summed(<object>x.v):
+        return recorded_sum(p, t, x) if p.kernel == KERNEL_SUM else None
     meta = box_meta(x)
     slot = x.slot
     a = <cnp.ndarray>x.v        # held: a warning runs Python, which may update the box
@@ -92,6 +94,9 @@ cdef double sum_or_mean(Primitive p, cnp.ndarray a) except? -1.0:
 cdef object plain_value(Primitive p, list values, dict kwargs):
     """The value of a call that is recorded, without NumPy's wrappers in Python for what is met most."""
     cdef object x = values[0] if PyList_GET_SIZE(values) == 1 else None
+    if p.kernel == KERNEL_MATMUL and not kwargs and PyList_GET_SIZE(values) == 2:
+        ans = product_value(p, values[0], values[1])
+        return p(*values) if ans is None else ans
     if not cnp.PyArray_CheckExact(x):
         return p(*values, **kwargs)
     if not kwargs:
@@ -184,13 +189,42 @@ cdef void multiply(LoopRef loop, Matrix a, Matrix b, Matrix out) noexcept:
         loop.fn(args, dims, steps, loop.data)
 
 
-cdef object kernel_product(Primitive p, Trace t, object x, object y):
-    cdef object a = x, b = y, ans
-    cdef Box bx = None, by = None, out
+cdef object product_value(Primitive p, object a, object b):
+    """A product of vectors and matrices as NumPy has it; None where that is left to NumPy."""
     cdef Matrix ma, mb, mo
     cdef LoopRef loop
     cdef cnp.npy_intp dims[2]
-    cdef int ndim = 0, number, slot0 = -1, slot1 = -1
+    cdef int ndim = 0, number
+    cdef object ans
+    if not as_matrix(a, True, &ma) or not as_matrix(b, False, &mb) or ma.columns != mb.rows:
+        return None
+    number = cnp.PyArray_TYPE(<cnp.ndarray>a)
+    loop = MATMUL_FLOAT if number == cnp.NPY_FLOAT else MATMUL_DOUBLE
+    if product_loop(number).fn == NULL or cnp.PyArray_TYPE(<cnp.ndarray>b) != number or ma.columns == 0:
+        return None
+    if cnp.PyArray_NDIM(<cnp.ndarray>a) == 2:
+        dims[ndim] = ma.rows
+        ndim += 1
+    if cnp.PyArray_NDIM(<cnp.ndarray>b) == 2:
+        dims[ndim] = mb.columns
+        ndim += 1
+    if ndim == 0 or p.kernel == KERNEL_DOT:
+        return P_MATMUL.fun(a, b) if p.kernel == KERNEL_MATMUL else cnp.PyArray_MatrixProduct(a, b)
+    ans = new_array(ndim, dims, number, cnp.PyArray_ITEMSIZE(<cnp.ndarray>a))
+    as_matrix(ans, cnp.PyArray_NDIM(<cnp.ndarray>a) == 1, &mo)
+    multiply(loop, ma, mb, mo)
+    if fp_flags():
+        fp_clear()
+        multiply(loop, ma, mb, mo)
+        if fp_flags():
+            give_errors("matmul", fp_flags())
+    return ans
+
+
+cdef object kernel_product(Primitive p, Trace t, object x, object y):
+    cdef object a = x, b = y, ans
+    cdef Box bx = None, by = None, out
+    cdef int slot0 = -1, slot1 = -1
     cdef Entry *e
     cdef Tape tape
     cdef Meta ans_meta
@@ -206,29 +240,11 @@ cdef object kernel_product(Primitive p, Trace t, object x, object y):
             return None
         b = <object>by.v
         slot1 = by.slot
-    if not as_matrix(a, True, &ma) or not as_matrix(b, False, &mb) or ma.columns != mb.rows:
+    ans = product_value(p, a, b)
+    if ans is None and p.kernel == KERNEL_MATMUL:
+        ans = recorded_product(a, b)
+    if ans is None:
         return None
-    number = cnp.PyArray_TYPE(<cnp.ndarray>a)
-    loop = MATMUL_FLOAT if number == cnp.NPY_FLOAT else MATMUL_DOUBLE
-    if product_loop(number).fn == NULL or cnp.PyArray_TYPE(<cnp.ndarray>b) != number or ma.columns == 0:
-        return None
-    if cnp.PyArray_NDIM(<cnp.ndarray>a) == 2:
-        dims[ndim] = ma.rows
-        ndim += 1
-    if cnp.PyArray_NDIM(<cnp.ndarray>b) == 2:
-        dims[ndim] = mb.columns
-        ndim += 1
-    if ndim == 0 or p.kernel == KERNEL_DOT:
-        ans = P_MATMUL.fun(a, b) if p.kernel == KERNEL_MATMUL else cnp.PyArray_MatrixProduct(a, b)
-    else:
-        ans = new_array(ndim, dims, number, cnp.PyArray_ITEMSIZE(<cnp.ndarray>a))
-        as_matrix(ans, cnp.PyArray_NDIM(<cnp.ndarray>a) == 1, &mo)
-        multiply(loop, ma, mb, mo)
-        if fp_flags():
-            fp_clear()
-            multiply(loop, ma, mb, mo)
-            if fp_flags():
-                give_errors("matmul", fp_flags())
     ans_meta = meta_of(ans)
     if by is None:
         a = meta_of(a)

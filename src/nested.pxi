@@ -1,8 +1,9 @@
 # Reverse traces of recorded values.
 #
 # `compile(grad(f))` records what a reverse trace does: its boxes are boxes around those of the recording. For
-# float64 scalars, of which there may be millions, and for contributions between arrays of one shape, these
-# are the short ways. They record what the general ways (`call_elementwise`, `recorded_contribution`) would.
+# float64 scalars, of which there may be millions, for contributions between arrays of one shape, and for
+# products of matrices and sums these are the short ways. They record what the general ways
+# (`call_elementwise`, `recorded_contribution`, `call_general`, the rules) would.
 
 cdef enum:
     MOST_SLOTS = 32     # inputs and steps of a rule
@@ -125,6 +126,21 @@ cdef object call_recorded(Primitive p, Trace top, PyObject *const *args, Py_ssiz
     if e.saved >> 2 & 1:
         tape.keep(e, second)
     return noted(tape, out)
+
+
+cdef object record_inside(Primitive p, PyObject **values, Py_ssize_t n):
+    """The elementwise call of a reverse trace's values, if one recording traces all that are traced."""
+    cdef Trace t = None
+    cdef Py_ssize_t i
+    for i in range(n):
+        if type(<object>values[i]) is Box:
+            if t is None:
+                t = replayed_trace(<object>values[i])
+            if (<Box>values[i]).trace is not t:
+                return None
+        elif may_hold_box(values[i]):
+            return None
+    return None if t is None else record_direct(p, t, values, n)
 
 
 cdef object recorded_operator(Primitive p, object x, object y):
@@ -335,3 +351,132 @@ cdef bint takes_arrays(tuple step, char code) except -1:
     if not p.prepared:
         p.prepare()
     return p.loops[code_index(code)].fn != NULL
+
+
+# --- products and sums -----------------------------------------------------------------------------------
+
+cdef inline Trace replayed_trace(object v):
+    """The open recording for replay that traces a value; None for other values."""
+    if type(v) is Box and (<Box>v).trace.mode == RECORD and (<Box>v).trace.replay and (<Box>v).trace.open:
+        return (<Box>v).trace
+    return None
+
+
+cdef inline object plain_of(object v, Trace t):
+    """The object in a box of that recording, and what is no box as it is; None for other boxes."""
+    if type(v) is not Box:
+        return v
+    if (<Box>v).trace is not t or (<Box>v).kind != OBJECT:
+        return None
+    return <object>current(<Box>v).v
+
+
+cdef object record_plain(Trace t, Primitive p, tuple args, dict kwargs, Meta meta, object value):
+    """The value of a call, as the recording's."""
+    return node_box(t, add_call(t, CALL_NODE, p, args, kwargs, meta), value)
+
+
+cdef object recorded_product(object a, object b):
+    """`matmul` of vectors and matrices, one or both of them of a recording; None for anything else."""
+    cdef Trace t = replayed_trace(a)
+    cdef object ans
+    if t is None:
+        t = replayed_trace(b)
+    if t is None:
+        return None
+    ans = product_value(P_MATMUL, plain_of(a, t), plain_of(b, t))
+    return None if ans is None else record_plain(t, P_MATMUL, (a, b), None, meta_of(ans), ans)
+
+
+cdef bint visit_recorded_product(Tape tape, Entry *e, object g, Adjoint *adjoints) except -1:
+    """`visit_product` for matrices some of which are of a recording."""
+    cdef object a, b, c, other
+    cdef Trace t = replayed_trace(g)
+    cdef Matrix mg, m
+    cdef Parent parent
+    cdef int j, number = -1
+    if e.nref != 4 or e.flags & MANY or <PyObject *>tape.residual(e, 3) != <PyObject *>None:
+        return False
+    a = <object>tape.residual(e, 1)
+    b = <object>tape.residual(e, 2)
+    if t is None:
+        t = replayed_trace(a)
+    if t is None:
+        t = replayed_trace(b)
+    if t is None or not is_matrix(plain_of(g, t), &mg, &number) or product_loop(number).fn == NULL:
+        return False
+    for j in range(parent_count(e)):
+        parent = parent_at(tape, e, j)
+        if not is_matrix(plain_of(b if parent.arg == 0 else a, t), &m, &number) \
+                or (<cnp.dtype>meta_of(a if parent.arg == 0 else b).dtype).type_num != number:
+            return False
+        # An array that was kept may have been given another shape since.
+        if m.columns != mg.columns if parent.arg == 0 else m.rows != mg.rows:
+            return False
+    for j in range(parent_count(e)):
+        parent = parent_at(tape, e, j)
+        other = transposed_of(b if parent.arg == 0 else a, t)
+        c = product_of(t, g, other) if parent.arg == 0 else product_of(t, other, g)
+        accumulate(&adjoints[parent.slot], False, c)
+    return True
+
+
+cdef bint is_matrix(object v, Matrix *m, int *number) except -1:
+    """Whether it is a matrix, of that type number where there is one."""
+    if not cnp.PyArray_CheckExact(v) or cnp.PyArray_NDIM(<cnp.ndarray>v) != 2 or not as_matrix(v, True, m):
+        return False
+    if number[0] < 0:
+        number[0] = cnp.PyArray_TYPE(<cnp.ndarray>v)
+    return number[0] == cnp.PyArray_TYPE(<cnp.ndarray>v)
+
+
+cdef object transposed_of(object v, Trace t):
+    cdef object view = cnp.PyArray_Transpose(<cnp.ndarray>plain_of(v, t), NULL)
+    return record_plain(t, P_TRANSPOSE, (v,), None, meta_of(view), view) if type(v) is Box else view
+
+
+cdef object product_of(Trace t, object x, object y):
+    """A product of matrices in a sweep, computed as other sweeps do."""
+    cdef Matrix a, b, m
+    cdef cnp.npy_intp dims[2]
+    cdef int number = cnp.PyArray_TYPE(<cnp.ndarray>plain_of(x, t))
+    cdef cnp.ndarray out
+    as_matrix(plain_of(x, t), True, &a)
+    as_matrix(plain_of(y, t), True, &b)
+    dims[0] = a.rows
+    dims[1] = b.columns
+    out = new_array(2, dims, number, 8 if number == cnp.NPY_DOUBLE else 4)
+    as_matrix(out, True, &m)
+    if a.columns == 0:
+        out.fill(0)
+    else:
+        multiply(product_loop(number), a, b, m)
+    return record_plain(t, P_MATMUL, (x, y), None, meta_of(out), out)
+
+
+cdef object recorded_sum(Primitive p, Trace top, Box x):
+    """`sum` of all items of an array of a recording, in a reverse trace; None for anything else."""
+    cdef Trace t = replayed_trace(<object>x.v)
+    cdef object inner = <object>x.v, a = plain_of(inner, t), ans
+    cdef int slot = x.slot
+    cdef Meta meta
+    cdef Tape tape
+    cdef Entry *e
+    if t is None or not is_summed(a):
+        return None
+    meta = box_meta(x)
+    ans = record_plain(t, p, (inner,), None, META_FLOAT64, float64(sum_or_mean(p, <cnp.ndarray>a)))
+    tape = top.recording()
+    e = push_kernel(tape, p, META_FLOAT64, meta, None)
+    e.p0 = slot
+    return noted(tape, new_object(top, <int>tape.n - 1, ans))
+
+
+cdef object recorded_rows(Box c, Meta m, tuple axes):
+    """The sum of an array of a recording over its leading axes."""
+    cdef object a = plain_of(c, replayed_trace(c)), ans
+    if cnp.PyArray_CheckExact(a) and is_double(m) and plain_array(a) and PyTuple_GET_SIZE(m.shape) \
+            and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>a) and ends_with(<cnp.ndarray>a, m.shape):
+        ans = add_rows(<cnp.ndarray>a, m)
+        return record_plain(c.trace, P_SUM, (c,), {"axis": axes}, m, ans)
+    return PyObject_Call(P_SUM, (c,), {"axis": axes})

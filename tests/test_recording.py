@@ -1,11 +1,13 @@
 """Recordings as tables: what they hold and share, what long ones let go of, scalars in reverse traces."""
 
+import sys
+
 import numpy as onp
 import pytest
 from test_replay import check, compare, near, normal, record
 
 import autograd_c.numpy as np
-from autograd_c import _core, compile, grad, value_and_grad
+from autograd_c import _core, compile, grad, jvp, value_and_grad
 
 # ---------------------------------------------------------------- what a recording holds
 
@@ -201,3 +203,67 @@ def test_a_warning_in_a_scalar_call():
     with onp.errstate(all="ignore"):
         got = _core.ReplayProgram(recording).run([2.0])
     assert got == list(f(2.0))
+
+
+# ---------------------------------------------------------------- matrices in reverse traces
+
+W, V = onp.linspace(-1.0, 1.0, 12).reshape(3, 4), onp.linspace(0.5, 1.5, 3)
+
+MATRICES = {
+    "both": lambda x, y: x @ y,
+    "left": lambda x, y: x @ W.T,
+    "right": lambda x, y: W @ (x[:, :3].T @ x)[:, :2].repeat(2, 1).T,
+    "dot": lambda x, y: np.dot(x, y) + x.dot(W.T),
+    "twice": lambda x, y: (x @ y) @ (x @ y).T,
+    "itself": lambda x, y: x @ x.T,
+    "transposed and strided": lambda x, y: x[::2].T @ y.T[:, ::2].T[:2],
+    "a vector": lambda x, y: (x @ W.T) @ V + (V @ W) @ y @ V,
+    "vectors": lambda x, y: x[0] @ y[:, 1] * (V @ y[0]),
+    "stacks": lambda x, y: np.stack([x, x]) @ y,
+    "a bias": lambda x, y: np.tanh(x @ y + x[:3, 0]) @ W + x[0],
+    "a scalar and a column": lambda x, y: (x @ y) * y[0, 0] + x[:, :1],
+    "sums": lambda x, y: np.sum(x) * x + np.log(np.sum(y * y)) + np.mean(y),
+    "nothing inside": lambda x, y: x[:, :0] @ y[:0] + x[:, :3],
+    "updated": lambda x, y: (lambda z: (z.__setitem__(0, x[1]), z @ y)[1])(x * 1.0),
+}
+
+
+@pytest.mark.parametrize("dtype", [float, onp.float32])
+@pytest.mark.parametrize("name", MATRICES)
+def test_gradients_of_matrices(name, dtype):
+    x, y = normal(3, 4).astype(dtype), normal(4, 3).astype(dtype)
+
+    def f(x, y):
+        return np.sum(np.sin(MATRICES[name](x, y)))
+
+    tolerance = 1e-13 if dtype is float else 2e-5
+    compare(lambda x: value_and_grad(lambda p: f(*p))((x[0], x[1])), x, y, tolerance=tolerance)
+    compare(lambda x: grad(lambda a: f(a, x[1]))(x[0]), x, y, tolerance=tolerance)
+    compare(lambda x: grad(lambda b: f(onp.asarray(W[:3]), b))(x[1]), x, y, tolerance=tolerance)
+    compare(lambda x: jvp(lambda a: f(a, x[1]), (x[0],), (x[0],)), x, y, tolerance=tolerance)
+
+
+def layers(x, y):
+    return np.sum(np.tanh(x @ y + y[0]))
+
+
+def test_what_the_gradient_of_a_product_records():
+    """The calls that its rule in Python makes, and none of that rule's frames."""
+    called = []
+
+    def watch(frame, event, _):
+        if event == "call":
+            called.append(frame.f_code.co_filename.rsplit("/")[-1])
+
+    f = grad(lambda p: layers(*p))
+    sys.setprofile(watch)
+    try:
+        recording = record(lambda x: f((x[0], x[1])), [normal(3, 4), normal(4, 3)])
+    finally:
+        sys.setprofile(None)
+    assert "operators.py" in called and "products.py" not in called
+    names = [node.prim.name for node in recording.nodes if node.prim is not None]
+    assert names[:5] == ["matmul", "getitem", "add", "tanh", "sum"]
+    of_tanh, of_rows = ["multiply", "subtract", "multiply"], ["sum", "zeros", "index_add"]
+    of_product = ["transpose", "matmul", "transpose", "matmul", "add"]
+    assert sorted(names[5:]) == sorted(of_tanh + of_rows + of_product)
