@@ -441,9 +441,10 @@ class _Recorded:
     ==========  ==================================================================================
     """
 
+    structure = source = form = program = finish = None
+
     def __init__(self, fun, call, environment, policy=None, version=None):
         self.environment = environment
-        self.structure = None
         self._statics = call.statics
         leaves = call.normal_leaves()
         rows = type(fun) is Rows
@@ -454,7 +455,6 @@ class _Recorded:
             # Each leaf is traced by itself: an update of one is not seen in the other.
             leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
 
-        self.source = self.form = self.program = None
         if type(fun) is Accumulated:
             self._accumulate(fun, call, leaves, policy, version)
             return
@@ -464,12 +464,10 @@ class _Recorded:
             self.updates = [leaf for leaf, _ in self.recording.changed]
             self._write_back(call.leaves, leaves)
         self.outs = outs
-        if rows:
-            if self.updates:
-                raise _Unreplayable("it changes an argument in place, for each of many seeds; copy it before")
-            self.finish = None  # rows are copied into the result
-        else:
+        if not rows:
             self.finish = self._finish_of(leaves)
+        elif self.updates:  # rows are copied into the result
+            raise _Unreplayable("it changes an argument in place, for each of many seeds; copy it before")
 
     def _accumulate(self, fun, call, leaves, policy, version):
         """Two recordings; the second is that of an earlier call, if this one's source is the same."""
@@ -595,7 +593,6 @@ class _RecordedParts(_Recorded):
     def __init__(self, fun, call, environment):
         self.environment = environment
         self._statics = call.statics
-        self.source = self.form = None
         self.vectors = fun.vectors[call.key]
         leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in call.normal_leaves()]
 
@@ -851,22 +848,22 @@ class _Policy:
         return _core.any_box(statics, None)
 
     def signature(self, call):
-        signature = self.signatures.get(call.key)
-        if signature is not None:
-            return signature
+        return self.signatures.get(call.key) or self.new_signature(call)
+
+    def new_signature(self, call):
         with self.lock:
-            if call.key in self.signatures:
-                return self.signatures[call.key]
-            if len(self.signatures) >= self.max_programs:
+            if len(self.signatures) >= self.max_programs and call.key not in self.signatures:
                 self.warn(
                     f"it was called with {self.max_programs} kinds of arguments (shapes, dtypes, "
                     "integers and other static values), and calls with others are not recorded; pass numbers "
                     "that vary as floats or arrays, or raise max_programs"
                 )
                 return None
-            signature = self.signatures[call.key] = Signature(call.key, len(call.leaves))
-            self._compiled().enter(signature)
-            return signature
+            signature = Signature(call.key, len(call.leaves))
+            found = self.signatures.setdefault(signature.key, signature)  # another thread's, if that was faster
+            if found is signature:
+                self._compiled().enter(signature)
+            return found
 
     def reports(self, flags):
         """Whether floating-point flags of a replay lead to a warning or an error of NumPy's."""
@@ -880,7 +877,7 @@ class _Policy:
 
     def record(self, signature, call):
         """Record a call; its result."""
-        if not self.lock.acquire(blocking=False):
+        if not self.lock.acquire(False):
             return self.fun(*call.args, **call.kwargs)  # another thread records
         try:
             self.recording = threading.get_ident()
@@ -980,7 +977,8 @@ class _Policy:
         environment = Environment(self.of, call.given)
         version = Version(environment)
         signature.versions.insert(0, version)
-        del signature.versions[_VERSIONS:]
+        if len(signature.versions) > _VERSIONS:
+            del signature.versions[_VERSIONS:]
         return version, environment
 
     def changed(self, signature, version, label=None):

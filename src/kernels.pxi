@@ -1,8 +1,8 @@
 # Kernels: compiled ways of the few structural primitives that gradient loops are made of.
 #
 # A kernel records the same entry as the primitive's rule in Python would (see `record_call`) and the
-# sweep asks it first; it declines whatever it does not cover (dtypes, layouts, boxes of outer traces but those
-# of recordings: see `nested.pxi`), and the rule runs instead. The tests compare the two.
+# sweep asks it first; it declines whatever it does not cover (dtypes, layouts, boxes of outer traces other
+# than recordings: see `nested.pxi`), and the rule runs instead. The tests compare the two.
 
 cdef enum Kernel:
     NO_KERNEL

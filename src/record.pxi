@@ -478,7 +478,7 @@ cdef int recorded_index(Trace t, Adjoint *to, object g, object index, Meta meta)
             i += cnp.PyArray_DIMS(<cnp.ndarray>target)[0]
         (<double *>cnp.PyArray_GETPTR1(<cnp.ndarray>target, i))[0] += (<Box>g).d
     else:
-        target[index] += box_value(current(<Box>g)) if type(g) is Box else g
+        add_at(target, index, box_value(current(<Box>g)) if type(g) is Box else g)
     b.slot = number
     return 0
 

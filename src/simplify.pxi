@@ -413,7 +413,7 @@ cdef class Draft:
         r.kind = CALL_NODE
         r.prim = <PyObject *>P_ZEROS
         r.meta = <PyObject *>meta
-        r.extra = self.extra_of({"shape": meta.shape, "dtype": meta.dtype})
+        r.extra = self.code.add_extra(({"shape": meta.shape, "dtype": meta.dtype}, None, None))
         return self.enter(&r, NULL)
 
     cdef int call_like(self, Primitive p, int like, int a, int b) except -1:
@@ -465,7 +465,10 @@ cdef class Draft:
                 self.args[k] = self.operand(old.operands[r.first + k])
             self.now_needed = self.needed[i]
             if r.kind == CALL_NODE:
-                self.now.extra = self.extra_of(old.keywords(r))
+                if r.prim == <PyObject *>P_ZEROS:       # nothing shares them
+                    self.now.extra = self.code.add_extra(old.extras[r.extra])
+                elif r.extra >= 0:
+                    self.now.extra = self.extra_of(old.keywords(r))
                 self.same[i] = self.simplified()
                 continue
             # Truth values that are known, or are guarded already, need no guard.

@@ -286,7 +286,7 @@ cdef int visit_array(Tape t, Entry *e, object g, Adjoint *adjoints) except -1:
 cdef int visit_index(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
     """Indexing scatters into the parent's adjoint: it costs what the indexed part costs."""
     cdef Adjoint *to = &adjoints[e.p0]
-    cdef object g = adjoint_object(a), index, view
+    cdef object g = adjoint_object(a), index
     cdef Meta meta = <Meta>t.residual(e, 0)
     cdef cnp.ndarray target
     cdef bint pick = e.kind == PICK_ENTRY
@@ -314,13 +314,18 @@ cdef int visit_index(Tape t, Entry *e, Adjoint *a, Adjoint *adjoints) except -1:
         (<double *>cnp.PyArray_DATA(target))[<Py_ssize_t>e.s0] += <double>g
         return 0
     if is_basic(index):
-        view = PyObject_GetItem(target, index)
-        if not cnp.PyArray_CheckExact(view):
-            target[index] = view + g
-        elif not add_in_place(view, g):
-            np_add(view, g, view)
-    else:
-        np_add.at(target, index, g)
+        return add_at(target, index, g)
+    np_add.at(target, index, g)
+    return 0
+
+
+cdef int add_at(object to, object index, object c) except -1:
+    """`to[index] += c` by basic indexing."""
+    cdef object view = PyObject_GetItem(to, index)
+    if not cnp.PyArray_CheckExact(view):
+        to[index] = view + c
+    elif not add_in_place(view, c):
+        np_add(view, c, view)
     return 0
 
 
