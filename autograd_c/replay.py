@@ -860,7 +860,8 @@ class _Policy:
                 )
                 return None
             signature = Signature(call.key, len(call.leaves))
-            found = self.signatures.setdefault(signature.key, signature)  # another thread's, if that was faster
+            # Another thread's, where that was faster.
+            found = self.signatures.setdefault(signature.key, signature)
             if found is signature:
                 self._compiled().enter(signature)
             return found

@@ -10,6 +10,8 @@ import os
 import platform
 import subprocess
 import sys
+import threading
+import time
 import types
 from itertools import count, pairwise
 from pathlib import Path
@@ -280,6 +282,34 @@ def test_measure_warns_about_threads(monkeypatch):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc keeps memory")
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say where threads run")
+def test_all_threads_stay_on_one_core():
+    """Those that are there already, and those that are started meanwhile; later they are free again."""
+    before, seen, go, done = os.sched_getaffinity(0), [], threading.Event(), threading.Event()
+
+    def work():
+        go.wait(30)
+        seen.append(os.sched_getaffinity(0))
+        done.wait(30)
+        seen.append(os.sched_getaffinity(0))
+
+    threads = [threading.Thread(target=work)]
+    threads[0].start()
+    with timing.one_core():
+        here = os.sched_getaffinity(0)
+        threads.append(threading.Thread(target=work))
+        threads[1].start()
+        go.set()
+        while len(seen) < 2:
+            time.sleep(0.001)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert len(here) == 1
+    assert seen == [here, here, before, before]
+    assert os.sched_getaffinity(0) == before
+
+
 def test_settled_heap_gives_large_arrays_the_memory_of_earlier_ones():
     code = """
 import resource, numpy

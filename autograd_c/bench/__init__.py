@@ -20,7 +20,7 @@ from autograd_c.cli import OneLineParser
 from .overheads import OVERHEADS, Settings
 from .peers import CONTENDERS, DEFAULT_PEERS, OURS, OWN, REPLAYED, compiled, installed, programs
 from .report import RECORDING, Table, machine
-from .timing import ONE_THREAD, measure, one_thread_asked, ratios, turn
+from .timing import ONE_THREAD, measure, one_core, one_thread_asked, quiet_collector, ratios, turn
 from .workloads import WORKLOADS, Target, Workload, select
 
 __all__ = ["main"]
@@ -142,7 +142,8 @@ def run(options, works, overheads):
     keys = [key for key in CONTENDERS if key in OWN or key in peers]
     about = {"date": datetime.date.today().isoformat(), **machine(keys)}
     print(", ".join(f"{name} {value}" for name, value in about.items()), end="\n\n")
-    rows = measure_works(works, keys, seconds=0.3 if options.quick else 2.0) if works else []
+    with one_core():
+        rows = measure_works(works, keys, seconds=0.3 if options.quick else 2.0) if works else []
     failures = [f"{row['name']}, {key}: {reason}" for row in rows for key, reason in row["failures"].items()]
     print(*failures, sep="\n", end="\n" if failures else "")
     figures = measure_overheads(overheads, settings_from(options))
@@ -227,10 +228,11 @@ def resolved(target, compared):
     return target if target.must is not None else Target(min(peers, default=None), target.aim)
 
 
-def recording_seconds(workload, least=3, most=30, seconds=0.3):
+def recording_seconds(workload, least=3, most=300, seconds=0.3):
     """Return the time of a compiled function's first two calls, which record it and make its program.
 
-    The fastest of at least `least` compiled functions, and of up to `most` while `seconds` have not passed.
+    The fastest of at least `least` compiled functions, and of up to `most` while `seconds` have not passed;
+    like all other times it is taken while the collector looks at no object of the imports.
     """
     inputs = workload.make_inputs()
 
@@ -238,10 +240,11 @@ def recording_seconds(workload, least=3, most=30, seconds=0.3):
         function = compiled(workload)
         return turn(lambda: function(*inputs), 2, time.perf_counter)
 
-    begun = time.perf_counter()
-    taken = [once() for _ in range(least)]
-    while len(taken) < most and time.perf_counter() - begun < seconds:
-        taken.append(once())
+    with quiet_collector():
+        begun = time.perf_counter()
+        taken = [once() for _ in range(least)]
+        while len(taken) < most and time.perf_counter() - begun < seconds:
+            taken.append(once())
     return min(taken)
 
 

@@ -15,11 +15,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import numpy
 
-__all__ = ["ONE_THREAD", "measure", "one_thread_asked", "ratios"]
+__all__ = ["ONE_THREAD", "measure", "one_core", "one_thread_asked", "quiet_collector", "ratios"]
 
 #: What asks the libraries below NumPy, PyTorch and JAX for one thread; read when they are loaded.
 ONE_THREAD = {
@@ -29,6 +30,9 @@ ONE_THREAD = {
     "VECLIB_MAXIMUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 }
+
+#: One folder for each thread of this process, on Linux.
+TASKS = Path("/proc/self/task")
 
 #: The larger the block, the more glibc keeps from then on; it learns nothing from blocks of more than 32 MiB.
 SETTLING_BYTES = 30 * 2**20
@@ -42,6 +46,30 @@ Call = Callable[[], Any]
 def one_thread_asked() -> bool:
     """Tell whether this process was started with one thread for the numerical libraries."""
     return os.environ.get("OMP_NUM_THREADS") == "1"
+
+
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Keep the threads of this process on one core, where the system can.
+
+    Some libraries have threads of their own whatever they are asked for; XLA, below JAX, takes two for large
+    matrices and arrays. Threads that are started meanwhile stay on that core.
+    """
+    if not hasattr(os, "sched_setaffinity") or not TASKS.exists():
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    move_threads({max(cores)})
+    try:
+        yield
+    finally:
+        move_threads(cores)
+
+
+def move_threads(cores):
+    for task in TASKS.iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.sched_setaffinity(int(task.name), cores)
 
 
 def measure(
