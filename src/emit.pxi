@@ -252,17 +252,20 @@ cdef Py_ssize_t constant_register(Planner e, char code, object value) except -1:
     cdef double room[2]
     cdef bytes data
     cdef Py_ssize_t address
+    cdef PyObject *found
     store_constant(room, code, value)
     data = (<char *>room)[:16 if code == b"D" else 8]
     key = (code, data)
-    if key not in e.constant_registers:
+    found = PyDict_GetItemWithError(e.constant_registers, key)
+    if found != NULL:
+        return <object>found
+    e.nregisters += 1
+    address = <Py_ssize_t>e.scalar_base + e.nregisters - 1
+    if code == b"D":
         e.nregisters += 1
-        address = <Py_ssize_t>e.scalar_base + e.nregisters - 1
-        if code == b"D":
-            e.nregisters += 1
-        e.constant_registers[key] = address
-        e.program.registers.append((address, data))
-    return e.constant_registers[key]
+    e.constant_registers[key] = address
+    e.program.registers.append((address, data))
+    return address
 
 
 cdef inline Py_ssize_t scalar_address(Planner e, int operand) except -1:

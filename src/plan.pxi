@@ -176,14 +176,18 @@ cdef extern from "Python.h":
                                      Py_ssize_t step) noexcept
 
 
+cdef inline bint is_end(PyObject *o) noexcept:
+    """An int or None, as in most slices."""
+    return o == <PyObject *>None or type(<object>o) is int
+
+
 cdef Spot sliced_spot(Spot base, object index):
     """Where the items lie that one slice picks along the first axis; None for what NumPy has to say."""
     cdef Py_ssize_t start, stop, step, n, stride
-    if type(index) is not slice or PyTuple_GET_SIZE(base.shape) == 0:
+    cdef PySliceObject *s = <PySliceObject *>index
+    if type(index) is not slice or PyTuple_GET_SIZE(base.shape) == 0 or not is_end(s.start) \
+            or not is_end(s.stop) or not is_end(s.step):
         return None
-    for end in (index.start, index.stop, index.step):
-        if end is not None and type(end) is not int:
-            return None
     PySlice_Unpack(index, &start, &stop, &step)
     n = PySlice_AdjustIndices(base.shape[0], &start, &stop, step)
     if n <= 0:
@@ -308,14 +312,17 @@ cdef int find_facts(Primitive p) except -1:
 cdef Spot const_spot(ReplayProgram program, dict bases, cnp.ndarray a):
     """An array constant: behind a base pointer of its own, read where it lies."""
     cdef Buffer b
-    cdef object key = id(a)
-    if key not in bases:
-        program.constants.append(a)
-        b = new_buffer(0)
-        b.base = <int>(program.size + len(program.constants))
-        b.sample = a
-        bases[key] = new_spot(b, 0, shape_tuple(a), strides_tuple(a), a.dtype)
-    return bases[key]
+    cdef Spot s
+    cdef object key = PyLong_FromVoidPtr(<PyObject *>a)
+    cdef PyObject *found = PyDict_GetItemWithError(bases, key)
+    if found != NULL:
+        return <Spot>found
+    program.constants.append(a)
+    b = new_buffer(0)
+    b.base = <int>(program.size + len(program.constants))
+    b.sample = a
+    bases[key] = s = new_spot(b, 0, shape_tuple(a), strides_tuple(a), a.dtype)
+    return s
 
 
 cdef bint plan_view(Node n, Spot base) except -1:
@@ -866,7 +873,8 @@ cdef class Planner:
         cdef Node x
         cdef Spot s
         cdef cnp.ndarray sample
-        cdef char out = 0, code
+        cdef char code
+        cdef const TypedLoops *found
         cdef bint weak = False, adds = n.prim.name == "index_add"
         if not adds and n.prim.name != "setitem" or len(n.operands) != 3 or n.kwargs is not None:
             return False
@@ -894,9 +902,10 @@ cdef class Planner:
         if not can_cast(have, code) and not (weak and type(value) is not Node):
             return False
         set_codes(n, code, 2 if adds else 1)
-        n.loop = (P_ADD if adds else P_POS).find_loop(n.codes, &out)
-        if n.loop.fn == NULL or out != code:
+        found = (P_ADD if adds else P_POS).typed_loops(n.codes)
+        if found.out != code:
             return False
+        n.loop = found.loops.exact
         n.shape = n.part.shape
         return True
 
@@ -1090,14 +1099,20 @@ cdef class Planner:
     cdef int route(self, int number) except -1:
         cdef Work *w = &self.w[number]
         cdef tuple shape
+        cdef PyObject *found
+        cdef Waiting waiting
         if w.late and not self.in_body:
             self.late[self.nlate] = number
             self.nlate += 1
         elif joins_group(w):
             shape = self.node(number).shape
-            if shape not in self.pending:
-                self.pending[shape] = Waiting.__new__(Waiting)
-            (<Waiting>self.pending[shape]).push(number)
+            found = PyDict_GetItemWithError(self.pending, shape)
+            if found != NULL:
+                (<Waiting>found).push(number)
+            else:
+                waiting = Waiting.__new__(Waiting)
+                self.pending[shape] = waiting
+                waiting.push(number)
         else:
             self.ready.push(number)
         return 0

@@ -604,10 +604,15 @@ cdef class Recording:
         """
         cdef int operand
         cdef Py_ssize_t arrays = 0
-        cdef set owners = set()
+        cdef set owners
+        if self.changed:
+            return False
         for operand in self.outs:
             if operand < self.size:
                 return False
+        if PyList_GET_SIZE(results) == 1:
+            return not cnp.PyArray_Check(results[0]) or not is_owned_by(results[0], leaves)
+        owners = set()
         for v in results:
             if cnp.PyArray_Check(v):
                 arrays += 1
@@ -615,7 +620,7 @@ cdef class Recording:
         for v in leaves:
             if cnp.PyArray_Check(v) and <size_t>owner(<PyObject *>v) in owners:
                 return False
-        return not self.changed and len(owners) == arrays and len(set(self.outs)) == len(self.outs)
+        return len(owners) == arrays and len(set(self.outs)) == len(self.outs)
 
     @property
     def updates(self):
@@ -703,6 +708,15 @@ cdef class Recording:
             if not c.same_operands(self.outs[i], other.outs[i]):
                 return False
         return True
+
+
+cdef bint is_owned_by(object array, list leaves) noexcept:
+    """Whether the memory of an array is that of a leaf."""
+    cdef PyObject *own = owner(<PyObject *>array)
+    for v in leaves:
+        if cnp.PyArray_Check(v) and owner(<PyObject *>v) == own:
+            return True
+    return False
 
 
 @cython.final

@@ -2,6 +2,12 @@
 # name is replaced by it, equal calls become one, calls are split into what the machine has (`steps.pxi`), and
 # what no result needs is dropped. All of it keeps every bit, but for what `fastmath` allows.
 
+cdef extern from "Python.h":
+    ctypedef struct PySliceObject:
+        PyObject *start
+        PyObject *stop
+        PyObject *step
+
 cdef struct Work:
     # What the planner knows of a step of the program.
     int uses            # how often its value is an operand
@@ -118,8 +124,7 @@ cdef bint same_literal(object a, object b) except -1:
     if type(a) is int or type(a) is str:
         return a == b
     if type(a) is slice:
-        return same_literal(a.start, b.start) and same_literal(a.stop, b.stop) \
-            and same_literal(a.step, b.step)
+        return same_slices(<PySliceObject *>a, <PySliceObject *>b)
     if type(a) is tuple:
         if PyTuple_GET_SIZE(a) != PyTuple_GET_SIZE(b):
             return False
@@ -128,6 +133,11 @@ cdef bint same_literal(object a, object b) except -1:
                 return False
         return True
     return False
+
+
+cdef bint same_slices(PySliceObject *a, PySliceObject *b) except -1:
+    return same_literal(<object>a.start, <object>b.start) and same_literal(<object>a.stop, <object>b.stop) \
+        and same_literal(<object>a.step, <object>b.step)
 
 
 cdef object operand_key(object a):

@@ -81,11 +81,12 @@ cdef int split_reduction(Draft d, Primitive p, list operands, dict kwargs, Meta 
     """
     cdef Meta x = d.meta_of(operands[0])
     cdef list runs, run
-    if x is None or len(operands) > 2 or len(operands) == 2 and operands[1] >= 0 or not only_axes(kwargs):
+    if x is None or not meta.shape or len(operands) > 2 or len(operands) == 2 and operands[1] >= 0 \
+            or not only_axes(kwargs):
         return NO_OPERAND
     axis = d.code.constant_at(operands[1]) if len(operands) > 1 else (kwargs or {}).get("axis")
-    if x.dtype != meta.dtype or not is_inexact(<cnp.dtype>x.dtype) or not x.size \
-            or not meta.shape or axis is not None and type(axis) is not int and type(axis) is not tuple:
+    if x.dtype != meta.dtype or not is_inexact(<cnp.dtype>x.dtype) or not size_of(x.shape) \
+            or axis is not None and type(axis) is not int and type(axis) is not tuple:
         return NO_OPERAND
     runs = reduced_runs(x.shape, axis)
     if not runs:
