@@ -812,7 +812,7 @@ class _Policy:
 
     def call(self, args, kwargs, tried=None):
         """A call that the compiled core has no program for."""
-        if self.recording == threading.get_ident():
+        if self.recording is not None and self.recording == threading.get_ident():
             return self.fun(*args, **kwargs)
         try:
             call = _Call(self.name, args, kwargs, self.is_static if self.has_statics else None)

@@ -188,8 +188,8 @@ cdef int finish(Planner e) except -1:
 
 
 cdef set primitives_of(Code code):
-    """The primitives of a program: their loops must live as long as it does."""
-    cdef set found = set()
+    """The primitives of a program that may go away: their loops must live as long as it does."""
+    cdef set found = None
     cdef PyObject *recent[16]
     cdef PyObject *p
     cdef Py_ssize_t i, place
@@ -199,7 +199,9 @@ cdef set primitives_of(Code code):
         place = (<size_t>p >> 5) & 15
         if p != NULL and recent[place] != p:
             recent[place] = p
-            found.add(<Primitive>p)
+            if not (<Primitive>p).permanent:
+                found = set() if found is None else found
+                found.add(<Primitive>p)
     return found
 
 

@@ -183,9 +183,9 @@ cdef class Environment:
         return [array.copy() for array in self.arrays]
 
     def random_state(self):
-        """The states of the sources of random numbers that the function names or holds."""
+        """The states of the sources of random numbers that the function names or holds; None without any."""
         if not self.generators and "random" not in self.names:
-            return []
+            return None
         return hooks["random_state"](self.generators, "random" in self.names)
 
     cdef set names_so_far(self):

@@ -46,7 +46,7 @@ def units_of(Recording recording):
         updates.append(e.node(o) if o >= 0 else e.code.constant_at(o))
     for n in list(e.nodes):
         e.full(n.number)
+    e.code.views = {n.number: n for n in e.nodes}
     for n in e.nodes:
-        e.code.views[n.number] = n
         n.w = NULL
     return units, results, updates

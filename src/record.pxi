@@ -62,7 +62,7 @@ cdef class Code:
     cdef Py_ssize_t capacity[2]
     cdef list constants
     cdef list extras            # (keywords or None, outcome, line of a guard or check)
-    cdef dict views             # number -> Node, as far as somebody asked
+    cdef dict views             # number -> Node, as far as somebody asked; or None
     cdef list given             # NumPy's numbers that the function itself, not a rule, computed with
     # Constants found again: the same literal in a loop is one constant. The list keeps them alive.
     cdef PyObject *recent[64]
@@ -71,7 +71,6 @@ cdef class Code:
     def __cinit__(self):
         self.constants = []
         self.extras = []
-        self.views = {}
         self.given = []
 
     def __dealloc__(self):
@@ -175,6 +174,8 @@ cdef class Code:
 
     cdef Node node(self, Py_ssize_t number):
         """A record as an object."""
+        if self.views is None:
+            self.views = {}
         found = self.views.get(number)
         if found is None:
             found = self.views[number] = self.new_node(number)
