@@ -110,12 +110,14 @@ cdef inline void share_field(PyObject **field, PyObject *new) noexcept:
 
 
 @cython.final
+@cython.freelist(256)
 cdef class Family:
     """What an array and all its views share: the number of updates in place so far."""
     cdef Py_ssize_t version
 
 
 @cython.final
+@cython.freelist(256)
 @cython.trashcan(True)          # views of views may make a long chain
 cdef class View:
     """What a view looks at, and how it is taken again after an update; the array itself has a family only."""

@@ -540,7 +540,7 @@ cdef int compare_spans(const void *a, const void *b) noexcept nogil:
     return (x > y) - (x < y)
 
 
-def overlap(list leaves):
+cdef bint overlap(list leaves) except -1:
     """Whether two arrays among some values may share memory."""
     cdef Py_ssize_t i, n = 0
     cdef bint found = False

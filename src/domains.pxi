@@ -641,7 +641,7 @@ cdef class Leftovers:
             return room
         known = range_of_type((<cnp.ndarray>value).descr)
         for world in range(first, last + 1):
-            bound = bound_of((<cnp.ndarray>value).descr, world)
+            bound = self.bound_at(operand, world)
             room[world] = within(known, bound) if bound else known
         return room
 
@@ -909,7 +909,9 @@ cdef class Leftovers:
                 return 0.0
             return bound_of(<cnp.dtype>(<Meta>self.records[operand].meta).dtype, world)
         value = self.d.code.constant_at(operand)
-        return bound_of((<cnp.ndarray>value).descr, world) if cnp.PyArray_CheckExact(value) else 0.0
+        if not cnp.PyArray_CheckExact(value) or self.d.constants[-1 - operand].code == 0:   # or not aligned
+            return 0.0
+        return bound_of((<cnp.ndarray>value).descr, world)
 
     cdef inline bint is_dropped(self, const Record *r, int k) noexcept:
         cdef int operand = self.operands[r.first + k]

@@ -11,8 +11,8 @@ cdef class Call:
 
     Parameters
     ----------
-    name : str
-        The function's.
+    name : object
+        The function's, for messages.
     args : tuple
     kwargs : dict
     is_static : callable or None
@@ -29,14 +29,14 @@ cdef class Call:
         The caller's own objects.
     statics : list
     """
-    cdef readonly str name
+    cdef readonly object name
     cdef readonly tuple args, key
     cdef readonly dict kwargs
     cdef readonly object is_static
     cdef readonly list looks, leaves, statics
     cdef bint usual
 
-    def __init__(self, str name, tuple args, dict kwargs, is_static=None):
+    def __init__(self, name, tuple args, dict kwargs, is_static=None):
         self.name = name
         self.args = args
         self.kwargs = kwargs

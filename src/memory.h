@@ -239,8 +239,8 @@ static void table_free(void *table) {
 
 /* NULL leaves the table as it was. */
 static void *table_realloc(void *table, size_t size) {
-    if (!table) {
-        return table_malloc(size);
+    if (!table || size > PY_SSIZE_T_MAX / 2) {
+        return table ? NULL : table_malloc(size);
     }
     size_t block = table_block(size);
     TableHead *head = (TableHead *)table - 1;

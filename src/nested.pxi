@@ -408,7 +408,7 @@ cdef bint visit_recorded_product(Tape tape, Entry *e, object g, Adjoint *adjoint
     for j in range(parent_count(e)):
         parent = parent_at(tape, e, j)
         if not is_matrix(plain_of(b if parent.arg == 0 else a, t), &m, &number) \
-                or (<cnp.dtype>meta_of(a if parent.arg == 0 else b).dtype).type_num != number:
+                or not looks_like_matrix(meta_of(a if parent.arg == 0 else b), number):
             return False
         # An array that was kept may have been given another shape since.
         if m.columns != mg.columns if parent.arg == 0 else m.rows != mg.rows:
@@ -428,6 +428,11 @@ cdef bint is_matrix(object v, Matrix *m, int *number) except -1:
     if number[0] < 0:
         number[0] = cnp.PyArray_TYPE(<cnp.ndarray>v)
     return number[0] == cnp.PyArray_TYPE(<cnp.ndarray>v)
+
+
+cdef inline bint looks_like_matrix(Meta meta, int number) noexcept:
+    return PyTuple_GET_SIZE(meta.shape) == 2 and isinstance(meta.dtype, np_dtype) \
+        and (<cnp.dtype>meta.dtype).type_num == number
 
 
 cdef object transposed_of(object v, Trace t):

@@ -1589,3 +1589,39 @@ def test_indexing_a_plain_array_by_traced_integers_names_take():
     replayed = compile(grad(by_take))
     for y in (x, x[::-1], -x, x):
         onp.testing.assert_array_equal(replayed(y), grad(by_item)(y))
+
+
+def test_a_name_that_is_no_text():
+    class Tripled:
+        __name__ = 5
+
+        def __call__(self, x):
+            return x * 3.0
+
+    class Name(str):
+        __slots__ = ()
+
+    def doubled(x):
+        return x * 2.0
+
+    doubled.__name__ = Name("doubled")
+    assert [compile(Tripled())(2.0), compile(doubled)(2.0)] == [6.0, 4.0]
+
+
+def test_unaligned_and_swapped_arrays_of_the_environment():
+    """The machine's loops do not read them, and nothing is checked there."""
+    room = onp.zeros(80, "u1")
+    unaligned = room[1:73].view(float).reshape(3, 3)
+    swapped = onp.arange(9.0).reshape(3, 3).astype(">f8")
+    unaligned[...] = swapped
+    assert not unaligned.flags.aligned
+    for a in (unaligned, swapped):
+        for fun in (
+            lambda x, a=a: np.sum(x * a),
+            lambda x, a=a: np.sum(np.exp(a) * x / a.max() + np.sin(x + a)),
+        ):
+            gradient, x = compile(grad(fun)), onp.ones((3, 3))
+            for _ in range(3):
+                onp.testing.assert_allclose(gradient(x), grad(fun)(x), rtol=1e-14)
+            a[0, 0] += 1.0
+            onp.testing.assert_allclose(gradient(x), grad(fun)(x), rtol=1e-14)

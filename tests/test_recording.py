@@ -220,6 +220,12 @@ MATRICES = {
     "a vector": lambda x, y: (x @ W.T) @ V + (V @ W) @ y @ V,
     "vectors": lambda x, y: x[0] @ y[:, 1] * (V @ y[0]),
     "stacks": lambda x, y: np.stack([x, x]) @ y,
+    "a computed scalar": lambda x, y: (
+        np.dot(W, np.sum(x)) + np.dot(y[1, 1], W) + np.dot(x, x[0, 0] * y[0, 0])
+    ),
+    "dot of a 0-d array": lambda x, y: (
+        np.dot(np.reshape(x[0, 0] * y[2, 1], ()), W.T) + np.dot(y, np.array(0.5))
+    ),
     "a bias": lambda x, y: np.tanh(x @ y + x[:3, 0]) @ W + x[0],
     "a scalar and a column": lambda x, y: (x @ y) * y[0, 0] + x[:, :1],
     "sums": lambda x, y: np.sum(x) * x + np.log(np.sum(y * y)) + np.mean(y),
@@ -241,6 +247,21 @@ def test_gradients_of_matrices(name, dtype):
     compare(lambda x: grad(lambda a: f(a, x[1]))(x[0]), x, y, tolerance=tolerance)
     compare(lambda x: grad(lambda b: f(onp.asarray(W[:3]), b))(x[1]), x, y, tolerance=tolerance)
     compare(lambda x: jvp(lambda a: f(a, x[1]), (x[0],), (x[0],)), x, y, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("scalar", [2.0, onp.float64(2.0), onp.array(2.0)], ids=["float", "float64", "0-d"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_products_with_a_scalar_argument(scalar, swapped):
+    """`dot` multiplies by it: its cotangent is a number, whatever shapes the factors have."""
+
+    def f(s):
+        product = np.dot(s, W[:, :3]) if swapped else np.dot(W[:, :3], s)
+        return np.sum(product * onp.eye(3) * s)
+
+    compare(lambda x: grad(f)(x[0]), scalar, tolerance=1e-13)
+    gradient = compile(grad(f))
+    for _ in range(3):
+        assert onp.shape(gradient(scalar)) == () and gradient(scalar) == pytest.approx(float(grad(f)(scalar)))
 
 
 def layers(x, y):
