@@ -195,7 +195,7 @@ def instructions(settings):
 
 def recording(settings):
     lengths = [10**power for power in range(3, 7) if 10**power <= settings.entries]
-    runs = [probes.fresh("recording", entries, 3 if entries < 10**6 else 1) for entries in lengths]
+    runs = [probes.fresh("recording", entries, 3) for entries in lengths]
     listed = ", ".join(
         f"{run['nodes']:.0e}: {run['seconds'] / run['nodes'] * 1e9:.0f} "
         f"({run['seconds'] / run['eager_seconds']:.0f})"
