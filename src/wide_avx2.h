@@ -11,6 +11,7 @@
 #define TILE_VECTORS 3
 #endif
 #define LEFT_ITEMS 16384
+#define LEFT_COLUMNS (TILE_VECTORS * LANES)
 #define RIGHT_ITEMS 8192
 #define RIGHT_ROWS 48
 #define SIDE LANES
@@ -120,6 +121,7 @@ WIDE static inline void store_first_float_avx2(int n, float *to, __m256 x) {
 #undef TILE_ROWS
 #undef TILE_VECTORS
 #undef LEFT_ITEMS
+#undef LEFT_COLUMNS
 #undef RIGHT_ITEMS
 #undef RIGHT_ROWS
 #undef SIDE

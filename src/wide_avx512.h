@@ -5,8 +5,8 @@
 
    WIDE           marks the functions that use the set
    TILE_ROWS      by TILE_VECTORS is the largest tile of a product that the registers hold
-   LEFT_ITEMS     in a block, and more, are copied to where tiles read them in order; RIGHT_ITEMS are where more
-                  than RIGHT_ROWS rows are multiplied by them
+   LEFT_ITEMS     in a block, and more, are copied to where tiles read them in order, for more than LEFT_COLUMNS
+                  columns; RIGHT_ITEMS are where more than RIGHT_ROWS rows are multiplied by them
    SIDE           by OTHER_SIDE items are transposed by OF(transpose)
    MASK, FIRST    names the first `n` lanes, for
    LOAD_FIRST     the items there: the lanes behind repeat the first one, so that what is computed in them raises
@@ -16,6 +16,7 @@
 #define TILE_ROWS 8
 #define TILE_VECTORS 3
 #define LEFT_ITEMS 4096
+#define LEFT_COLUMNS 512
 #define RIGHT_ITEMS 2048
 #define RIGHT_ROWS 16
 #define SIDE 8
@@ -98,6 +99,7 @@ WIDE static inline __m512 flipped_float_avx512(__m512 x) {
 #undef TILE_ROWS
 #undef TILE_VECTORS
 #undef LEFT_ITEMS
+#undef LEFT_COLUMNS
 #undef RIGHT_ITEMS
 #undef RIGHT_ROWS
 #undef SIDE

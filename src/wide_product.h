@@ -176,8 +176,9 @@ static void OF(product)(Matrix a, Matrix b, Matrix out, int add) {
     npy_intp m = a.rows, n = b.columns, depth = a.columns;
     npy_intp rows = m < BLOCK_ROWS ? m : BLOCK_ROWS, columns = n < BLOCK_COLUMNS ? n : BLOCK_COLUMNS;
     npy_intp deep = depth < BLOCK_DEPTH ? depth : BLOCK_DEPTH;
-    /* A tile reads the left block in as many streams as it has rows: fine while the block is small. */
-    int pack_left = rows * deep > LEFT_ITEMS && n > width;
+    /* A tile reads the left block in as many streams as it has rows: fine while the block is small or is not
+       read often. */
+    int pack_left = rows * deep > LEFT_ITEMS && n > LEFT_COLUMNS;
     int pack_right = b.column_step != item || (columns * deep > RIGHT_ITEMS && m > RIGHT_ROWS);
     npy_intp left_items = pack_left ? (rows * deep + 15) / 16 * 16 : 0;
     npy_intp right_items = pack_right ? (columns + LANES - 1) / LANES * LANES * deep : 0;
