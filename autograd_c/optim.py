@@ -584,11 +584,9 @@ class _Steps:
             return None
         if self._signature is None:
             self._signature = self._signature_of(leaves)
-        for version in self._signature.versions if self._signature is not None else ():
-            if version.holds():
-                branch = version.branches[0] if version.branches else None
-                return branch.program if branch is not None and self._loops(branch, len(leaves)) else None
-        return None
+        version = self._signature.valid() if self._signature is not None else None
+        branch = version.branches[0] if version is not None and version.branches else None
+        return branch.program if branch is not None and self._loops(branch, len(leaves)) else None
 
     def _signature_of(self, leaves):
         policy = self._step.policy

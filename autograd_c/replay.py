@@ -36,11 +36,8 @@ from . import _core
 from ._core import (
     EAGERLY,
     MISS,
-    Branch,
     Compiled,
     PreparedProgram,
-    Signature,
-    Version,
     hooks,
     is_box,
     outcomes_of,
@@ -446,25 +443,22 @@ class _Recorded:
     def __init__(self, fun, call, environment, policy=None, version=None):
         self.environment = environment
         self._statics = call.statics
-        leaves = call.normal_leaves()
-        rows = type(fun) is Rows
-        if rows:
+        leaves, kind = call.normal_leaves(), type(fun)
+        if kind is Rows:
             fun = fun.fun
             leaves[-1] = np.array(leaves[-1][0])
         if _core.shares_any(leaves, environment.arrays):
             # Each leaf is traced by itself: an update of one is not seen in the other.
             leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
 
-        if type(fun) is Accumulated:
+        if kind is Accumulated:
             self._accumulate(fun, call, leaves, policy, version)
             return
-        outs, self.recording, self.structure = record_result(fun, call, leaves, self._check_result)
-        self.updates = []
-        if self.recording.changed:
-            self.updates = [leaf for leaf, _ in self.recording.changed]
+        self.outs, self.recording, self.structure = record_result(fun, call, leaves, self._check_result)
+        self.updates = [leaf for leaf, _ in self.recording.changed]
+        if self.updates:
             self._write_back(call.leaves, leaves)
-        self.outs = outs
-        if not rows:
+        if kind is not Rows:
             self.finish = self._finish_of(leaves)
         elif self.updates:  # rows are copied into the result
             raise _Unreplayable("it changes an argument in place, for each of many seeds; copy it before")
@@ -848,23 +842,14 @@ class _Policy:
         return _core.any_box(statics, None)
 
     def signature(self, call):
-        return self.signatures.get(call.key) or self.new_signature(call)
-
-    def new_signature(self, call):
-        with self.lock:
-            if len(self.signatures) >= self.max_programs and call.key not in self.signatures:
-                self.warn(
-                    f"it was called with {self.max_programs} kinds of arguments (shapes, dtypes, "
-                    "integers and other static values), and calls with others are not recorded; pass numbers "
-                    "that vary as floats or arrays, or raise max_programs"
-                )
-                return None
-            signature = Signature(call.key, len(call.leaves))
-            # Another thread's, where that was faster.
-            found = self.signatures.setdefault(signature.key, signature)
-            if found is signature:
-                self._compiled().enter(signature)
-            return found
+        signature = self._compiled().signature(self.signatures, call, self.max_programs)
+        if signature is None:
+            self.warn(
+                f"it was called with {self.max_programs} kinds of arguments (shapes, dtypes, "
+                "integers and other static values), and calls with others are not recorded; pass numbers "
+                "that vary as floats or arrays, or raise max_programs"
+            )
+        return signature
 
     def reports(self, flags):
         """Whether floating-point flags of a replay lead to a warning or an error of NumPy's."""
@@ -899,7 +884,8 @@ class _Policy:
         return self.fun(*call.args, **call.kwargs)
 
     def recorded(self, signature, call):
-        version, environment = self.version(signature, call)
+        version = self.version(signature, call)
+        environment = version.environment
         copies = environment.copies()
         state = environment.random_state()
         try:
@@ -969,18 +955,13 @@ class _Policy:
             self.keep(signature, version, recorded, copies)
 
     def version(self, signature, call):
-        """The version of the environment that holds now, made if it is new, and what was found in it."""
-        for version in signature.versions:
-            if version.holds():
-                return version, version.environment
-        if signature.versions:
-            self.changed(signature, signature.versions[0])
-        environment = Environment(self.of, call.given)
-        version = Version(environment)
-        signature.versions.insert(0, version)
-        if len(signature.versions) > _VERSIONS:
-            del signature.versions[_VERSIONS:]
-        return version, environment
+        """The version of the environment that holds now, made if it is new."""
+        version = signature.valid()
+        if version is None:
+            if signature.versions:
+                self.changed(signature, signature.versions[0])
+            version = signature.take(Environment(self.of, call.given), _VERSIONS)
+        return version
 
     def changed(self, signature, version, label=None):
         """The environment is not as it was when a version of it was taken."""
@@ -1014,17 +995,11 @@ class _Policy:
 
     def add(self, version, recorded, outcomes):
         # Before the planner adds constants of its own.
-        arrays = _watched(recorded) if recorded.environment.arrays else []
+        arrays = _watched(recorded) if recorded.environment.arrays else None
         if type(self.fun) is Rows:
             program = _RowsProgram(recorded.recording, self.options)
         else:
             program = recorded.program or _program_of(recorded.recording, self.options)
-        as_it_is = recorded.finish is None or self.in_parts
-        finish = None if as_it_is else recorded.finished
-        path = version.path(outcomes)
-        branch = Branch(program, path, recorded.structure, finish, bool(recorded.updates))
-        branch.notes = recorded
-        recorded.outs = None
         if arrays:
             watched = {id(read[1]) for read in version.reads if read[0] == "bytes"}
             version.extend(
@@ -1034,7 +1009,9 @@ class _Policy:
                     if id(array) not in watched
                 ]
             )
-        version.add(branch)
+        finish = None if recorded.finish is None or self.in_parts else recorded.finished
+        version.enter(program, outcomes, recorded.structure, finish, bool(recorded.updates), recorded)
+        recorded.outs = None
         recorded.recording.forget()
         if recorded.source is not None:
             recorded.source.forget()

@@ -325,7 +325,7 @@ P_MATMUL.kernel = KERNEL_MATMUL
 P_DOT.kernel = KERNEL_DOT
 
 
-include "compiled.pxi"
 include "first.pxi"
+include "compiled.pxi"
 include "environment.pxi"
 include "inside.pxi"

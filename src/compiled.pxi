@@ -105,6 +105,22 @@ cdef class Signature:
         for i in range(self.looks_size):
             self.fill(&self.looks[i], looks[i])
 
+    def valid(self):
+        """The version that holds now; None without."""
+        cdef Version version
+        for version in self.versions:
+            if version.changed() < 0:
+                return version
+        return None
+
+    def take(self, environment, Py_ssize_t most):
+        """A version for an environment, tried first from now on; of all versions the last `most` are kept."""
+        cdef Version version = Version(environment)
+        self.versions.insert(0, version)
+        if PyList_GET_SIZE(self.versions) > most:
+            del self.versions[most:]
+        return version
+
     cdef int fill(self, Look *k, tuple look) except -1:
         cdef str kind = look[0]
         cdef Py_ssize_t j
@@ -441,7 +457,7 @@ cdef class Version:
                 return other
         return None
 
-    def path(self, tuple outcomes):
+    cdef list path(self, tuple outcomes):
         """Numbers for the ways through guards of these outcomes: see `Branch`."""
         cdef object way = 0
         cdef list path = [way]
@@ -450,7 +466,10 @@ cdef class Version:
             path.append(way)
         return path
 
-    def add(self, Branch branch):
+    def enter(self, program, tuple outcomes, Structure structure, finish, bint careful, notes):
+        """A program for these outcomes of guards, tried first from now on; for the rest see `Branch`."""
+        cdef Branch branch = Branch(program, self.path(outcomes), structure, finish, careful)
+        branch.notes = notes
         self.branches.insert(0, branch)
 
 
@@ -892,9 +911,22 @@ cdef class Compiled:
         result = call_compiled(self, (<PyTupleObject *>given).ob_item, len(args), kwnames, into)
         return out if result is out else hooks["written_into"](self, out, result)
 
-    def enter(self, Signature signature):
-        """A signature that calls are compared with from now on."""
-        self.signatures = [signature] + self.signatures
+    def signature(self, dict signatures, Call call, Py_ssize_t most):
+        """The signature of a call among the policy's, which calls are compared with from now on if it is new.
+
+        None where it would be one too many.
+        """
+        cdef PyObject *found = PyDict_GetItemWithError(signatures, call.key)
+        cdef Signature made
+        if found != NULL:
+            return <object>found
+        if PyDict_GET_SIZE(signatures) >= most:
+            return None
+        made = Signature(call.key, PyList_GET_SIZE(call.leaves))
+        kept = signatures.setdefault(made.key, made)    # another thread's, where that was faster
+        if kept is made:
+            self.signatures = [made] + self.signatures
+        return kept
 
     def clear(self):
         """Forgets all programs, those of what operators made of it too; the next calls record again."""
