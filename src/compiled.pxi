@@ -105,7 +105,7 @@ cdef class Signature:
         for i in range(self.looks_size):
             self.fill(&self.looks[i], looks[i])
 
-    def valid(self):
+    cpdef Version valid(self):
         """The version that holds now; None without."""
         cdef Version version
         for version in self.versions:
@@ -581,10 +581,9 @@ def shares_any(list leaves, list arrays):
     """Whether an array among some values may share memory with another one, or with one of other arrays."""
     if len(leaves) > 1 and overlap(leaves):
         return True
-    if arrays:
-        for leaf in leaves:
-            if cnp.PyArray_Check(leaf) and shares_memory(leaf, arrays):
-                return True
+    for leaf in leaves:
+        if cnp.PyArray_Check(leaf) and shares_memory(leaf, arrays):
+            return True
     return False
 
 
@@ -761,11 +760,8 @@ cdef object replay_strided(Compiled c, Signature s, PyObject **leaves, Targets i
 
 cdef object replay_valid(Compiled c, Signature s, PyObject **given, PyObject **leaves, Targets into):
     """Runs a program of the version that holds now on `given`; `leaves` are the caller's own objects."""
-    cdef Version version
-    for version in s.versions:
-        if version.changed() < 0:
-            return replay_version(c, s, version, given, leaves, into)
-    return MISSED
+    cdef Version version = s.valid()
+    return MISSED if version is None else replay_version(c, s, version, given, leaves, into)
 
 
 cdef object replay_version(Compiled c, Signature s, Version version, PyObject **given, PyObject **leaves,

@@ -928,22 +928,13 @@ cdef class Leftovers:
         self.collect(True, W_BOUNDED, B_VALUES)
         self.chosen = B_VALUES
         cost = self.cost_of(B_VALUES)
-        if cost > self.least_cost():
+        if cost > 0.0:
             self.collect(True, W_INPUTS, B_INPUTS)
             self.chosen = B_VALUES if cost <= self.cost_of(B_INPUTS) else B_INPUTS
         for i in range(self.nbounds):
             if self.bounds[i].which == B_OTHERS:
                 self.bind(self.chosen, self.bounds[i].operand, self.bounds[i].most, self.bounds[i].raises)
         return 0
-
-    cdef double least_cost(self) except -1.0:
-        """What comparing one input costs at least."""
-        cdef double least = INFINITY
-        cdef Py_ssize_t i = 0
-        while i < self.d.code.n and self.records[i].kind == INPUT_NODE:
-            least = min(least, 8.0 + size_of_array(<Meta>self.records[i].meta))
-            i += 1
-        return least if i else 0.0
 
     cdef double cost_of(self, int which) except -1.0:
         """Of comparing the values of a list with a bound: roughly items of an array."""

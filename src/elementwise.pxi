@@ -152,7 +152,7 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
     cdef Py_ssize_t i, held = 0
     cdef int count = 0
     cdef object v, ans
-    cdef bint scalars, nested = False, arrays = False
+    cdef bint scalars, nested = False
     cdef Box b, bx = None, by = None
     cdef double x[2]
     x[0] = x[1] = 0.0
@@ -165,9 +165,7 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
             b = current(<Box>v)
             if b.kind == OBJECT:
                 scalars = False
-                if type(<object>b.v) is Box:
-                    nested = True
-                    arrays = arrays or (<Box>b.v).kind != SCALAR
+                nested = nested or type(<object>b.v) is Box
             elif scalars:
                 x[i] = b.d
                 if i == 0:
@@ -181,7 +179,7 @@ cdef object call_elementwise(Primitive p, Trace top, PyObject *const *args, Py_s
                 scalars = False
     if scalars:
         return scalar_call(p, top, bx, by, x[0], x[1], False, False)
-    if nested and not arrays and top.mode == REVERSE:
+    if nested and top.mode == REVERSE:
         ans = call_recorded(p, top, args, n, False)
         if ans is not None:
             return ans

@@ -189,7 +189,7 @@ cdef int finish(Planner e) except -1:
 
 cdef set primitives_of(Code code):
     """The primitives of a program that may go away: their loops must live as long as it does."""
-    cdef set found = None
+    cdef set found = set()
     cdef PyObject *recent[16]
     cdef PyObject *p
     cdef Py_ssize_t i, place
@@ -200,7 +200,6 @@ cdef set primitives_of(Code code):
         if p != NULL and recent[place] != p:
             recent[place] = p
             if not (<Primitive>p).permanent:
-                found = set() if found is None else found
                 found.add(<Primitive>p)
     return found
 

@@ -74,25 +74,12 @@ cdef class Call:
 
     def rebuilt(self, list leaves):
         """The arguments with other leaves."""
-        cdef Py_ssize_t at = 0
         if self.flat():
             return tuple(leaves), {}
         if not self.usual:
             return self.refilled(leaves)
-        args = tuple([refilled(value, leaves, &at) for value in self.args])
-        return args, {name: refilled(value, leaves, &at) for name, value in self.kwargs.items()}
-
-
-cdef object refilled(object v, list leaves, Py_ssize_t *at):
-    """An argument of a usual call with other leaves; `take_looks` has seen how deep it is."""
-    if type(v) is list:
-        return [refilled(item, leaves, at) for item in v]
-    if type(v) is tuple:
-        return tuple([refilled(item, leaves, at) for item in v])
-    if type(v) is dict:
-        return {key: refilled(item, leaves, at) for key, item in v.items()}
-    at[0] += 1
-    return leaves[at[0] - 1]
+        # What is no container is a leaf.
+        return whole(take_apart((self.args, self.kwargs), [], is_anything, True), leaves, True)
 
 
 @cython.final

@@ -382,9 +382,13 @@ cdef bint product_fits(object v, int number) except -1:
 
 cdef int add_product(Adjoint *to, LoopRef loop, Matrix left, Matrix right, object like, int number,
                      bint row) except -1:
+    return accumulate(to, False, swept_product(loop, left, right, operand_ndim(like), number, row))
+
+
+cdef cnp.ndarray swept_product(LoopRef loop, Matrix left, Matrix right, int ndim, int number, bint row):
+    """A product in a sweep, as an array of so many axes; a vector is a `row` or a column."""
     cdef cnp.npy_intp dims[2]
     cdef Matrix m
-    cdef int ndim = operand_ndim(like)
     cdef cnp.ndarray out
     dims[0] = left.rows
     dims[1] = right.columns
@@ -396,4 +400,4 @@ cdef int add_product(Adjoint *to, LoopRef loop, Matrix left, Matrix right, objec
         out.fill(0)
     else:
         multiply(loop, left, right, m)
-    return accumulate(to, False, out)
+    return out

@@ -2,8 +2,8 @@
    sizes at the next call; the C library gives such blocks back to the system in between, and every
    page of them has to be mapped and cleared again, which costs more than the arithmetic. This
    allocator, handed to NumPy by PyDataMem_SetHandler (NEP 49) for the arrays that the core makes,
-   keeps a bounded number of freed blocks instead. The tables of recordings and of the planner come from
-   the same blocks. */
+   keeps a bounded number of freed blocks instead. The tables of tapes, recordings and the planner come
+   from the same blocks. */
 #ifndef AUTOGRAD_C_MEMORY_H
 #define AUTOGRAD_C_MEMORY_H
 
@@ -110,10 +110,6 @@ typedef union {
 
 #define LARGE_PAGE ((size_t)2 << 20)
 
-static int is_kept_table(size_t block) {
-    return block >= KEEP_SMALLEST && block <= KEEP_LARGEST && block < LARGE_PAGE;
-}
-
 #if defined(__linux__) && defined(MADV_HUGEPAGE) && !defined(__SANITIZE_ADDRESS__)
 
 static int is_large_table(size_t block) { return block >= LARGE_PAGE; }
@@ -170,6 +166,10 @@ static void free_large_block(void *block, size_t size) {
 
 #endif
 
+static int is_kept_table(size_t block) {
+    return block >= KEEP_SMALLEST && block <= KEEP_LARGEST && !is_large_table(block);
+}
+
 /* The size of the block for a table: rounded up, so that a kept one is likely to fit the next table. */
 static size_t table_block(size_t size) {
     size_t block = size + sizeof(TableHead), step = KEEP_SMALLEST;
@@ -214,7 +214,7 @@ static void *table_calloc(size_t count, size_t size) {
         return NULL;
     }
     void *table = table_malloc(count * size);
-    if (table && !is_large_table(table_block(count * size))) { /* new pages are clear */
+    if (table && !is_large_table(((TableHead *)table - 1)->size)) { /* new pages are clear */
         memset(table, 0, count * size);
     }
     return table;
@@ -239,8 +239,11 @@ static void table_free(void *table) {
 
 /* NULL leaves the table as it was. */
 static void *table_realloc(void *table, size_t size) {
-    if (!table || size > PY_SSIZE_T_MAX / 2) {
-        return table ? NULL : table_malloc(size);
+    if (!table) {
+        return table_malloc(size);
+    }
+    if (size > PY_SSIZE_T_MAX / 2) {
+        return NULL;
     }
     size_t block = table_block(size);
     TableHead *head = (TableHead *)table - 1;

@@ -14,11 +14,16 @@ cdef struct Traced:
     PyObject *number    # such a number, if it is an object; borrowed
 
 
-cdef inline Trace recording_of(object v):
-    """The recording for replay that traces a float64 scalar, and nothing else does; None for other values."""
-    if type(v) is Box and (<Box>v).kind == SCALAR and (<Box>v).trace.replay and (<Box>v).trace.open:
+cdef inline Trace replayed_trace(object v):
+    """The open recording for replay that traces a value; None for other values."""
+    if type(v) is Box and (<Box>v).trace.replay and (<Box>v).trace.open:
         return (<Box>v).trace
     return None
+
+
+cdef inline Trace recording_of(object v):
+    """The recording for replay that traces a float64 scalar, and nothing else does; None for other values."""
+    return replayed_trace(v) if type(v) is Box and (<Box>v).kind == SCALAR else None
 
 
 cdef inline bint take_traced(object v, Trace t, Traced *to) except -1:
@@ -263,13 +268,12 @@ cdef object array_contribution(Primitive p, int k, PyObject **values, object g):
         plain[i] = values[i]
         if type(v) is Box:
             if t is None:
-                t = (<Box>v).trace
+                t = replayed_trace(v)
             if (<Box>v).trace is not t or (<Box>v).kind != OBJECT or (<Box>v).view != NULL:
                 return None
             slots[i] = (<Box>v).slot
             plain[i] = (<Box>v).v
-    if t is None or t.mode != RECORD or not t.replay or not t.open or not plain_array(<object>plain[0]) \
-            or cnp.PyArray_NDIM(<cnp.ndarray>plain[0]) == 0:
+    if t is None or not plain_array(<object>plain[0]) or cnp.PyArray_NDIM(<cnp.ndarray>plain[0]) == 0:
         return None
     code = type_code(cnp.PyArray_TYPE(<cnp.ndarray>plain[0]))
     if code != b"d" and code != b"f":
@@ -355,13 +359,6 @@ cdef bint takes_arrays(tuple step, char code) except -1:
 
 # --- products and sums -----------------------------------------------------------------------------------
 
-cdef inline Trace replayed_trace(object v):
-    """The open recording for replay that traces a value; None for other values."""
-    if type(v) is Box and (<Box>v).trace.mode == RECORD and (<Box>v).trace.replay and (<Box>v).trace.open:
-        return (<Box>v).trace
-    return None
-
-
 cdef inline object plain_of(object v, Trace t):
     """The object in a box of that recording, and what is no box as it is; None for other boxes."""
     if type(v) is not Box:
@@ -441,21 +438,13 @@ cdef object transposed_of(object v, Trace t):
 
 
 cdef object product_of(Trace t, object x, object y):
-    """A product of matrices in a sweep, computed as other sweeps do."""
-    cdef Matrix a, b, m
-    cdef cnp.npy_intp dims[2]
+    """A product of matrices in a sweep, as the recording's."""
+    cdef Matrix a, b
     cdef int number = cnp.PyArray_TYPE(<cnp.ndarray>plain_of(x, t))
     cdef cnp.ndarray out
     as_matrix(plain_of(x, t), True, &a)
     as_matrix(plain_of(y, t), True, &b)
-    dims[0] = a.rows
-    dims[1] = b.columns
-    out = new_array(2, dims, number, 8 if number == cnp.NPY_DOUBLE else 4)
-    as_matrix(out, True, &m)
-    if a.columns == 0:
-        out.fill(0)
-    else:
-        multiply(product_loop(number), a, b, m)
+    out = swept_product(product_loop(number), a, b, 2, number, True)
     return record_plain(t, P_MATMUL, (x, y), None, meta_of(out), out)
 
 
@@ -480,7 +469,7 @@ cdef object recorded_sum(Primitive p, Trace top, Box x):
 cdef object recorded_rows(Box c, Meta m, tuple axes):
     """The sum of an array of a recording over its leading axes."""
     cdef object a = plain_of(c, replayed_trace(c)), ans
-    if cnp.PyArray_CheckExact(a) and is_double(m) and plain_array(a) and PyTuple_GET_SIZE(m.shape) \
+    if cnp.PyArray_CheckExact(a) and is_double(m) and plain_array(a) \
             and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>a) and ends_with(<cnp.ndarray>a, m.shape):
         ans = add_rows(<cnp.ndarray>a, m)
         return record_plain(c.trace, P_SUM, (c,), {"axis": axes}, m, ans)

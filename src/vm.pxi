@@ -110,7 +110,7 @@ cdef class ReplayProgram:
     cdef int nnodes, nlooks     # of the program; guards and checks of the recording
     cdef Py_ssize_t nrecorded
     cdef list updates           # (input, its place or None, its register)
-    cdef set primitives         # those whose loops it calls that may go away, or None
+    cdef set primitives         # those whose loops it calls that may go away
     cdef Domains domains        # of its checks
     cdef int hides              # flags that calls it does without might have raised: underflow
 

@@ -281,8 +281,10 @@ def test_measure_warns_about_threads(monkeypatch):
         timing.measure({}, seconds=0)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc keeps memory")
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say where threads run")
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or not timing.TASKS.exists(),
+    reason="one_core moves no threads where the system cannot: see the next test",
+)
 def test_all_threads_stay_on_one_core():
     """Those that are there already, and those that are started meanwhile; later they are free again."""
     before, seen, go, done = os.sched_getaffinity(0), [], threading.Event(), threading.Event()
@@ -310,6 +312,14 @@ def test_all_threads_stay_on_one_core():
     assert os.sched_getaffinity(0) == before
 
 
+def test_threads_stay_where_they_are_if_the_system_does_not_list_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "TASKS", tmp_path / "task")
+    monkeypatch.setattr(timing, "move_threads", lambda _: pytest.fail("a thread is moved"))
+    with timing.one_core():
+        pass
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc keeps memory")
 def test_settled_heap_gives_large_arrays_the_memory_of_earlier_ones():
     code = """
 import resource, numpy
