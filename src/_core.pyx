@@ -22,6 +22,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``record.pxi``      recordings: functions as lists of primitive calls
 ``nested.pxi``      reverse traces of recorded values
 ``vm.pxi``          replays on the machine: tables of a program, and a run of it
+``native.pxi``      when their scalar instructions become machine code (``native.h``)
 ``simplify.pxi``    from a recording to a draft of the program
 ``steps.pxi``       calls that are made of others, maps of items, joins
 ``plan.pxi``        from a draft to a program: classify, schedule, lay out
@@ -155,6 +156,7 @@ include "indexing.pxi"
 include "fit.pxi"
 include "runs.pxi"
 include "vm.pxi"
+include "native.pxi"
 include "domains.pxi"
 include "simplify.pxi"
 include "plan.pxi"

@@ -11,7 +11,8 @@
      arena     one block of memory for all intermediates; its offsets are fixed by the planner
      steps     in the order of execution; a step is an entry of one of the tables below
 
-   A program is never changed once planned, so that any number of threads may run it, each with an arena. */
+   A program is never changed once planned, so that any number of threads may run it, each with an arena; but
+   scalar steps get machine code later, which does the same. */
 #ifndef AUTOGRAD_C_VM_H
 #define AUTOGRAD_C_VM_H
 
@@ -184,11 +185,15 @@ enum StepKind {
     STEP_SCALARS, STEP_GROUP, STEP_CALL, STEP_ROUTINE, STEP_COPY, STEP_CLEAR, STEP_GUARD, STEP_PYTHON
 };
 
+/* Machine code of scalar instructions (`native.h`): the number of the guard that failed, or -1. */
+typedef int (*VmCode)(char **bases, const VmCall *calls, const void *helpers);
+
 typedef struct {
     int kind;
     int index;          /* in the table of that kind; of STEP_SCALARS: the first instruction */
     int stop;           /* of STEP_SCALARS: one past the last */
     int cost;           /* set by vm_prepare: nanoseconds, roughly, between two looks at the clock */
+    VmCode code;        /* of STEP_SCALARS: NULL as long as it is interpreted */
 } Step;
 
 typedef struct {
@@ -205,6 +210,9 @@ typedef struct {
     int threads;                /* at most so many share large groups and copies; 0 is 1 */
     npy_intp scratch_bytes;     /* set by vm_prepare: what the largest group needs */
     double cost;                /* set by vm_prepare: the sum of those of the steps */
+    void *native;               /* the memory of machine code, or NULL */
+    size_t native_bytes;
+    const void *helpers;        /* what machine code calls */
 } Plan;
 
 /* What a run remembers when it stops to let the driver look for signals. All zero before the first. */
@@ -362,6 +370,7 @@ enum {
 #define VM_COMMON(op) (S_ADD <= (op) && (op) <= S_MUL)
 #define VM_PAIR(form1, op1, form2, op2)                                                                   \
     (VM_FORMS + (((form1) / S_OPS * 3 + (op1) - S_ADD) * 7 + (form2) / S_OPS) * 3 + (op2) - S_ADD)
+#define VM_FIRST_OF_PAIR(number) (((number) - VM_FORMS) / 21 % 3 + S_ADD)
 enum { VM_OPS = VM_FORMS + 189 };
 
 /* DO(form1, op1, form2, op2) for each pair. */
@@ -1238,13 +1247,25 @@ static int vm_guard_holds(const TruthGuard *g, char **bases) {
     return *vm_place(bases, g->at) == g->expected;
 }
 
+/* What a thread sets for others, which run the program meanwhile. */
+#if defined(__GNUC__)
+#define VM_PUBLISH(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELEASE)
+#define VM_PUBLISHED(place) __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
+#else
+#define VM_PUBLISHED(place) (place)
+#endif
+
 static int vm_run(const Plan *plan, char **bases, char *scratch, Run *run, int first, int last, int *where) {
     const Step *s = plan->steps + first, *end = plan->steps + last;
+    VmCode code;
     int guard;
     for (; s < end; s++) {
         switch (s->kind) {
         case STEP_SCALARS:
-            guard = vm_run_scalars(plan->scalars + s->index, plan->scalars + s->stop, plan->calls, bases);
+            code = VM_PUBLISHED(s->code);
+            guard = code != NULL
+                        ? code(bases, plan->calls, plan->helpers)
+                        : vm_run_scalars(plan->scalars + s->index, plan->scalars + s->stop, plan->calls, bases);
             if (guard >= 0) {
                 *where = guard;
                 return VM_GUARD;
@@ -1557,6 +1578,7 @@ static void vm_prepare(Plan *plan) {
     plan->cost = 0.0;
     for (k = 0; k < plan->nsteps; k++) {
         Step *s = &plan->steps[k];
+        s->code = NULL;
         if (s->kind == STEP_SCALARS)
             vm_prepare_scalars(plan->scalars + s->index, plan->scalars + s->stop);
         else if (s->kind == STEP_GROUP) {

@@ -112,6 +112,8 @@ cdef class ReplayProgram:
     cdef list updates           # (input, its place or None, its register)
     cdef set primitives         # those whose loops it calls that may go away
     cdef Domains domains        # of its checks
+    cdef int interpreted        # runs until its scalar instructions get machine code; 0: no more
+    cdef Py_ssize_t translated  # instructions that have it
     cdef int hides              # flags that calls it does without might have raised: underflow
 
     def __cinit__(self):
@@ -131,6 +133,7 @@ cdef class ReplayProgram:
         self.plan.threads = threads
         plan_recording(self, recording, frozenset(seeds))
         self.slice = FREE_SLICE if self.plan.cost > LONG_PROGRAM else HELD_SLICE
+        self.interpreted = native_runs if self.nscalars >= native_least else 0
 
     @property
     def summary(self):
@@ -142,10 +145,12 @@ cdef class ReplayProgram:
             "calls": self.nloops, "copies": self.ncopies, "clears": self.nclears,
             "python": names_in_python(self), "routines": self.nroutines,
             "arena": self.arena_bytes, "guards": self.nlooks, "steps": self.plan.nsteps,
+            "translated": self.translated,
         }
 
     def __dealloc__(self):
         cdef int i, j
+        native_free(&self.plan)
         for i in range(self.ngroups):
             for j in range(self.plan.groups[i].nstrided):
                 PyMem_Free(self.plan.groups[i].strided[j].shape)
@@ -297,6 +302,13 @@ cdef class ReplayProgram:
 
     # --- running ------------------------------------------------------------------------------
 
+    def translate(self):
+        """Gives scalar instructions machine code; returns how many have it, 0 where that cannot be."""
+        self.interpreted = 0
+        if self.translated == 0:
+            self.translated = native_translate(&self.plan, self.nscalars, native_shortest)
+        return self.translated
+
     def run(self, list leaves):
         """The results for these inputs, or the number of the guard that failed."""
         cdef int flags = 0
@@ -429,6 +441,10 @@ cdef class ReplayProgram:
     cdef int run_steps(self, Frame f, int start, int stop) except -2:
         """Runs some steps; returns -1, or the number of the guard that failed."""
         cdef int stopped, where = 0
+        if self.interpreted:
+            self.interpreted -= 1
+            if self.interpreted == 0:
+                self.translate()
         f.run.done = 0
         f.run.slice = self.slice
         f.run.spent += 500      # for what is done around a run
