@@ -25,10 +25,8 @@ import collections
 import inspect
 import itertools
 import sys
-import threading
 import types
 import warnings
-import weakref
 
 import numpy as np
 
@@ -37,14 +35,16 @@ from ._core import (
     EAGERLY,
     MISS,
     Compiled,
+    Policy,
     PreparedProgram,
+    Recorded,
+    TracedArgument,
+    Unreplayable,
     hooks,
     is_box,
-    outcomes_of,
     record_call_of,
-    record_result,
 )
-from .environment import Environment, owning_array, same_bytes
+from .environment import owning_array, same_bytes
 from .prepared import Inlined, Inside, Prepared, Unprepared, call_inside
 from .prepared import is_leaf as _is_leaf
 from .tree import Misfit, describe, gather, name_of
@@ -53,8 +53,6 @@ __all__ = ["Compiled", "ReplayWarning", "compile"]
 
 # What the compiled core calls a box of an outer derivative in a recording.
 _TRACED_OUTSIDE = "a traced value of a derivative outside the function"
-# Programs for former states of the environment that are kept.
-_VERSIONS = 4
 # Recordings for changes of the environment before it counts as changing with every call.
 _CHANGES = 8
 
@@ -270,9 +268,9 @@ class Accumulated:
 class _RowsProgram:
     """The program of a function of a seed, run once for each row of the last leaf."""
 
-    def __init__(self, recording, options):
+    def __init__(self, recording, policy):
         self.seed = recording.size - 1
-        self.program = _program_of(recording, options, (self.seed,))
+        self.program = policy.program_of(recording, (self.seed,))
         self.flags = 0
 
     def run(self, leaves):
@@ -285,16 +283,8 @@ class _RowsProgram:
 # ---------------------------------------------------------------- signatures
 
 
-class _Traced(Exception):
-    """A box is among the arguments: the call belongs to an outer trace."""
-
-
 class _Aliased(Exception):
     """An update in place of an argument is seen in another array that the function reads: run it as it is."""
-
-
-class _Unreplayable(Exception):
-    """The function cannot be replayed; the message says why and what to do."""
 
 
 class _OtherVectors(Exception):
@@ -334,7 +324,7 @@ class _Call(_core.Call):
             for key, item in value.items():
                 self._look(item, f"{label}[{key!r}]")
         elif is_box(value):
-            raise _Traced
+            raise TracedArgument
         elif isinstance(value, np.ndarray):
             hooks["plain_array"](value)  # refuses masked arrays and matrices
             self.looks.append(("other", value.dtype.str, value.shape, kind))
@@ -366,7 +356,7 @@ class _Call(_core.Call):
             ) from None
         self.looks.append(("static", type(value), value, _told_apart(value)))
         if _holds_box(value):
-            raise _Traced
+            raise TracedArgument
         self.statics.append(value)
 
     def refilled(self, leaves):
@@ -420,10 +410,8 @@ def _is_any(value):
 _PLAIN = (bool, int, str, bytes, type, np.dtype, types.BuiltinFunctionType, types.ModuleType, type(None))
 
 
-class _Recorded:
-    """One recorded call: the recording, the structure of the result and how it is finished.
-
-    `source` is the recording that another one was made from: see `Accumulated`.
+class _Recorded(Recorded):
+    """One recorded call.
 
     `finish` is None, or has an entry for each result, ``(kind, what)``:
 
@@ -438,57 +426,21 @@ class _Recorded:
     ==========  ==================================================================================
     """
 
-    structure = source = form = program = finish = None
+    __slots__ = ()
 
-    def __init__(self, fun, call, environment, policy=None, version=None):
-        self.environment = environment
-        self._statics = call.statics
-        leaves, kind = call.normal_leaves(), type(fun)
-        if kind is Rows:
-            fun = fun.fun
-            leaves[-1] = np.array(leaves[-1][0])
-        if _core.shares_any(leaves, environment.arrays):
-            # Each leaf is traced by itself: an update of one is not seen in the other.
-            leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
-
-        if kind is Accumulated:
-            self._accumulate(fun, call, leaves, policy, version)
-            return
-        self.outs, self.recording, self.structure = record_result(fun, call, leaves, self._check_result)
-        self.updates = [leaf for leaf, _ in self.recording.changed]
-        if self.updates:
-            self._write_back(call.leaves, leaves)
-        if kind is not Rows:
-            self.finish = self._finish_of(leaves)
-        elif self.updates:  # rows are copied into the result
-            raise _Unreplayable("it changes an argument in place, for each of many seeds; copy it before")
-
-    def _accumulate(self, fun, call, leaves, policy, version):
-        """Two recordings; the second is that of an earlier call, if this one's source is the same."""
-        self.source, place = fun.source(call, leaves)
-        self.outs, earlier = policy.confirmed(version, self.source, leaves)
-        if earlier is not None:
-            self.recording, self.form, self.program = earlier.recording, earlier.form, earlier.program
-        else:
-            made = fun.expanded(self.source, place, leaves, self.environment.owners)
-            self.outs, self.recording, self.form = made
-        _, self.structure = _core.flatten(self.outs[0], _is_any)
-        self.finish = [("form", self.form)]
-        self.updates = []
-
-    def _check_result(self, leaf):
+    def check_result(self, leaf):
         if isinstance(leaf, (np.generic, float, complex, *_PLAIN)) or id(leaf) in self.environment.objects:
             return
         if isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject:
             return
-        if any(leaf is value for value in self._statics):
+        if any(leaf is value for value in self.statics):
             return
-        raise _Unreplayable(
+        raise Unreplayable(
             f"it returns {describe(leaf)}, which may hold traced values; return numbers, arrays, lists, "
             "tuples and dicts"
         )
 
-    def _write_back(self, given, leaves):
+    def write_back(self, given, leaves):
         """Updates in place of leaves that were copied before."""
         if _core.shares_any(given, self.environment.arrays):
             raise _Aliased
@@ -496,11 +448,9 @@ class _Recorded:
             if given[leaf] is not leaves[leaf]:
                 given[leaf][...] = leaves[leaf]
 
-    def _finish_of(self, leaves):
+    def finish_of(self, leaves):
         """How the results are finished."""
         recording = self.recording
-        if recording.has_own_results(self.outs, leaves):
-            return None
         owners = {id(owning_array(leaf)) for leaf in leaves if isinstance(leaf, np.ndarray)}
         nodes = {place: ("argument", place) for place in range(recording.size)}
         nodes |= {number: ("argument", place) for place, number in recording.changed}
@@ -532,11 +482,6 @@ class _Recorded:
                 results.append(out if kind == "fresh" else _finished(kind, what, leaves, results))
         return results
 
-    def result(self, leaves):
-        """What the recorded call itself returns."""
-        outs = self.outs if self.finish is None else self.finished(self.outs, leaves)
-        return _core.unflatten(self.structure, outs)
-
     def same_as(self, other):
         if self.source is not None:  # from which all else follows
             return self.source.same_as(other.source)
@@ -564,10 +509,44 @@ class _Recorded:
         """The guards, with the lines where the function looks at values."""
         return (self.source or self.recording).guards
 
-    @property
-    def outcomes(self):
-        """The outcomes of the guards, as a key."""
-        return outcomes_of(self.recording)
+
+class _RecordedRows(_Recorded):
+    """A recorded call of a `Rows`: of its function, with the first row."""
+
+    __slots__ = ()
+
+    def __init__(self, fun, call, environment, policy, version):
+        self.begin(call, environment)
+        leaves = call.normal_leaves()
+        leaves[-1] = np.array(leaves[-1][0])
+        self.record(fun.fun, call, leaves)
+        self.finish = None  # rows are copied into the result
+        if self.updates:
+            raise Unreplayable("it changes an argument in place, for each of many seeds; copy it before")
+
+
+class _RecordedMatrix(_Recorded):
+    """A recorded call of an `Accumulated`: two recordings.
+
+    The second is that of an earlier call, if this one's source is the same.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, fun, call, environment, policy, version):
+        self.begin(call, environment)
+        leaves = call.normal_leaves()
+        if _core.shares_any(leaves, environment.arrays):
+            leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
+        self.source, place = fun.source(call, leaves)
+        self.outs, earlier = policy.confirmed(version, self.source, leaves)
+        if earlier is not None:
+            self.recording, self.form, self.program = earlier.recording, earlier.form, earlier.program
+        else:
+            made = fun.expanded(self.source, place, leaves, environment.owners)
+            self.outs, self.recording, self.form = made
+        _, self.structure = _core.flatten(self.outs[0], _is_any)
+        self.finish = [("form", self.form)]
 
 
 class _RecordedParts(_Recorded):
@@ -584,22 +563,23 @@ class _RecordedParts(_Recorded):
         Of the value, and of what the linear function returns.
     """
 
-    def __init__(self, fun, call, environment):
-        self.environment = environment
-        self._statics = call.statics
+    __slots__ = ("about", "structures", "vectors")
+
+    def __init__(self, fun, call, environment, policy, version):
+        self.begin(call, environment)
         self.vectors = fun.vectors[call.key]
         leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in call.normal_leaves()]
 
         def both(boxes):
             args, kwargs = call.rebuilt(boxes[: len(leaves)])
             value, linear, self.about = fun.prepare(*args, **kwargs)
-            outs, of_value = _core.taken_apart(value, self._check_result)
+            outs, of_value = _core.taken_apart(value, self.check_result)
             vector = _core.unflatten(self.vectors.structure, boxes[len(leaves) :])
             try:
                 image = linear(vector)
             except (ValueError, Misfit) as error:
                 raise _OtherVectors from error
-            images, of_image = _core.taken_apart(image, self._check_result)
+            images, of_image = _core.taken_apart(image, self.check_result)
             self.structures = of_value, of_image
             return outs + images
 
@@ -607,7 +587,8 @@ class _RecordedParts(_Recorded):
         with np.errstate(all="ignore"):  # it runs once more, as a program, and that counts
             self.outs, self.recording = record_call_of(both, given)
         self.updates = self.recording.updates
-        self.finish = self._finish_of(given)
+        if not self.recording.has_own_results(self.outs, given):
+            self.finish = self.finish_of(given)
         seen = (self.finish or [])[: fun.seen(self)]
         if self.updates or any(kind in ("argument", "view", "same") for kind, _ in seen):
             raise Inlined("it changes or returns an argument, or one result twice")
@@ -617,13 +598,13 @@ class _RecordedParts(_Recorded):
     def same_as(self, other):
         return super().same_as(other) and self.structures == other.structures and self.about == other.about
 
-    def planned(self, version, fun, options):
-        """Make the program; the function's result for some leaves by it."""
+    def planned(self, version, policy):
+        """Make the program."""
         seeds = range(self.recording.size - len(self.vectors.looks), self.recording.size)
-        program = _program_of(self.recording, options, tuple(seeds))
+        program = policy.program_of(self.recording, tuple(seeds))
         if not program.divides(self.structures[0].size):
             raise Inlined("its value depends on what comes later")
-        self.program = PreparedProgram(program, self, version, fun)
+        self.program = PreparedProgram(program, self, version, policy.fun)
 
 
 def _finished(kind, what, leaves, results):
@@ -747,32 +728,32 @@ def _is_explained(value, numbers, sizes, largest):
 # ---------------------------------------------------------------- the policy
 
 
-def _program_of(recording, options, seeds=()):
-    """The program that replays a recording, whose inputs `seeds` may be varied alone."""
-    return _core.ReplayProgram(recording, seeds, options["num_threads"], options["fastmath"])
-
-
-class _Policy:
-    """What a compiled function does with calls for which it has no program."""
+class _Policy(Policy):
+    """What a compiled function does once in a while with calls for which it has no program."""
 
     def __init__(
         self, compiled, fun, *, static_argnums, static_argnames, max_programs, fastmath, num_threads
     ):
-        self._compiled = weakref.ref(compiled)  # which owns this object, and is freed with it
-        self.fun = fun
-        self.in_parts = isinstance(fun, Prepared)
-        self.of = fun.of if self.in_parts or isinstance(fun, (Rows, Accumulated)) else fun  # the user's
-        self.name = name_of(fun)
-        self.max_programs = max_programs
-        self.options = {"fastmath": fastmath, "num_threads": num_threads}
+        kind = type(fun)
+        in_parts = isinstance(fun, Prepared)
+        super().__init__(
+            compiled,
+            fun,
+            of=fun.of if in_parts or kind in (Rows, Accumulated) else fun,
+            name=name_of(fun),
+            of_call=_Call,
+            of_recording=_RecordedParts if in_parts else _RECORDED.get(kind, _Recorded),
+            in_parts=in_parts,
+            in_rows=kind is Rows,
+            has_statics=bool(static_argnums or static_argnames),
+            max_programs=max_programs,
+            num_threads=num_threads,
+            fastmath=fastmath,
+        )
         self.static_numbers = set(static_argnums)
         self.static_names = set(static_argnames)
-        self.has_statics = bool(self.static_numbers or self.static_names)
         self._name_statics()
-        self.lock = threading.RLock()
-        self.recording = None  # the thread that is recording
         self.warned = set()
-        self.clear()
 
     def _name_statics(self):
         """Positions and names of static arguments are those of one another."""
@@ -789,47 +770,23 @@ class _Policy:
                 self.static_numbers.discard(place)
         self.static_numbers |= {by_place.index(name) for name in self.static_names if name in by_place}
 
-    @property
-    def compiled(self):
-        """The compiled function."""
-        return self._compiled()
-
     def is_static(self, place, count):
         if isinstance(place, str):
             return place in self.static_names
         return place in self.static_numbers or place - count in self.static_numbers
 
-    def clear(self):
-        self.signatures = {}
-
     # ------------------------------------------------------------ calls
 
-    def call(self, args, kwargs, tried=None):
-        """A call that the compiled core has no program for."""
-        if self.recording is not None and self.recording == threading.get_ident():
-            return self.fun(*args, **kwargs)
-        try:
-            call = _Call(self.name, args, kwargs, self.is_static if self.has_statics else None)
-            signature = self.signature(call)
-        except _Traced:
-            return self.call_inside(args, kwargs)
-        if signature is None or signature.eager:
-            return self.fun(*args, **kwargs)
-        if signature is not tried and signature.versions:
-            result = signature.replay(self.compiled, call.normal_leaves())
-            if result is EAGERLY:
-                return self.fun(*args, **kwargs)
-            if result is not MISS:
-                return result
-        if signature.full:  # the recordings that wait for another are not worth it
-            return self.fun(*args, **kwargs)
-        if self.in_parts and call.key not in self.fun.vectors:
-            return Unprepared(call.key)
-        return self.record(signature, call)
+    def has_vectors(self, call):
+        """Whether it is known what a function in two parts takes in the second."""
+        return call.key in self.fun.vectors
+
+    def unprepared(self, call):
+        return Unprepared(call.key)
 
     def call_inside(self, args, kwargs):
         """A call with boxes."""
-        if self.recording == threading.get_ident() or self.of is not self.fun:
+        if self.is_recording() or self.of is not self.fun:
             return self.fun(*args, **kwargs)
         return call_inside(self.compiled, args, kwargs)
 
@@ -841,15 +798,12 @@ class _Policy:
         statics = tuple([value for place, value in places if self.is_static(place, len(args))])
         return _core.any_box(statics, None)
 
-    def signature(self, call):
-        signature = self._compiled().signature(self.signatures, call, self.max_programs)
-        if signature is None:
-            self.warn(
-                f"it was called with {self.max_programs} kinds of arguments (shapes, dtypes, "
-                "integers and other static values), and calls with others are not recorded; pass numbers "
-                "that vary as floats or arrays, or raise max_programs"
-            )
-        return signature
+    def too_many_signatures(self):
+        self.warn(
+            f"it was called with {self.max_programs} kinds of arguments (shapes, dtypes, "
+            "integers and other static values), and calls with others are not recorded; pass numbers "
+            "that vary as floats or arrays, or raise max_programs"
+        )
 
     def reports(self, flags):
         """Whether floating-point flags of a replay lead to a warning or an error of NumPy's."""
@@ -861,52 +815,29 @@ class _Policy:
 
     # ------------------------------------------------------------ recording
 
-    def record(self, signature, call):
-        """Record a call; its result."""
-        if not self.lock.acquire(False):
-            return self.fun(*call.args, **call.kwargs)  # another thread records
-        try:
-            self.recording = threading.get_ident()
-            return self.recorded(signature, call)
-        except _Unreplayable as reason:
-            self.give_up(signature, str(reason))
-        except Inlined as reason:
-            self.eagerly(signature, str(reason))
-        except _OtherVectors:
+    def unrecorded(self, signature, call, error):
+        """The result of a call that was not recorded, since the policy did not get through."""
+        if isinstance(error, Unreplayable):
+            self.give_up(signature, str(error))
+        elif isinstance(error, Inlined):
+            self.eagerly(signature, str(error))
+        elif isinstance(error, _OtherVectors):
             return Unprepared(call.key)
-        except _Aliased:
-            pass
-        except Declined as reason:
-            self.eagerly(signature, f"computed by seeds ({reason})")
-        finally:
-            self.recording = None
-            self.lock.release()
+        elif isinstance(error, Declined):
+            self.eagerly(signature, f"computed by seeds ({error})")
+        elif not isinstance(error, _Aliased):
+            raise error
         return self.fun(*call.args, **call.kwargs)
 
-    def recorded(self, signature, call):
-        version = self.version(signature, call)
-        environment = version.environment
-        copies = environment.copies()
-        state = environment.random_state()
-        try:
-            if self.in_parts:
-                recorded = _RecordedParts(self.fun, call, environment)
-            else:
-                recorded = _Recorded(self.fun, call, environment, self, version)
-        except (_Unreplayable, _Aliased, _OtherVectors, Inlined, Declined):
-            raise
-        except Exception as error:
-            # The function's own error is raised again here, without the trace.
-            if self.in_parts:
-                self.fun.prepare(*call.args, **call.kwargs)
-            result = self.fun(*call.args, **call.kwargs)
-            self.give_up(signature, f"it cannot be traced ({type(error).__name__}: {error})")
-            return result
-        result = self.result(recorded, version, call)
-        try:
-            self.judge(signature, version, recorded, copies, environment.random_state() != state)
-        except _Unreplayable as reason:
-            self.give_up(signature, str(reason))
+    def failed(self, signature, call, error):
+        """The result of a call during whose recording something was raised."""
+        if isinstance(error, (Unreplayable, _Aliased, _OtherVectors, Inlined, Declined)):
+            raise error
+        # The function's own error is raised again here, without the trace.
+        if self.in_parts:
+            self.fun.prepare(*call.args, **call.kwargs)
+        result = self.fun(*call.args, **call.kwargs)
+        self.give_up(signature, f"it cannot be traced ({type(error).__name__}: {error})")
         return result
 
     def confirmed(self, version, source, leaves):
@@ -914,54 +845,41 @@ class _Policy:
         for earlier, _ in version.pending.values():
             if source.same_as(earlier.source):
                 if earlier.program is None:
-                    earlier.program = _program_of(earlier.recording, self.options)
+                    earlier.program = self.program_of(earlier.recording)
                 outs, flags = _core.run_with_flags(earlier.program, [_contiguous(leaf) for leaf in leaves])
                 if isinstance(outs, list) and not self.reports(flags):
                     return outs, earlier
         return None, None
 
-    def result(self, recorded, version, call):
-        """The result of the call that was recorded."""
-        if type(self.fun) is Rows:
+    def result_of(self, recorded, version, call):
+        """The result of a call that was recorded by rows or in parts."""
+        if self.in_rows:
             return self.fun(*call.args)
-        if not self.in_parts:
-            return recorded.result(call.leaves)
         if recorded.recording.escapes:
             if recorded.recording.escapes[0][0] == _TRACED_OUTSIDE:
                 raise Inlined("its closure holds a traced value of another derivative")
             return Unprepared()
-        recorded.planned(version, self.fun, self.options)
+        recorded.planned(version, self)
         leaves = [_contiguous(leaf) for leaf in call.normal_leaves()]
         result, flags = _core.run_with_flags(recorded.program, leaves)
         return Unprepared() if result is EAGERLY or self.reports(flags) else result
 
-    def judge(self, signature, version, recorded, copies, has_drawn):
-        """Decide what becomes of a recording."""
-        if recorded.recording.escapes:
-            what, line = recorded.recording.escapes[0]
-            raise _Unreplayable(
-                f"{what} left the trace at {line}; use the functions of autograd_c.numpy there (take to "
-                "index a plain array), or pass what the line needs as a static argument"
-            )
-        if has_drawn:
-            signature.draws += 1
-            if signature.draws == 3:
-                raise _Unreplayable("it draws random numbers; draw them outside and pass them as an argument")
-        elif not version.holds():
-            self.changed(signature, version)
-        elif copies and not _hold(recorded.environment, copies):
-            self.changed(signature, version, "an array that it reads from outside")
-        else:
-            self.keep(signature, version, recorded, copies)
+    def escaped(self, recorded):
+        what, line = recorded.recording.escapes[0]
+        raise Unreplayable(
+            f"{what} left the trace at {line}; use the functions of autograd_c.numpy there (take to "
+            "index a plain array), or pass what the line needs as a static argument"
+        )
 
-    def version(self, signature, call):
-        """The version of the environment that holds now, made if it is new."""
-        version = signature.valid()
-        if version is None:
-            if signature.versions:
-                self.changed(signature, signature.versions[0])
-            version = signature.take(Environment(self.of, call.given), _VERSIONS)
-        return version
+    def drawn(self, signature):
+        """The function has drawn random numbers."""
+        signature.draws += 1
+        if signature.draws == 3:
+            raise Unreplayable("it draws random numbers; draw them outside and pass them as an argument")
+
+    def hold(self, environment, copies):
+        """Whether the arrays of the environment hold what they held."""
+        return all(map(same_bytes, environment.arrays, copies))
 
     def changed(self, signature, version, label=None):
         """The environment is not as it was when a version of it was taken."""
@@ -971,50 +889,31 @@ class _Policy:
             label = labels[where] if where < len(labels) else "an array that it reads from outside"
         runs = sum(version.runs for version in signature.versions)
         if signature.changes >= _CHANGES and runs < 2 * signature.changes:
-            raise _Unreplayable(f"{label} changes from call to call; pass it as an argument")
+            raise Unreplayable(f"{label} changes from call to call; pass it as an argument")
 
-    def keep(self, signature, version, recorded, copies):
-        """Make the program, if need be once another recording has confirmed this one."""
-        pending, outcomes = version.pending, recorded.outcomes
+    def wait(self, signature, version, recorded, copies, outcomes):
+        """Keep a recording for another one to confirm it, in place of one that is not the same."""
+        pending = version.pending
         first, before = pending.get(outcomes, (None, None))
-        if recorded.environment.known or first is not None and recorded.same_as(first):
-            pending.pop(outcomes, None)
-            if len(version.branches) < self.max_programs:
-                self.add(version, recorded, outcomes)
-            else:
-                signature.full = True
-                self.warn(self.too_many(signature, recorded))
-            return
         if first is not None:
             if all(map(same_bytes, before, copies)):
-                raise _Unreplayable(recorded.difference(first))
+                raise Unreplayable(recorded.difference(first))
             self.changed(signature, version, "what it computes from an array that it reads from outside")
         pending[outcomes] = recorded, copies
         if len(pending) > 4 * self.max_programs:
             del pending[next(iter(pending))]
 
-    def add(self, version, recorded, outcomes):
-        # Before the planner adds constants of its own.
-        arrays = _watched(recorded) if recorded.environment.arrays else None
-        if type(self.fun) is Rows:
-            program = _RowsProgram(recorded.recording, self.options)
-        else:
-            program = recorded.program or _program_of(recorded.recording, self.options)
-        if arrays:
-            watched = {id(read[1]) for read in version.reads if read[0] == "bytes"}
-            version.extend(
-                [
-                    ("bytes", array, None, 0, np.array(array, order="C"))
-                    for array in arrays
-                    if id(array) not in watched
-                ]
-            )
-        finish = None if recorded.finish is None or self.in_parts else recorded.finished
-        version.enter(program, outcomes, recorded.structure, finish, bool(recorded.updates), recorded)
-        recorded.outs = None
-        recorded.recording.forget()
-        if recorded.source is not None:
-            recorded.source.forget()
+    def watched(self, version, recorded):
+        """What else a version has to compare: the bytes of arrays."""
+        compared = {id(read[1]) for read in version.reads if read[0] == "bytes"}
+        return [
+            ("bytes", array, None, 0, np.array(array, order="C"))
+            for array in _watched(recorded)
+            if id(array) not in compared
+        ]
+
+    def rows_of(self, recording):
+        return _RowsProgram(recording, self)
 
     def run_careful(self, signature, version, leaves):
         """Run a program that changes arguments in place: on copies, so that a call can be run again."""
@@ -1289,10 +1188,8 @@ def _explain_version(version):
     return lines
 
 
-def _hold(environment, copies):
-    """Whether the arrays of the environment hold what they held."""
-    return all(map(same_bytes, environment.arrays, copies))
-
+# What is recorded in another way than by calling it.
+_RECORDED = {Rows: _RecordedRows, Accumulated: _RecordedMatrix}
 
 hooks["compile_policy"] = _Policy
 hooks["written_into"] = written_into

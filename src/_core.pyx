@@ -34,6 +34,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``explain.pxi``     what a program does, read back for people
 ``compiled.pxi``    compiled functions: how a call finds its program
 ``environment.pxi`` compiled functions: what a function reads besides its arguments
+``policy.pxi``      compiled functions: calls without a program, which are recorded
 ``inside.pxi``      compiled functions inside of derivatives
 ``debug.pxi``       debug mode
 ==================  ==========================================================================
@@ -53,6 +54,7 @@ from cpython.object cimport PyObject_GetItem, PyObject_SetItem
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF, PyObject
 from cpython.sequence cimport PySequence_Check
 from cpython.tuple cimport PyTuple_New
+from cpython.weakref cimport PyWeakref_NewRef
 from libc.limits cimport INT_MAX, UINT_MAX
 from libc.math cimport INFINITY, NAN, exp, fabs, floor, log, sqrt
 from libc.stdlib cimport qsort
@@ -330,4 +332,5 @@ P_DOT.kernel = KERNEL_DOT
 include "first.pxi"
 include "compiled.pxi"
 include "environment.pxi"
+include "policy.pxi"
 include "inside.pxi"

@@ -5,8 +5,8 @@
 #       Version       what the function reads besides its arguments, as it was when recorded
 #         Branch      a program, one for each way through the function's guards
 #
-# This is the way of a call that has been seen before. What it does not know it hands to the policy, an object
-# of `autograd_c.replay`, which records.
+# This is the way of a call that has been seen before. What it does not know it hands to the policy
+# (`policy.pxi`), which records.
 
 cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(object, object) except? NULL

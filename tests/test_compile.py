@@ -32,14 +32,14 @@ X = onp.array([1.0, 2.0, 3.0])
 def programs(request, monkeypatch):
     """How programs are run; the list of those that were made."""
     made = []
-    build = replay._program_of
+    build = replay._Policy.program_of
 
-    def program_of(recording, options, seeds=()):
+    def program_of(policy, recording, seeds=()):
         naive = request.param == "naive" and not seeds
-        made.append(NaiveProgram(recording) if naive else build(recording, options, seeds))
+        made.append(NaiveProgram(recording) if naive else build(policy, recording, seeds))
         return made[-1]
 
-    monkeypatch.setattr(replay, "_program_of", program_of)
+    monkeypatch.setattr(replay._Policy, "program_of", program_of)
     return made
 
 
