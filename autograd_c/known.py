@@ -24,7 +24,6 @@ __all__ = [
     "is_known_class",
     "is_known_code",
     "is_known_function",
-    "is_known_module",
     "is_known_name",
     "is_known_type",
     "is_number_type",
@@ -56,7 +55,8 @@ _MATHEMATICS = """
 # Parts of this package that keep state, draw random numbers or read files.
 _STATEFUL = ("bench", "cli", "debugging", "demo", "optim", "test_util")
 
-_KNOWN_MODULES = {"builtins", "scipy.fft", *_MODULES, *_MATHEMATICS}
+# Modules about whose names `is_known_name` decides.
+_KNOWN_MODULES = frozenset({"builtins", "scipy.fft", *_MODULES, *_MATHEMATICS})
 
 # NumPy's functions that have no rule and compute nothing but what their arguments say.
 _PLAIN = """
@@ -158,7 +158,7 @@ def _modules():
 def _is_known_value(value):
     """Whether what a library's module has under a name is known."""
     if isinstance(value, types.ModuleType):
-        return is_known_module(value)
+        return value.__name__ in _KNOWN_MODULES
     if not callable(value):  # np.r_ and its kin are objects
         module = type(value).__module__
         return isinstance(value, _CONSTANTS) or _is_ours(module) or module.startswith("numpy.lib")
@@ -174,11 +174,6 @@ def _plain_callables():
     for module in map(importlib.import_module, _MATHEMATICS):
         found += [value for name, value in vars(module).items() if callable(value) and name not in _UNKNOWN]
     return {id(value): value for value in found}
-
-
-def is_known_module(module):
-    """Whether `is_known_name` decides about the names in a module."""
-    return module.__name__ in _KNOWN_MODULES
 
 
 def is_known_type(cls, names=_LOOKING_AT_TYPES):
@@ -270,10 +265,10 @@ def is_known_class(cls, walked):
 for asked_by_the_walk in (
     is_known_class,
     is_known_function,
-    is_known_module,
     is_known_name,
     is_known_type,
     is_number_type,
     is_unchanging,
 ):
     hooks[asked_by_the_walk.__name__] = asked_by_the_walk
+hooks["known_modules"] = _KNOWN_MODULES

@@ -1,12 +1,11 @@
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
-from types import CodeType, ModuleType
+from types import CodeType
 
 __all__ = [
     "is_known_class",
     "is_known_code",
     "is_known_function",
-    "is_known_module",
     "is_known_name",
     "is_known_type",
     "is_number_type",
@@ -15,7 +14,6 @@ __all__ = [
 
 def is_known_code(code: CodeType) -> bool: ...
 def is_known_name(name: str) -> bool: ...
-def is_known_module(module: ModuleType) -> bool: ...
 def is_known_type(cls: type, names: AbstractSet[str] = ...) -> bool: ...
 def is_number_type(cls: type) -> bool: ...
 def is_known_function(fun: object) -> bool: ...

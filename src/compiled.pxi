@@ -113,7 +113,7 @@ cdef class Signature:
                 return version
         return None
 
-    def take(self, environment, Py_ssize_t most):
+    cdef Version take(self, environment, Py_ssize_t most):
         """A version for an environment, tried first from now on; of all versions the last `most` are kept."""
         cdef Version version = Version(environment)
         self.versions.insert(0, version)
@@ -412,7 +412,7 @@ cdef class Version:
     def __dealloc__(self):
         PyMem_Free(self.checks)
 
-    def extend(self, list reads):
+    cpdef int extend(self, list reads) except -1:
         """More that must be as it was."""
         cdef Py_ssize_t i
         cdef Read *r
@@ -431,6 +431,7 @@ cdef class Version:
             r.what = <PyObject *>what
         self.reads = held
         self.size = len(held)
+        return 0
 
     def holds(self):
         """Whether all is as it was."""
@@ -466,14 +467,16 @@ cdef class Version:
             path.append(way)
         return path
 
-    def enter(self, program, tuple outcomes, Structure structure, finish, bint careful, notes):
+    cdef int enter(self, program, tuple outcomes, Structure structure, finish, bint careful,
+                   notes) except -1:
         """A program for these outcomes of guards, tried first from now on; for the rest see `Branch`."""
         cdef Branch branch = Branch(program, self.path(outcomes), structure, finish, careful)
         branch.notes = notes
         self.branches.insert(0, branch)
+        return 0
 
 
-def outcomes_of(Recording recording):
+cdef tuple outcomes_of(Recording recording):
     """The outcomes of the guards of a recording, as a key."""
     return tuple([(type(node.outcome), node.outcome) for node in recording.guards])
 
@@ -907,7 +910,7 @@ cdef class Compiled:
         result = call_compiled(self, (<PyTupleObject *>given).ob_item, len(args), kwnames, into)
         return out if result is out else hooks["written_into"](self, out, result)
 
-    def signature(self, dict signatures, Call call, Py_ssize_t most):
+    cdef Signature signature_among(self, dict signatures, Call call, Py_ssize_t most):
         """The signature of a call among the policy's, which calls are compared with from now on if it is new.
 
         None where it would be one too many.

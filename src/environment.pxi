@@ -93,6 +93,10 @@ cdef frozenset FOR_NUMPY = frozenset(["__array__", "__array_interface__", "__arr
 cdef frozenset HELD_BY_OPERATORS = frozenset(["__wrapped__", "_options"])
 
 
+cdef inline bint is_private(str name) except -1:
+    return len(name) > 0 and name[0] == u"_"
+
+
 def owning_array(array):
     """The last array in the chain of bases: arrays that have the same one share memory."""
     cdef PyObject *base
@@ -418,7 +422,7 @@ cdef class Environment:
     cdef int visit_module(self, object module, object label, int depth) except -1:
         cdef dict own
         if self.is_closed(module.__name__):
-            return self.require(hooks["is_known_module"](module))
+            return self.require(module.__name__ in <frozenset>hooks["known_modules"])
         own = module.__dict__
         self.require(type(module) is ModuleType and "__getattr__" not in own)
         return self.named(own, label, depth)
@@ -482,7 +486,7 @@ cdef class Environment:
         else:
             self.require(is_unchanging(type(value)))
         for name in list(own):
-            if type(name) is not str or not (<str>name).startswith("_") or name in HELD_BY_OPERATORS \
+            if type(name) is not str or not is_private(name) or name in HELD_BY_OPERATORS \
                     or name in self.names_so_far():
                 self.item(own, name, ("%s.%s", label, name), depth)
         return 0

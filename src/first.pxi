@@ -97,7 +97,7 @@ cdef class OfLeaves:
         return leaves
 
 
-def taken_apart(result, check):
+cpdef tuple taken_apart(result, check):
     """Leaves and structure of a function's result; `check` is called with each leaf that may be no number."""
     cdef list leaves = []
     cdef Structure structure = take_apart(result, leaves, is_anything, True)
@@ -107,7 +107,7 @@ def taken_apart(result, check):
     return leaves, structure
 
 
-def record_result(fun, Call call, list leaves, check):
+cdef tuple record_result(fun, Call call, list leaves, check):
     """Records a call: `record_call_of`, with the structure of the result."""
     cdef OfLeaves t = OfLeaves.__new__(OfLeaves)
     t.fun = fun

@@ -9,6 +9,12 @@
 #include <math.h>
 #include <string.h>
 
+/* Where Cython's code handles an exception, it calls this. That it is rare lets the compiler move all that leads
+   there out of the way: what runs once, such as the recording of a function, has to fetch less code. */
+#if defined(__GNUC__) && defined(CYTHON_HEX_VERSION) && CYTHON_HEX_VERSION < 0x04000000
+static void __Pyx_AddTraceback(const char *, int, int, const char *) __attribute__((cold));
+#endif
+
 #if defined(__SSE2__) || defined(_M_X64)
 #include <xmmintrin.h>
 /* MXCSR: invalid 1, denormal 2, divide 4, overflow 8, underflow 16, inexact 32. */

@@ -131,7 +131,15 @@ cdef inline Py_ssize_t size_of(tuple shape) except -1:
 
 
 cdef inline bint same_axes(tuple a, tuple b) except -1:
-    return a is b or a == b
+    cdef Py_ssize_t i, n = PyTuple_GET_SIZE(a)
+    if a is b:
+        return True
+    if n != PyTuple_GET_SIZE(b):
+        return False
+    for i in range(n):
+        if PyTuple_GET_ITEM(a, i) != PyTuple_GET_ITEM(b, i):   # small numbers are the same objects
+            return a == b
+    return True
 
 
 cdef inline Py_ssize_t size_of_array(Meta meta) except -1:
@@ -193,8 +201,20 @@ cdef Spot sliced_spot(Spot base, object index):
     if n <= 0:
         return None
     stride = base.strides[0]
-    return new_spot(base.buffer, base.offset + start * stride, (n,) + base.shape[1:],
-                    (stride * step,) + base.strides[1:], base.dtype)
+    return new_spot(base.buffer, base.offset + start * stride, with_first(base.shape, n),
+                    with_first(base.strides, stride * step), base.dtype)
+
+
+cdef tuple with_first(tuple axes, object first):
+    """The tuple with another first item."""
+    cdef Py_ssize_t i, n = PyTuple_GET_SIZE(axes)
+    cdef tuple out = PyTuple_New(n)
+    Py_INCREF(first)
+    PyTuple_SET_ITEM(out, 0, first)
+    for i in range(1, n):
+        Py_INCREF(<object>PyTuple_GET_ITEM(axes, i))
+        PyTuple_SET_ITEM(out, i, <object>PyTuple_GET_ITEM(axes, i))
+    return out
 
 
 # Work on scalars, of which there may be millions, is planned by numbers alone; nodes as objects are made for
@@ -555,13 +575,13 @@ cdef class Planner:
 
     # --- nodes ------------------------------------------------------------------------------
 
-    cdef Node node(self, int number):
+    cdef inline Node node(self, int number):
         """A node as an object."""
+        return <Node>self.w[number].node if self.w[number].node != NULL else self.new_node(number)
+
+    cdef Node new_node(self, int number):
         cdef Work *w = &self.w[number]
-        cdef Node n
-        if w.node != NULL:
-            return <Node>w.node
-        n = self.code.new_node(number)
+        cdef Node n = self.code.new_node(number)
         self.nodes.append(n)
         w.node = <PyObject *>n
         n.w = w

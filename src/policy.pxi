@@ -1,11 +1,11 @@
-# What a compiled function does with a call for which it has no program: the way that nearly every one goes.
+# What a compiled function does with a call for which it has no program: the way of nearly every one.
 #
 #   Policy.call       the call taken apart; a version of the environment that holds; the recording
 #   Policy.judge      whether the recording may be kept; whether another one has to confirm it
 #   Policy.add        the program
 #
-# What happens once in a while, and everything that is said to people, is in `autograd_c.replay`: its subclasses
-# of `Policy`, `Recorded` and `Call`.
+# What happens once in a while, and all that is said to people, is in `autograd_c.replay`: its subclasses of
+# `Policy`, `Recorded` and `Call`.
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() noexcept
@@ -80,7 +80,8 @@ cdef class Recorded:
 
     cpdef object result(self, list leaves):
         """What the recorded call itself returns."""
-        return unflatten(self.structure, self.outs if self.finish is None else self.finished(self.outs, leaves))
+        return unflatten(self.structure,
+                         self.outs if self.finish is None else self.finished(self.outs, leaves))
 
 
 cdef class Policy:
@@ -172,7 +173,7 @@ cdef class Policy:
 
     cdef Signature signature_of(self, Call call):
         cdef Compiled compiled = self.reference()
-        cdef Signature signature = compiled.signature(self.signatures, call, self.max_programs)
+        cdef Signature signature = compiled.signature_among(self.signatures, call, self.max_programs)
         if signature is None:
             self.too_many_signatures()
         return signature
@@ -256,10 +257,11 @@ cdef class Policy:
 
     cdef int add(self, Version version, Recorded recorded, tuple outcomes) except -1:
         cdef object program = recorded.program, finish = None
+        cdef Recording recording = recorded.recording
         # Before the planner adds constants of its own.
         cdef list arrays = self.watched(version, recorded) if recorded.environment.arrays else None
         if program is None:
-            program = self.rows_of(recorded.recording) if self.in_rows else self.program_of(recorded.recording)
+            program = self.rows_of(recording) if self.in_rows else self.program_of(recording)
         if arrays:
             version.extend(arrays)
         if recorded.finish is not None and not self.in_parts:
@@ -267,7 +269,7 @@ cdef class Policy:
         version.enter(program, outcomes, recorded.structure, finish, PyList_GET_SIZE(recorded.updates) > 0,
                       recorded)
         recorded.outs = None
-        recorded.recording.forget()
+        recording.forget()
         if recorded.source is not None:
             recorded.source.forget()
         return 0

@@ -42,7 +42,7 @@ cdef void *table_for(void *table, Py_ssize_t count, Py_ssize_t *capacity, size_t
         return table
     if count > INT_MAX - 1:
         raise OverflowError("a recording of more than 2**31 operands")
-    more = max(count, capacity[0] * 2, 16)
+    more = max(count, capacity[0] * 2, 32)
     new = table_realloc(table, more * item)
     if new == NULL:
         raise MemoryError("a recording of %d steps" % count)
@@ -595,7 +595,7 @@ cdef class Recording:
         cdef int operand
         return [self.code.value(operand) for operand in self.outs]
 
-    def has_own_results(self, list results, list leaves):
+    cpdef bint has_own_results(self, list results, list leaves) except -1:
         """Whether all results are computed by calls, and each is a value, or an array, of its own.
 
         Parameters
@@ -797,7 +797,7 @@ cdef bint same_array(cnp.ndarray a, cnp.ndarray b) except -1:
     return cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(b) and same_bytes(a, b)
 
 
-def record_call_of(fun, list leaves, kept=frozenset()):
+cpdef tuple record_call_of(fun, list leaves, kept=frozenset()):
     """Records ``fun(boxes)`` with the values of one call.
 
     Parameters

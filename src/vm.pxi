@@ -79,6 +79,9 @@ cdef class Result:
     cdef Spot spot
 
 
+cdef frozenset NO_SEEDS = frozenset()
+
+
 @cython.final
 cdef class ReplayProgram:
     """A recording as a program for the replay machine.
@@ -131,7 +134,7 @@ cdef class ReplayProgram:
         """
         self.fastmath = fastmath
         self.plan.threads = threads
-        plan_recording(self, recording, frozenset(seeds))
+        plan_recording(self, recording, frozenset(seeds) if seeds else NO_SEEDS)
         self.slice = FREE_SLICE if self.plan.cost > LONG_PROGRAM else HELD_SLICE
         self.interpreted = native_runs if self.nscalars >= native_least else 0
 
