@@ -218,10 +218,12 @@ def _describe_long(program, recording):
 def _size(program, recorded, nodes, parts):
     """How much a program does, and the memory that it takes."""
     said = ", ".join(_counted(number, word) for number, word in parts if number)
-    return [
+    lines = [
         f"program: {recorded:,} recorded, {nodes:,} computed: {said or 'nothing'}",
         f"memory between inputs and results: {program.arena_bytes:,} bytes",
     ]
+    translated = program.summary["translated"]
+    return lines + ([f"machine code: of {_plural(translated, 'scalar instruction')}"] if translated else [])
 
 
 def _own_functions(units):

@@ -1,9 +1,11 @@
 """Machine code of scalar instructions against the interpreter: the same bits, flags and guards."""
 
+import gc
 import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -191,3 +193,50 @@ print([program.summary["translated"] > 0 for program in programs(function)])
         check=True,
     )
     assert done.stdout.strip() == str([setting == "now" and NATIVE])
+
+
+@needs_machine_code
+def test_explain_tells_what_has_machine_code():
+    function = compile(lambda x: loop(x, 0.5 * x, 20))
+    function(1.1)
+    (program,) = programs(function)
+    assert "machine code" not in function.explain() or "AUTOGRAD_C_NATIVE" in os.environ
+    count = program.translate()
+    assert count > 100
+    assert f"machine code: of {count} scalar instructions" in function.explain()
+    assert program.translate() == count
+
+
+@needs_machine_code
+def test_threads_run_a_program_while_it_is_translated():
+    function = compile(grad(loop, (0, 1)), static_argnums=2)
+    points = np.random.default_rng(1).uniform(0.5, 1.5, (40, 2))
+    expected = [grad(loop, (0, 1))(x, y, 200) for x, y in points]
+    for x, y in points:
+        function(x, y, 200)
+    for _ in range(5):
+        function.clear()
+        for x, y in points:
+            function(x, y, 200)
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(function, x, y, 200) for _ in range(10) for x, y in points]
+            assert [job.result() for job in jobs] == expected * 10
+        assert all(program.summary["translated"] for program in programs(function))
+
+
+@needs_machine_code
+@pytest.mark.skipif(sys.platform != "linux", reason="counts mappings as Linux tells them")
+def test_code_is_freed_with_its_program():
+    def executable():
+        with open("/proc/self/maps") as maps:
+            return sum(" r-xp 00000000 00:00 0" in line for line in maps)
+
+    before = executable()
+    for k in range(50):
+        function = compile(grad(lambda x, k=k: loop(x, 0.5 * x + k, 20)))
+        function(1.1)
+        assert programs(function)[0].translate() > 100
+    assert executable() == before + 1
+    del function
+    gc.collect()
+    assert executable() == before
