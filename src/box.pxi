@@ -70,7 +70,7 @@ cdef Meta meta_of(object v):
     if type(v) is Meta:
         return v
     if cnp.PyArray_CheckExact(v):
-        return new_meta(shape_tuple(<cnp.ndarray>v), (<cnp.ndarray>v).dtype)
+        return new_meta(shape_tuple(<cnp.ndarray>v), (<cnp.ndarray>v).descr)
     if PyFloat_Check(v) or type(v) is int:
         return META_FLOAT64
     if hasattr(v, "shape") and hasattr(v, "dtype"):

@@ -275,7 +275,7 @@ cdef bint append_looks(object v, list looks, list leaves) except -1:
         number = cnp.PyArray_TYPE(<cnp.ndarray>v)
         if number > cnp.NPY_CLONGDOUBLE or not cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray>v):
             return False
-        looks.append(("array", number, v.shape, bool(cnp.PyArray_CHKFLAGS(
+        looks.append(("array", number, shape_tuple(v), bool(cnp.PyArray_CHKFLAGS(
             <cnp.ndarray>v, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED))))
     elif type(v) is float or type(v) is np_float64:
         looks.append(("leaf", type(v)))
@@ -478,7 +478,7 @@ cdef class Version:
 
 cdef tuple outcomes_of(Recording recording):
     """The outcomes of the guards of a recording, as a key."""
-    return tuple([(type(node.outcome), node.outcome) for node in recording.guards])
+    return tuple([(type(node.outcome), node.outcome) for node in recording.all_guards()])
 
 
 cdef bint still_reads(Read *r) except -1:

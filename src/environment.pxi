@@ -421,8 +421,9 @@ cdef class Environment:
 
     cdef int visit_module(self, object module, object label, int depth) except -1:
         cdef dict own
-        if self.is_closed(module.__name__):
-            return self.require(module.__name__ in <frozenset>hooks["known_modules"])
+        cdef object name = module.__name__
+        if self.is_closed(name):
+            return self.require(name in <frozenset>hooks["known_modules"])
         own = module.__dict__
         self.require(type(module) is ModuleType and "__getattr__" not in own)
         return self.named(own, label, depth)

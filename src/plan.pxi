@@ -160,8 +160,14 @@ cdef tuple packed_strides(tuple shape, Py_ssize_t width):
 
 
 cdef tuple strides_tuple(cnp.ndarray a):
-    cdef int i
-    return tuple([cnp.PyArray_STRIDES(a)[i] for i in range(cnp.PyArray_NDIM(a))])
+    cdef int i, n = cnp.PyArray_NDIM(a)
+    cdef tuple out = PyTuple_New(n)
+    cdef object stride
+    for i in range(n):
+        stride = cnp.PyArray_STRIDES(a)[i]
+        Py_INCREF(stride)
+        PyTuple_SET_ITEM(out, i, stride)
+    return out
 
 
 cdef Spot packed_spot(tuple shape, object dtype):
@@ -341,7 +347,7 @@ cdef Spot const_spot(ReplayProgram program, dict bases, cnp.ndarray a):
     b = new_buffer(0)
     b.base = <int>(program.size + len(program.constants))
     b.sample = a
-    bases[key] = s = new_spot(b, 0, shape_tuple(a), strides_tuple(a), a.dtype)
+    bases[key] = s = new_spot(b, 0, shape_tuple(a), strides_tuple(a), a.descr)
     return s
 
 

@@ -632,6 +632,9 @@ cdef class Recording:
     @property
     def guards(self):
         """The guards and checks, in the order of execution."""
+        return self.all_guards()
+
+    cdef list all_guards(self):
         cdef Py_ssize_t i
         return [self.code.node(i) for i in range(self.code.n) if self.code.records[i].kind >= GUARD_NODE]
 
@@ -797,6 +800,9 @@ cdef bint same_array(cnp.ndarray a, cnp.ndarray b) except -1:
     return cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(b) and same_bytes(a, b)
 
 
+cdef Code NO_CODE = Code.__new__(Code)
+
+
 cpdef tuple record_call_of(fun, list leaves, kept=frozenset()):
     """Records ``fun(boxes)`` with the values of one call.
 
@@ -845,8 +851,7 @@ cpdef tuple record_call_of(fun, list leaves, kept=frozenset()):
         t.close()
         r.escapes = t.escapes
         r.size = len(leaves)
-        # Values that outlive the recording, which they must not, do not keep it.
-        t.code = Code.__new__(Code)
+        t.code = NO_CODE    # values that outlive the recording, which they must not, do not keep it
     return outs, r
 
 
