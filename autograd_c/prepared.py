@@ -14,7 +14,7 @@ they were given in place, or return it) the function runs as it is, on the boxes
 import numpy as np
 
 from . import _core
-from ._core import MISS, Meta, Primitive, hooks, is_box, trace_forward, trace_reverse
+from ._core import MISS, Meta, Primitive, Unrecorded, hooks, is_box, trace_forward, trace_reverse
 from .tree import container_of, name_of, result_leaf
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-class Inlined(Exception):
+class Inlined(Unrecorded):
     """Only the plain function will do, and there is nothing to warn of."""
 
 

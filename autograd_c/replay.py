@@ -35,10 +35,12 @@ from ._core import (
     EAGERLY,
     MISS,
     Compiled,
+    OtherVectors,
     Policy,
     PreparedProgram,
     Recorded,
     TracedArgument,
+    Unrecorded,
     Unreplayable,
     hooks,
     is_box,
@@ -202,7 +204,7 @@ class Rows:
         return np.stack([self.fun(*args[:-1], seed) for seed in args[-1]])
 
 
-class Declined(Exception):
+class Declined(Unrecorded):
     """A matrix is not accumulated; the message says why. It is computed by seeds."""
 
 
@@ -283,12 +285,8 @@ class _RowsProgram:
 # ---------------------------------------------------------------- signatures
 
 
-class _Aliased(Exception):
+class _Aliased(Unrecorded):
     """An update in place of an argument is seen in another array that the function reads: run it as it is."""
-
-
-class _OtherVectors(Exception):
-    """A linear function takes other vectors than the last one did: this call is not recorded."""
 
 
 class _Call(_core.Call):
@@ -578,7 +576,7 @@ class _RecordedParts(_Recorded):
             try:
                 image = linear(vector)
             except (ValueError, Misfit) as error:
-                raise _OtherVectors from error
+                raise OtherVectors from error
             images, of_image = _core.taken_apart(image, self.check_result)
             self.structures = of_value, of_image
             return outs + images
@@ -815,24 +813,17 @@ class _Policy(Policy):
 
     # ------------------------------------------------------------ recording
 
-    def unrecorded(self, signature, call, error):
-        """The result of a call that was not recorded, since the policy did not get through."""
-        if isinstance(error, Unreplayable):
-            self.give_up(signature, str(error))
-        elif isinstance(error, Inlined):
-            self.eagerly(signature, str(error))
-        elif isinstance(error, _OtherVectors):
-            return Unprepared(call.key)
-        elif isinstance(error, Declined):
-            self.eagerly(signature, f"computed by seeds ({error})")
-        elif not isinstance(error, _Aliased):
-            raise error
-        return self.fun(*call.args, **call.kwargs)
+    def take_note(self, signature, reason):
+        """A call was not recorded: will others be?"""
+        if isinstance(reason, Unreplayable):
+            self.give_up(signature, str(reason))
+        elif isinstance(reason, Inlined):
+            self.eagerly(signature, str(reason))
+        elif isinstance(reason, Declined):
+            self.eagerly(signature, f"computed by seeds ({reason})")
 
     def failed(self, signature, call, error):
         """The result of a call during whose recording something was raised."""
-        if isinstance(error, (Unreplayable, _Aliased, _OtherVectors, Inlined, Declined)):
-            raise error
         # The function's own error is raised again here, without the trace.
         if self.in_parts:
             self.fun.prepare(*call.args, **call.kwargs)
@@ -964,14 +955,14 @@ class _Policy(Policy):
         signature.reason = reason
         signature.versions.clear()
 
-    def too_many(self, signature, recorded):
+    def too_many_branches(self, signature, recorded):
         guards = [node for node in recorded.guards if getattr(node, "line", None)]
         failed = signature.failed
         if failed is not None:
             branch, number = failed
             guards = branch.notes.guards[number:] or guards
         line = guards[0].line if guards else self.name
-        return (
+        self.warn(
             f"the decisions that it takes by traced values, such as that at {line}, have led to "
             f"{self.max_programs} programs, and no more are recorded; use np.where instead of if, or raise "
             "max_programs"

@@ -239,7 +239,7 @@ cdef class Signature:
             return i == k.size
         return False
 
-    def replay(self, Compiled function, list leaves):
+    def replay(self, Compiled function not None, list leaves):
         """Runs a program on the leaves of a call; MISS when none fits, EAGERLY when the function must run."""
         cdef PyObject *few[FEW]
         cdef PyObject **given = few

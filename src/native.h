@@ -2,8 +2,8 @@
 
    The interpreter spends most of the time of a scalar instruction on finding operands and the next
    instruction. A program that has been run often is translated, instruction by instruction, to code for
-   x86-64 with AVX: the same operations in the same order, so the same bits and the same flags. Other
-   processors, and systems that refuse memory with code, go on with the interpreter.
+   x86-64 with AVX: the same operations in the same order, so the same bits, but for the sign of a NaN, and the
+   same flags. Other processors, and systems that refuse memory with code, go on with the interpreter.
 
      code        one mapping for all stretches of a program, which is never writable and executable at once; no
                  addresses stand in it: bases, calls and helpers come as arguments

@@ -18,8 +18,16 @@ class TracedArgument(Exception):
     """A box is among the arguments: the call belongs to an outer trace."""
 
 
-class Unreplayable(Exception):
+class Unrecorded(Exception):
+    """A call is not recorded: the plain function does it."""
+
+
+class Unreplayable(Unrecorded):
     """The function cannot be replayed; the message says why and what to do."""
+
+
+class OtherVectors(Unrecorded):
+    """A linear function takes other vectors than the last one did."""
 
 
 cdef class Recorded:
@@ -173,24 +181,28 @@ cdef class Policy:
 
     cdef Signature signature_of(self, Call call):
         cdef Compiled compiled = self.reference()
-        cdef Signature signature = compiled.signature_among(self.signatures, call, self.max_programs)
+        cdef Signature signature
+        if compiled is None:
+            raise ReferenceError("the compiled function %s is no more" % self.name)
+        signature = compiled.signature_among(self.signatures, call, self.max_programs)
         if signature is None:
             self.too_many_signatures()
         return signature
 
     cdef object record(self, Signature signature, Call call):
         """Records a call; its result."""
-        cdef object failure = None
         if self.recorder:       # another thread records
             return PyObject_Call(self.fun, call.args, call.kwargs)
         self.recorder = PyThread_get_thread_ident()
         try:
             return self.recorded(signature, call)
-        except Exception as error:
-            failure = error
+        except OtherVectors:
+            return self.unprepared(call)
+        except Unrecorded as reason:
+            self.take_note(signature, reason)
         finally:
             self.recorder = 0
-        return self.unrecorded(signature, call, failure)
+        return PyObject_Call(self.fun, call.args, call.kwargs)
 
     cdef object recorded(self, Signature signature, Call call):
         cdef Version version = self.version_of(signature, call)
@@ -200,6 +212,8 @@ cdef class Policy:
         cdef Recorded recorded
         try:
             recorded = self.of_recording(self.fun, call, environment, self, version)
+        except Unrecorded:
+            raise
         except Exception as error:
             return self.failed(signature, call, error)
         if self.in_parts or self.in_rows:
@@ -252,7 +266,7 @@ cdef class Policy:
             self.add(version, recorded, outcomes)
         else:
             signature.full = True
-            self.warn(self.too_many(signature, recorded))
+            self.too_many_branches(signature, recorded)
         return 0
 
     cdef int add(self, Version version, Recorded recorded, tuple outcomes) except -1:

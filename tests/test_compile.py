@@ -3,6 +3,7 @@
 Every test runs twice: with programs that walk the recording in Python, and with the replay machine.
 """
 
+import _thread
 import collections
 import copy
 import dataclasses
@@ -1625,3 +1626,80 @@ def test_unaligned_and_swapped_arrays_of_the_environment():
                 onp.testing.assert_allclose(gradient(x), grad(fun)(x), rtol=1e-14)
             a[0, 0] += 1.0
             onp.testing.assert_allclose(gradient(x), grad(fun)(x), rtol=1e-14)
+
+
+def raises(x):
+    raise ValueError("its own error")
+
+
+def holds_traced(x):
+    return {x * 2.0}
+
+
+def updates(x, y):
+    x += 1.0
+    return y * 2.0
+
+
+@pytest.mark.filterwarnings("ignore::autograd_c.ReplayWarning")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f, x: f(x),
+        lambda f, x: f(x, x),
+        lambda f, x: grad(lambda x: np.sum(f(x)))(x),
+        lambda f, x: ag.jacobian(f)(x),
+    ],
+)
+@pytest.mark.parametrize("fun", [raises, holds_traced, updates, lambda x: x], ids=lambda f: f.__name__)
+def test_nothing_is_kept_by_calls_that_are_not_recorded(fun, call):
+    """Exceptions on the way do not hold arguments, in cycles that wait for the collector."""
+
+    def attempt():
+        x = X.copy()
+        f = compile(lambda *args: fun(*args))
+        try:
+            call(f, x)
+        except (TypeError, ValueError):
+            pass
+        return weakref.ref(x)
+
+    attempt()  # what is made once
+    gc.collect()
+    gc.disable()
+    try:
+        assert attempt()() is None
+    finally:
+        gc.enable()
+
+
+def test_the_error_of_the_traced_run_is_the_context():
+    with pytest.raises(ValueError, match="its own error") as caught:
+        try:
+            {}["nothing"]
+        except KeyError:
+            compile(raises)(1.0)
+    chain = []
+    error = caught.value
+    while error is not None:
+        chain.append(type(error))
+        error = error.__context__
+    assert chain == [ValueError, ValueError, KeyError]
+
+
+def test_a_warning_without_a_frame_below():
+    f = compile(lambda x: x * 2.0 if x > 0.0 else x * 3.0, max_programs=1)
+    f(1.0)
+    f(1.0)
+    done, caught = threading.Event(), []
+
+    def note(*args, **kwargs):
+        caught.append(args)
+        done.set()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        _thread.start_new_thread(f, (-0.5,))  # no Python function calls it
+        assert done.wait(20.0)
+    assert "1 programs" in str(caught[0][0])
