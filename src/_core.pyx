@@ -24,6 +24,7 @@ One extension module of several parts, in the order of `docs/architecture.md`:
 ``vm.pxi``          replays on the machine: tables of a program, and a run of it
 ``native.pxi``      when their scalar instructions become machine code (``native.h``)
 ``simplify.pxi``    from a recording to a draft of the program
+``batches.pxi``     products of rows with one matrix as one product
 ``steps.pxi``       calls that are made of others, maps of items, joins
 ``plan.pxi``        from a draft to a program: classify, schedule, lay out
 ``linalg.pxi``      linear algebra by BLAS and LAPACK
@@ -160,6 +161,7 @@ include "runs.pxi"
 include "vm.pxi"
 include "native.pxi"
 include "domains.pxi"
+include "batches.pxi"
 include "simplify.pxi"
 include "plan.pxi"
 include "linalg.pxi"

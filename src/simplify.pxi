@@ -455,10 +455,14 @@ cdef class Draft:
     cdef int simplify(self) except -1:
         cdef Code old = self.recording.code
         cdef Record *r
-        cdef Py_ssize_t i, k, most = 2
+        cdef Py_ssize_t i, k, most = 2, products = 0
         cdef set guarded = set()
+        cdef dict batches = None
         for i in range(old.n):
             most = max(most, old.records[i].count)
+            products += is_plain_product(&old.records[i])
+        if products >= FEW_ROWS:
+            batches = find_batches(old)
         self.args = <int *>table_malloc(most * sizeof(int))
         self.same = <int *>table_malloc((old.n + 1) * sizeof(int))
         self.constant_of = <int *>table_calloc(len(old.constants) + 1, sizeof(int))
@@ -479,7 +483,10 @@ cdef class Draft:
                     self.now.extra = self.code.add_extra(old.extras[r.extra])
                 elif r.extra >= 0:
                     self.now.extra = self.extra_of(old.keywords(r))
-                self.same[i] = self.simplified()
+                if batches and i in batches:
+                    self.same[i] = batched(self, <Batch>batches[i], <int>i)
+                else:
+                    self.same[i] = self.simplified()
                 continue
             # Truth values that are known, or are guarded already, need no guard.
             if r.kind == GUARD_NODE and (self.args[0] < 0 or self.args[0] in guarded):
