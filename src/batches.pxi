@@ -1,8 +1,9 @@
-# Products of the rows of an argument with one matrix, done as one: the steps of a recurrence read
-# `sequence[t] @ kernel` one after another, or `kernel @ sequence[t]`, and each of these would go through the
-# whole matrix. Sums of the one product may be taken in another order.
+# Products with vectors.
 #
-# Steps that are matrices are left alone: each fills the machine by itself, and its product is added up in place.
+# Products of the rows of an argument with one matrix are done as one: the steps of a recurrence read
+# `sequence[t] @ kernel` one after another, or `kernel @ sequence[t]`, and each of these would go through the
+# whole matrix. Sums of the one product may be taken in another order. Steps that are matrices are left alone:
+# each fills the machine by itself, and its product is added up in place.
 
 cdef enum:
     FEW_ROWS = 4        # are not worth it
@@ -122,3 +123,44 @@ cdef int product_of_batch(Draft d, Batch batch) except -1:
     if batch.transposed != batch.second:
         matrix = d.call(P_TRANSPOSE, [matrix], None, Meta(of_matrix.shape[::-1], of_matrix.dtype))
     return d.call(P_MATMUL, [rows, matrix], None, Meta((n, size), of_rows.dtype))
+
+
+cdef int turned_product(Draft d) except? -1:
+    """For a transposed outer product: the outer product the other way round; NO_OPERAND for other calls.
+
+    So the adjoint of `w.T @ x` joins the group that adds it to the one of the step before.
+    """
+    cdef int first = d.args[0], k
+    cdef int factors[2]
+    cdef Record *r
+    cdef Meta meta
+    cdef list turned = []
+    if first < 0 or d.now.count != 1 or d.now.extra >= 0 or len((<Meta>d.now.meta).shape) != 2:
+        return NO_OPERAND
+    r = d.record(first)
+    if r.prim != <PyObject *>P_MUL or r.count != 2 or r.extra >= 0 or d.w[first].waiting != 1:
+        return NO_OPERAND
+    factors = [d.code.operands[r.first], d.code.operands[r.first + 1]]
+    for k in range(2):
+        meta = d.meta_of(factors[k])
+        if meta is None or not is_line(meta.shape):
+            return NO_OPERAND
+    for k in range(2):
+        turned.append(turned_line(d, factors[k]))
+    d.w[first].replaced = True
+    return d.last_call(P_MUL, turned, None)
+
+
+cdef bint is_line(tuple shape) except -1:
+    """Whether an array is a factor of an outer product: a vector, a row or a column."""
+    return len(shape) == 1 or len(shape) == 2 and 1 in shape
+
+
+cdef int turned_line(Draft d, int line) except -1:
+    """A row as a column, a column as a row."""
+    cdef Meta meta = d.meta_of(line)
+    cdef object column
+    if len(meta.shape) == 1:
+        column = d.constant((Ellipsis, None))
+        return d.call(P_GETITEM, [line, column], None, Meta((meta.shape[0], 1), meta.dtype))
+    return d.call(P_TRANSPOSE, [line], None, Meta(meta.shape[::-1], meta.dtype))

@@ -520,6 +520,10 @@ cdef class Draft:
             return name
         if p is P_ZEROS:
             return self.enter(&self.now, self.args)
+        if p is P_TRANSPOSE:
+            name = turned_product(self)
+            if name != NO_OPERAND:
+                return name
         if p.splits:
             name = split_call(self)
             if name != NO_OPERAND:
