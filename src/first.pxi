@@ -1,4 +1,4 @@
-# Calls that are recorded: what the policy of `autograd_c.replay` needs of nearly every one.
+# Calls that are recorded: what the policy (`policy.pxi`) needs of nearly every one.
 #
 #   Call          the arguments taken apart
 #   record_result the recording of a function called with them
