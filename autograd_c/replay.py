@@ -1,9 +1,9 @@
 """Compiled functions: recorded at their first calls, replayed without Python after.
 
 `compile` makes a `Compiled`. Calls that were seen before find their program in the compiled core
-(`src/compiled.pxi`); the policy, the usual way of which is compiled (`src/policy.pxi`), decides about all others
-by the rules of this module. For each *signature* (structure, shapes and dtypes
-of the arguments, values of the static ones)::
+(`src/compiled.pxi`). The policy decides about all others: its usual way is compiled, too (`src/policy.pxi`),
+the rest is here. For each *signature* (structure, shapes and dtypes of the arguments, values of the static
+ones)::
 
     call 1   run the function under a recording trace; its result is this call's. Where all that the function
              can reach is known (`autograd_c.known`), make the program

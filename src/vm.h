@@ -12,7 +12,7 @@
      steps     in the order of execution; a step is an entry of one of the tables below
 
    A program is never changed once planned, so that any number of threads may run it, each with an arena; but
-   scalar steps get machine code later, which does the same. */
+   scalar steps get machine code later, which does the same. Where all have it, `scalars` may be NULL. */
 #ifndef AUTOGRAD_C_VM_H
 #define AUTOGRAD_C_VM_H
 

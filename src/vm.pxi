@@ -117,6 +117,7 @@ cdef class ReplayProgram:
     cdef Domains domains        # of its checks
     cdef int interpreted        # runs until its scalar instructions get machine code; 0: no more
     cdef Py_ssize_t translated  # instructions that have it
+    cdef Py_ssize_t running     # runs that have begun and not ended
     cdef int hides              # flags that calls it does without might have raised: underflow
 
     def __cinit__(self):
@@ -310,6 +311,9 @@ cdef class ReplayProgram:
         self.interpreted = 0
         if self.translated == 0:
             self.translated = native_translate(&self.plan, self.nscalars, native_shortest)
+            if self.translated == self.nscalars and self.running == 0:
+                PyMem_Free(self.plan.scalars)   # nobody reads them any more
+                self.plan.scalars = NULL
         return self.translated
 
     def run(self, list leaves):
@@ -443,11 +447,18 @@ cdef class ReplayProgram:
 
     cdef int run_steps(self, Frame f, int start, int stop) except -2:
         """Runs some steps; returns -1, or the number of the guard that failed."""
-        cdef int stopped, where = 0
         if self.interpreted:
             self.interpreted -= 1
             if self.interpreted == 0:
                 self.translate()
+        self.running += 1
+        try:
+            return self.run_steps_now(f, start, stop)
+        finally:
+            self.running -= 1
+
+    cdef int run_steps_now(self, Frame f, int start, int stop) except -2:
+        cdef int stopped, where = 0
         f.run.done = 0
         f.run.slice = self.slice
         f.run.spent += 500      # for what is done around a run

@@ -120,6 +120,9 @@ def recording(entries: int, repeats: int = 3) -> dict[str, float]:
 
 # ---- memory -----------------------------------------------------------------------------------------------
 
+#: Calls after which scalar instructions have machine code.
+UNTIL_MACHINE_CODE = 60
+
 
 def replay_peak(work: str, how: str, size: int) -> int:
     """Return the peak memory of a gradient in bytes, beside its input.
@@ -129,8 +132,8 @@ def replay_peak(work: str, how: str, size: int) -> int:
     work : {"elementwise", "chain"}
         The elementwise work, or a scalar chain.
     how : {"eager", "replay"}
-        With ``"replay"`` it is the peak of a call after those that record, with all that the compiled
-        function keeps between its calls.
+        With ``"replay"`` it is the peak of calls after those that record, with all that the compiled
+        function keeps between them, and of making machine code on the way.
     size : int
         Elements of the input, or entries of the eager tape.
     """
@@ -144,7 +147,7 @@ def replay_peak(work: str, how: str, size: int) -> int:
     base = resident()
     function = recorded(gradient, *inputs)
     gc.collect()
-    return peak_beyond(base, lambda: function(*inputs))
+    return peak_beyond(base, lambda: turn(lambda: function(*inputs), UNTIL_MACHINE_CODE, time.perf_counter))
 
 
 def gradient_of(fun):
