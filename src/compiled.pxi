@@ -259,7 +259,7 @@ cdef class Signature:
                 PyMem_Free(given)
 
 
-def take_looks(tuple args, dict kwargs, list looks, list leaves):
+cpdef bint take_looks(tuple args, dict kwargs, list looks, list leaves) except -1:
     """Appends what arguments look like that are arrays, numbers or containers of them, and their leaves.
 
     `looks` are those of a signature. False where something else is met, after which the ends of the lists are
@@ -580,7 +580,7 @@ cdef bint overlap(list leaves) except -1:
     return found
 
 
-def shares_any(list leaves, list arrays):
+cpdef bint shares_any(list leaves, list arrays) except -1:
     """Whether an array among some values may share memory with another one, or with one of other arrays."""
     if len(leaves) > 1 and overlap(leaves):
         return True

@@ -48,14 +48,15 @@ cdef int release_nodes(ReplayProgram program, Planner e) except -1:
     cdef PythonStep step
     cdef Node n
     cdef list kept = []
+    cdef Py_ssize_t i
     for step in program.python:
         kept.append(step.node.operands)
     for n in e.nodes:
         n.w = NULL
         n.code = None
         n.operands = None
-    for step, operands in zip(program.python, kept):
-        step.node.operands = operands
+    for i in range(PyList_GET_SIZE(kept)):
+        (<PythonStep>program.python[i]).node.operands = kept[i]
     return 0
 
 

@@ -158,7 +158,7 @@ def flatten(tree, is_leaf, bint floats=True):
     return leaves, take_apart(tree, leaves, is_leaf, floats)
 
 
-def unflatten(Structure structure, leaves, bint constants=True):
+cpdef object unflatten(Structure structure, leaves, bint constants=True):
     """The value of a structure that has the given leaves."""
     cdef list given = list(leaves)
     if len(given) != structure.size:
