@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from .memory import peak_beyond, peak_bytes, resident
-from .timing import measure, settle_heap, turn
+from .timing import UNTIL_MACHINE_CODE, measure, settle_heap, turn
 from .workloads import ENTRIES_PER_STEP, WORKLOADS, draw, elementwise, scalar_chain
 
 __all__ = ["PROBES", "instruction_costs", "recording", "replay_call", "replay_peak", "two_threads"]
@@ -119,9 +119,6 @@ def recording(entries: int, repeats: int = 3) -> dict[str, float]:
 
 
 # ---- memory -----------------------------------------------------------------------------------------------
-
-#: Calls after which scalar instructions have machine code.
-UNTIL_MACHINE_CODE = 60
 
 
 def replay_peak(work: str, how: str, size: int) -> int:
