@@ -534,9 +534,7 @@ class _RecordedMatrix(_Recorded):
 
     def __init__(self, fun, call, environment, policy, version):
         self.begin(call, environment)
-        leaves = call.normal_leaves()
-        if _core.shares_any(leaves, environment.arrays):
-            leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
+        leaves = self.apart(call.normal_leaves())
         self.source, place = fun.source(call, leaves)
         self.outs, earlier = policy.confirmed(version, self.source, leaves)
         if earlier is not None:
@@ -586,8 +584,7 @@ class _RecordedParts(_Recorded):
         with np.errstate(all="ignore"):  # it runs once more, as a program, and that counts
             self.outs, self.recording = record_call_of(both, given)
         self.updates = self.recording.updates
-        if not self.recording.has_own_results(self.outs, given):
-            self.finish = self.finish_of(given)
+        self.take_finish(given)
         seen = (self.finish or [])[: fun.seen(self)]
         if self.updates or any(kind in ("argument", "view", "same") for kind, _ in seen):
             raise Inlined("it changes or returns an argument, or one result twice")

@@ -6,17 +6,16 @@
 # each fills the machine by itself, and its product is added up in place.
 
 cdef enum:
-    FEW_ROWS = 4        # are not worth it
+    FEW_ROWS = 4        # fewer are not worth it
 
 
 @cython.final
 cdef class Batch:
-    """Products of rows of one array with one matrix."""
+    """Products of rows of one array with one matrix, or with its transpose."""
     cdef int rows, matrix       # operands of the recording
-    cdef bint transposed        # the matrix is
-    cdef bint second            # the row is the second factor
+    cdef bint turned            # it is the transpose that has the rows on its left
     cdef dict places            # by product: which row
-    cdef int first              # row of the batch
+    cdef Py_ssize_t first, size     # the rows
     cdef int product            # in the draft; -1 before it is made
 
 
@@ -24,17 +23,16 @@ cdef dict find_batches(Code code):
     """By number of the product: the batch that it belongs to."""
     cdef dict batches = {}, found = {}
     cdef Py_ssize_t i
-    cdef Record *r
     cdef Batch batch
     for i in range(code.n):
-        r = &code.records[i]
-        if is_plain_product(r):
+        if is_plain_product(&code.records[i]):
             take_step(code, <int>i, False, found)
             take_step(code, <int>i, True, found)
     for batch in found.values():
         rows = set(batch.places.values())
         batch.first = min(rows)
-        if len(rows) >= FEW_ROWS and len(rows) == max(rows) - batch.first + 1:
+        batch.size = len(rows)
+        if batch.size >= FEW_ROWS and batch.size == max(rows) - batch.first + 1:
             for product in batch.places:
                 batches[product] = batch
     return batches
@@ -45,13 +43,13 @@ cdef inline bint is_plain_product(const Record *r) noexcept:
 
 
 cdef int take_step(Code code, int product, bint second, dict found) except -1:
-    """Notes a product with a row of an input."""
+    """Notes a product one factor of which, the second or the first, is a row of an input."""
     cdef Record *r = &code.records[product]
     cdef int row = code.operands[r.first + second], matrix = code.operands[r.first + 1 - second], rows
-    cdef bint transposed = False
+    cdef bint turned = second   # matrix @ row is row @ matrix.T
     cdef Batch batch
     cdef object place
-    if row < 0 or matrix < 0 or row == matrix:
+    if row < 0 or matrix < 0:
         return 0
     place = row_of_input(code, row)
     if place is None:
@@ -59,18 +57,17 @@ cdef int take_step(Code code, int product, bint second, dict found) except -1:
     rows = code.operands[code.records[row].first]
     r = &code.records[matrix]
     if r.prim == <PyObject *>P_TRANSPOSE and r.count == 1 and r.extra < 0 and code.operands[r.first] >= 0:
-        transposed = True
+        turned = not turned
         matrix = code.operands[r.first]
-    if not fits(<object>code.records[rows].meta, code.records[matrix].meta, transposed == second):
+    if not fits(<object>code.records[rows].meta, code.records[matrix].meta, turned):
         return 0
-    key = (rows, matrix, transposed, second)
+    key = (rows, matrix, turned)
     batch = found.get(key)
     if batch is None:
         found[key] = batch = Batch.__new__(Batch)
         batch.rows = rows
         batch.matrix = matrix
-        batch.transposed = transposed
-        batch.second = second
+        batch.turned = turned
         batch.places = {}
         batch.product = -1
     batch.places[product] = place
@@ -82,7 +79,6 @@ cdef object row_of_input(Code code, int number):
     cdef Record *r = &code.records[number]
     cdef Record *rows
     cdef object place
-    cdef Py_ssize_t n
     if r.prim != <PyObject *>P_GETITEM or r.count != 2 or r.extra >= 0 or code.operands[r.first] < 0 \
             or code.operands[r.first + 1] >= 0:
         return None
@@ -90,39 +86,40 @@ cdef object row_of_input(Code code, int number):
     if rows.kind != INPUT_NODE or rows.meta == NULL or len((<Meta>rows.meta).shape) != 2:
         return None
     place = code.constant_at(code.operands[r.first + 1])
-    n = (<Meta>rows.meta).shape[0]
-    return place + n if type(place) is int and place < 0 else place if type(place) is int else None
+    if type(place) is not int:
+        return None
+    return place if place >= 0 else place + (<Meta>rows.meta).shape[0]
 
 
-cdef bint fits(Meta rows, PyObject *matrix, bint first) except -1:
-    """Whether a matrix of the same floats has as many rows, or columns, as a row has items."""
+cdef bint fits(Meta rows, PyObject *matrix, bint turned) except -1:
+    """Whether rows can be multiplied by a matrix of the same floats, or by its transpose."""
     cdef Meta of_matrix
     if matrix == NULL:
         return False
     of_matrix = <Meta>matrix
     return len(of_matrix.shape) == 2 and of_matrix.dtype is rows.dtype and is_real(rows.dtype) \
-        and of_matrix.shape[0 if first else 1] == rows.shape[1]
+        and of_matrix.shape[1 if turned else 0] == rows.shape[1]
 
 
 cdef int batched(Draft d, Batch batch, int product) except? -1:
     """The operand that stands for a product of a batch: a row of the one product."""
     if batch.product < 0:
         batch.product = product_of_batch(d, batch)
-    place = <object>batch.places[product] - batch.first
+    place = batch.places[product] - batch.first
     return d.last_call(P_GETITEM, [batch.product, d.constant(place)], None)
 
 
 cdef int product_of_batch(Draft d, Batch batch) except -1:
     cdef int rows = d.operand(batch.rows), matrix = d.operand(batch.matrix)
     cdef Meta of_rows = d.meta_of(rows), of_matrix = d.meta_of(matrix)
-    cdef Py_ssize_t n = len(set(batch.places.values()))
-    cdef Py_ssize_t size = of_matrix.shape[0 if batch.transposed != batch.second else 1]
-    if n < of_rows.shape[0]:
-        index = slice(batch.first, batch.first + n)
-        rows = d.call(P_GETITEM, [rows, d.constant(index)], None, Meta((n, of_rows.shape[1]), of_rows.dtype))
-    if batch.transposed != batch.second:
-        matrix = d.call(P_TRANSPOSE, [matrix], None, Meta(of_matrix.shape[::-1], of_matrix.dtype))
-    return d.call(P_MATMUL, [rows, matrix], None, Meta((n, size), of_rows.dtype))
+    if batch.size < of_rows.shape[0]:
+        index = slice(batch.first, batch.first + batch.size)
+        of_rows = Meta((batch.size, of_rows.shape[1]), of_rows.dtype)
+        rows = d.call(P_GETITEM, [rows, d.constant(index)], None, of_rows)
+    if batch.turned:
+        of_matrix = Meta(of_matrix.shape[::-1], of_matrix.dtype)
+        matrix = d.call(P_TRANSPOSE, [matrix], None, of_matrix)
+    return d.call(P_MATMUL, [rows, matrix], None, Meta((batch.size, of_matrix.shape[1]), of_rows.dtype))
 
 
 cdef int turned_product(Draft d) except? -1:

@@ -52,12 +52,20 @@ cdef inline Meta new_meta(tuple shape, object dtype):
 cdef Meta META_FLOAT64 = Meta((), np_float64)
 
 
-cdef tuple shape_tuple(cnp.ndarray a):
-    cdef int i, n = cnp.PyArray_NDIM(a)
+cdef inline tuple shape_tuple(cnp.ndarray a):
+    return tuple_of(cnp.PyArray_DIMS(a), cnp.PyArray_NDIM(a))
+
+
+cdef inline tuple strides_tuple(cnp.ndarray a):
+    return tuple_of(cnp.PyArray_STRIDES(a), cnp.PyArray_NDIM(a))
+
+
+cdef tuple tuple_of(const cnp.npy_intp *numbers, int n):
+    cdef int i
     cdef tuple out = PyTuple_New(n)
     cdef object item
     for i in range(n):
-        item = cnp.PyArray_DIMS(a)[i]
+        item = numbers[i]
         Py_INCREF(item)
         PyTuple_SET_ITEM(out, i, item)
     return out

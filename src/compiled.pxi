@@ -478,7 +478,7 @@ cdef class Version:
 
 cdef tuple outcomes_of(Recording recording):
     """The outcomes of the guards of a recording, as a key."""
-    return tuple([(type(node.outcome), node.outcome) for node in recording.all_guards()])
+    return tuple([(type(node.outcome), node.outcome) for node in recording.guards])
 
 
 cdef bint still_reads(Read *r) except -1:

@@ -470,6 +470,27 @@ static npy_int64 native_reach(const ScalarIns *i) {
     return last + 1;
 }
 
+/* The second pass, into memory of the size that the first one has found. Nothing changes where there is none. */
+static void write_code(Coder *c, Plan *plan, npy_int64 *entries) {
+    size_t bytes = (size_t)c->at;
+    void *code = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int k;
+    if (code == MAP_FAILED)
+        return;
+    c->code = (unsigned char *)code;
+    code_pass(c, plan, entries);
+    if (mprotect(code, bytes, PROT_READ | PROT_EXEC) != 0) {
+        munmap(code, bytes);
+        return;
+    }
+    plan->native = code;
+    plan->native_bytes = bytes;
+    plan->helpers = &native_helpers;
+    for (k = 0; k < plan->nsteps; k++)
+        if (is_translated(c, &plan->steps[k]))
+            VM_PUBLISH(plan->steps[k].code, (VmCode)(c->code + entries[k]));
+}
+
 /* Translates a program whose `nscalars` instructions vm_prepare has seen, but for stretches of less than
    `shortest`. Other threads may run it meanwhile. Returns how many instructions have got machine code: 0 if
    that cannot be. */
@@ -498,24 +519,10 @@ static npy_int64 native_translate(Plan *plan, npy_int64 nscalars, int shortest) 
         memset(c.stored, 1, (size_t)nscalars);
     if (!c.failed)
         code_pass(&c, plan, entries);
-    if (!c.failed && c.at <= 0x7FFFFFFF) {
-        plan->native_bytes = (size_t)c.at;
-        c.code = mmap(NULL, plan->native_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    }
-    if (c.code != NULL && c.code != (unsigned char *)MAP_FAILED) {
-        table_free(c.writer);
-        c.writer = NULL;
-        code_pass(&c, plan, entries);
-        if (mprotect(c.code, plan->native_bytes, PROT_READ | PROT_EXEC) == 0) {
-            plan->native = c.code;
-            plan->helpers = &native_helpers;
-            for (k = 0; k < plan->nsteps; k++)
-                if (is_translated(&c, &plan->steps[k]))
-                    VM_PUBLISH(plan->steps[k].code, (VmCode)(c.code + entries[k]));
-        } else
-            munmap(c.code, plan->native_bytes);
-    }
     table_free(c.writer);
+    c.writer = NULL;
+    if (!c.failed && c.at <= 0x7FFFFFFF)
+        write_code(&c, plan, entries);
     table_free(c.stored);
     table_free(entries);
     return plan->native != NULL ? instructions : 0;

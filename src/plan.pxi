@@ -159,17 +159,6 @@ cdef tuple packed_strides(tuple shape, Py_ssize_t width):
     return strides
 
 
-cdef tuple strides_tuple(cnp.ndarray a):
-    cdef int i, n = cnp.PyArray_NDIM(a)
-    cdef tuple out = PyTuple_New(n)
-    cdef object stride
-    for i in range(n):
-        stride = cnp.PyArray_STRIDES(a)[i]
-        Py_INCREF(stride)
-        PyTuple_SET_ITEM(out, i, stride)
-    return out
-
-
 cdef Spot packed_spot(tuple shape, object dtype):
     """An array of its own, in C order."""
     cdef Py_ssize_t width = (<cnp.dtype>dtype).itemsize

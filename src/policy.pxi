@@ -61,7 +61,7 @@ cdef class Recorded:
     cdef public Structure structure
     cdef public object source, form, program, finish
 
-    def __init__(self, fun, Call call, Environment environment, policy=None, version=None):
+    def __init__(self, fun, Call call, Environment environment, policy, version):
         self.begin(call, environment)
         self.record(fun, call, call.normal_leaves())
 
@@ -71,11 +71,24 @@ cdef class Recorded:
         self.statics = call.statics
         self.updates = []
 
+    cpdef list apart(self, list leaves):
+        """The leaves, as copies where some share memory.
+
+        Each leaf is traced by itself: an update of one is not seen in the other.
+        """
+        if not shares_any(leaves, self.environment.arrays):
+            return leaves
+        return [leaf.copy() if cnp.PyArray_Check(leaf) else leaf for leaf in leaves]
+
+    cpdef int take_finish(self, list leaves) except -1:
+        """Notes how the results are finished, if they are not as the program returns them."""
+        if not self.recording.has_own_results(self.outs, leaves):
+            self.finish = self.finish_of(leaves)
+        return 0
+
     def record(self, fun, Call call, list leaves):
         """Runs a function with these leaves under a recording trace."""
-        if shares_any(leaves, self.environment.arrays):
-            # Each leaf is traced by itself: an update of one is not seen in the other.
-            leaves = [leaf.copy() if cnp.PyArray_Check(leaf) else leaf for leaf in leaves]
+        leaves = self.apart(leaves)
         outs, recording, structure = record_result(fun, call, leaves, self.check_result)
         self.outs = outs
         self.recording = recording
@@ -83,8 +96,7 @@ cdef class Recorded:
         if self.recording.changed:
             self.updates = [leaf for leaf, _ in self.recording.changed]
             self.write_back(call.leaves, leaves)
-        if not self.recording.has_own_results(outs, leaves):
-            self.finish = self.finish_of(leaves)
+        self.take_finish(leaves)
 
     cpdef object result(self, list leaves):
         """What the recorded call itself returns."""
@@ -288,6 +300,6 @@ cdef class Policy:
             recorded.source.forget()
         return 0
 
-    cpdef object program_of(self, Recording recording, seeds=()):
+    cpdef object program_of(self, Recording recording, seeds=frozenset()):
         """The program that replays a recording, whose inputs `seeds` may be varied alone."""
         return ReplayProgram(recording, seeds, self.num_threads, self.fastmath)

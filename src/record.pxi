@@ -632,9 +632,6 @@ cdef class Recording:
     @property
     def guards(self):
         """The guards and checks, in the order of execution."""
-        return self.all_guards()
-
-    cdef list all_guards(self):
         cdef Py_ssize_t i
         return [self.code.node(i) for i in range(self.code.n) if self.code.records[i].kind >= GUARD_NODE]
 

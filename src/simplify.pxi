@@ -695,8 +695,7 @@ cdef class Draft:
         cdef Record *r = self.record(number)
         if r.prim == <PyObject *>P_MATMUL_ADD:
             return same_meta(r.meta, meta)
-        return (r.prim == <PyObject *>P_MATMUL or r.prim == <PyObject *>P_DOT) and r.extra < 0 \
-            and r.count == 2 and same_meta(r.meta, meta)
+        return is_plain_product(r) and same_meta(r.meta, meta)
 
     cdef int join_product(self, Py_ssize_t number, int x, int y) except -1:
         """Makes a sum of two products the second one, added to the first."""

@@ -79,9 +79,6 @@ cdef class Result:
     cdef Spot spot
 
 
-cdef frozenset NO_SEEDS = frozenset()
-
-
 @cython.final
 cdef class ReplayProgram:
     """A recording as a program for the replay machine.
@@ -115,7 +112,7 @@ cdef class ReplayProgram:
     cdef list updates           # (input, its place or None, its register)
     cdef set primitives         # those whose loops it calls that may go away
     cdef Domains domains        # of its checks
-    cdef int interpreted        # runs until its scalar instructions get machine code; 0: no more
+    cdef readonly int interpreted   # runs until its scalar instructions get machine code; 0: no more
     cdef Py_ssize_t translated  # instructions that have it
     cdef Py_ssize_t running     # runs that have begun and not ended
     cdef int hides              # flags that calls it does without might have raised: underflow
@@ -128,14 +125,14 @@ cdef class ReplayProgram:
         self.registers = []
         self.updates = []
 
-    def __init__(self, Recording recording, seeds=(), int threads=1, bint fastmath=False):
+    def __init__(self, Recording recording, seeds=frozenset(), int threads=1, bint fastmath=False):
         """Plans a recording; inputs whose numbers are in `seeds` may be varied by `run_seeds`.
 
         Large elementwise work is shared by at most so many threads.
         """
         self.fastmath = fastmath
         self.plan.threads = threads
-        plan_recording(self, recording, frozenset(seeds) if seeds else NO_SEEDS)
+        plan_recording(self, recording, frozenset(seeds))
         self.slice = FREE_SLICE if self.plan.cost > LONG_PROGRAM else HELD_SLICE
         self.interpreted = native_runs if self.nscalars >= native_least else 0
 

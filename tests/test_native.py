@@ -50,6 +50,8 @@ NATIVE = (
     and _core.run_instructions([(NUMBER["add"], 0, 0, 1, 2)] * 8, [], np.ones(3), True)[2] > 0
 )
 needs_machine_code = pytest.mark.skipif(not NATIVE, reason="this system makes no machine code")
+SETTING = os.environ.get("AUTOGRAD_C_NATIVE")
+needs_no_setting = pytest.mark.skipif(SETTING in ("0", "now"), reason="the setting says when code is made")
 
 
 def instruction(name, k=0, a=0, b=0, out=0):
@@ -172,6 +174,7 @@ def loop(x, y, steps):
 
 
 @needs_machine_code
+@needs_no_setting
 def test_a_program_that_is_run_often_gets_machine_code():
     function = compile(grad(loop, (0, 1)), static_argnums=2)
     eager = grad(loop, (0, 1))
@@ -182,7 +185,7 @@ def test_a_program_that_is_run_often_gets_machine_code():
 
 
 @needs_machine_code
-@pytest.mark.skipif("AUTOGRAD_C_NATIVE" in os.environ, reason="these are the limits of another setting")
+@needs_no_setting
 def test_short_programs_stay_with_the_interpreter():
     function = compile(grad(lambda x: anp.sin(x) * x))
     for _ in range(120):
@@ -190,32 +193,43 @@ def test_short_programs_stay_with_the_interpreter():
     assert [program.summary["translated"] for program in programs(function)] == [0]
 
 
-@pytest.mark.parametrize("setting", ["0", "now"])
-def test_a_setting(setting):
-    """Without machine code, and with it from the first run on."""
-    source = """
+CHAIN = """
 import autograd_c.numpy as np
 from autograd_c import compile, grad
 from autograd_c.bench.peers import programs
 
 def chain(x):
-    for _ in range(100):
+    for _ in range(1000):
         x = np.sin(x) + 0.5 * x
     return x
 
 function = compile(grad(chain))
-results = {float(function(0.3)) for _ in range(70)}
-assert results == {float(grad(chain)(0.3))}
-print([program.summary["translated"] > 0 for program in programs(function)])
+expected = grad(chain)(0.3)
+assert function(0.3) == expected
+(program,) = programs(function)
 """
+
+
+def in_a_process(setting, source):
+    """What lines behind `CHAIN` print under a setting."""
     done = subprocess.run(
-        [sys.executable, "-c", source],
+        [sys.executable, "-c", CHAIN + source],
         env={**os.environ, "AUTOGRAD_C_NATIVE": setting},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == str([setting == "now" and NATIVE])
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("setting", ["0", "now"])
+def test_a_setting(setting):
+    """Without machine code, and with it from the first run on."""
+    source = """
+assert {float(function(0.3)) for _ in range(70)} == {float(expected)}
+print(program.summary["translated"] > 0)
+"""
+    assert in_a_process(setting, source) == str(setting == "now" and NATIVE)
 
 
 @needs_machine_code
@@ -223,7 +237,7 @@ def test_explain_tells_what_has_machine_code():
     function = compile(lambda x: loop(x, 0.5 * x, 20))
     function(1.1)
     (program,) = programs(function)
-    assert "machine code" not in function.explain() or "AUTOGRAD_C_NATIVE" in os.environ
+    assert "machine code" not in function.explain() or SETTING == "now"
     count = program.translate()
     assert count > 100
     assert f"machine code: of {count} scalar instructions" in function.explain()
@@ -231,6 +245,7 @@ def test_explain_tells_what_has_machine_code():
 
 
 @needs_machine_code
+@needs_no_setting
 def test_threads_run_a_program_while_it_is_translated():
     function = compile(grad(loop, (0, 1)), static_argnums=2)
     points = np.random.default_rng(1).uniform(0.5, 1.5, (40, 2))
@@ -271,18 +286,6 @@ def test_without_memory_for_code():
     """The interpreter goes on."""
     source = """
 import resource
-import autograd_c.numpy as np
-from autograd_c import compile, grad
-from autograd_c.bench.peers import programs
-
-def chain(x):
-    for _ in range(1000):
-        x = np.sin(x) + 0.5 * x
-    return x
-
-function = compile(grad(chain))
-expected = function(0.3)
-(program,) = programs(function)
 with open("/proc/self/statm") as file:
     pages = int(file.read().split()[0])
 limits = resource.getrlimit(resource.RLIMIT_AS)
@@ -292,5 +295,4 @@ resource.setrlimit(resource.RLIMIT_AS, limits)
 assert translated == 0 and function(0.3) == expected
 assert program.translate() > 1000 and function(0.3) == expected
 """
-    environment = {**os.environ, "AUTOGRAD_C_NATIVE": ""}
-    subprocess.run([sys.executable, "-c", source], env=environment, check=True)
+    in_a_process("", source)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy
 
 from . import casadi_works, hand_works, jax_works, torch_works
-from .timing import UNTIL_MACHINE_CODE
 from .workloads import ADAM, Workload
 
 __all__ = [
@@ -32,6 +31,7 @@ __all__ = [
     "installed",
     "leaves",
     "programs",
+    "until_machine_code",
 ]
 
 #: The package's columns: recorded anew at every call, compiled, and compiled with ``fastmath=True``.
@@ -211,9 +211,8 @@ def replayed(workload, fastmath=False):
         warnings.simplefilter("error")
         for _ in range(3):
             function(*inputs)
-        if any(program.summary["scalars"] for program in programs(function)):
-            for _ in range(UNTIL_MACHINE_CODE):
-                function(*inputs)
+        for _ in range(until_machine_code(function)):
+            function(*inputs)
     return functools.partial(function, *inputs)
 
 
@@ -237,6 +236,11 @@ def programs(function: Any) -> list[Any]:
         for branch in version.branches
     ]
     return [getattr(program, "program", program) for program in found]  # one for many seeds is wrapped
+
+
+def until_machine_code(function: Any) -> int:
+    """Return how many calls of a compiled function are interpreted before it has machine code."""
+    return max((program.interpreted for program in programs(function)), default=0)
 
 
 # ---- others -----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from .memory import peak_beyond, peak_bytes, resident
-from .timing import UNTIL_MACHINE_CODE, measure, settle_heap, turn
+from .timing import measure, settle_heap, turn
 from .workloads import ENTRIES_PER_STEP, WORKLOADS, draw, elementwise, scalar_chain
 
 __all__ = ["PROBES", "instruction_costs", "recording", "replay_call", "replay_peak", "two_threads"]
@@ -134,6 +134,8 @@ def replay_peak(work: str, how: str, size: int) -> int:
     size : int
         Elements of the input, or entries of the eager tape.
     """
+    from .peers import until_machine_code
+
     fun, make_inputs = PEAK_WORKS[work]
     gradient = gradient_of(fun)
     small, inputs = make_inputs(100), make_inputs(size)
@@ -144,7 +146,8 @@ def replay_peak(work: str, how: str, size: int) -> int:
     base = resident()
     function = recorded(gradient, *inputs)
     gc.collect()
-    return peak_beyond(base, lambda: turn(lambda: function(*inputs), UNTIL_MACHINE_CODE, time.perf_counter))
+    calls = 1 + until_machine_code(function)
+    return peak_beyond(base, lambda: turn(lambda: function(*inputs), calls, time.perf_counter))
 
 
 def gradient_of(fun):

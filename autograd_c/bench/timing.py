@@ -37,9 +37,6 @@ TASKS = Path("/proc/self/task")
 #: The larger the block, the more glibc keeps from then on; it learns nothing from blocks of more than 32 MiB.
 SETTLING_BYTES = 30 * 2**20
 
-#: Calls after which the scalar instructions of a compiled function have machine code.
-UNTIL_MACHINE_CODE = 60
-
 #: A program that takes as long as so many turns cannot be an interrupted short one.
 LONG_TURNS = 100
 
